@@ -1,0 +1,65 @@
+"""Where every artefact of a study lies, relative to ``results/<study>/``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from kdpipe.options import Options
+
+MODEL_FILES = ("model.safetensors", "model.json", "history.parquet")
+
+
+class ModelRef(Options):
+    """One training run of a model of the study: a teacher, a foreign attacker, an independent."""
+
+    model: str
+    seed: int = 0
+
+    @property
+    def path(self) -> str:
+        return f"models/{self.model}/seed{self.seed}"
+
+
+class StudentRef(Options):
+    """One distilled network."""
+
+    pair: str
+    method: str
+    seed: int
+
+    @property
+    def path(self) -> str:
+        return f"students/{self.pair}/{self.method}/seed{self.seed}"
+
+
+NetworkRef = ModelRef | StudentRef
+
+
+def subset_dir(name: str) -> str:
+    return f"subset/{name}"
+
+
+def teacher_outputs_file(pair: str) -> str:
+    return f"teacher_outputs/{pair}.safetensors"
+
+
+def calibration_file(network: NetworkRef, instance: str) -> str:
+    return f"probes/{network.path}/calibration/{instance}.json"
+
+
+def probe_dir(network: NetworkRef, reference: ModelRef | None, family: str) -> str:
+    """Folder of one probe job: a network, the teacher it is compared with (or none), a family."""
+    against = "unary" if reference is None else f"vs-{reference.model}-seed{reference.seed}"
+    return f"probes/{network.path}/{against}/{family}"
+
+
+def parse_network(path: str) -> NetworkRef:
+    """Inverse of ``NetworkRef.path``."""
+    kind, *rest = path.split("/")
+    seed = int(rest[-1].removeprefix("seed"))
+    if kind == "models":
+        return ModelRef(model=rest[0], seed=seed)
+    return StudentRef(pair=rest[0], method=rest[1], seed=seed)
+
+
+TableName = Literal["measurements", "transfer", "controls", "paper"]
