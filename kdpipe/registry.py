@@ -43,7 +43,7 @@ class Registry(Generic[T]):
         Raises KdpipeError, listing the known names, when there is none.
         """
         builtin = f"{self.package}.{name}"
-        if name.isidentifier() and name != "base" and importlib.util.find_spec(builtin):
+        if name.isidentifier() and not self._hidden(name) and importlib.util.find_spec(builtin):
             return builtin
         for entry in entry_points(group=f"kdpipe.{self.kind}"):
             if entry.name == name:
@@ -63,8 +63,15 @@ class Registry(Generic[T]):
             )
         return self._found[name]
 
+    @staticmethod
+    def _hidden(module: str) -> bool:
+        """Shared code of a folder of plug-ins: ``base`` and files that start with ``_``."""
+        return module == "base" or module.startswith("_")
+
     def names(self) -> list[str]:
         """Every name that can be asked for, sorted."""
         package = importlib.import_module(self.package)
-        builtin = {m.name for m in pkgutil.iter_modules(package.__path__)} - {"base"}
+        builtin = {
+            m.name for m in pkgutil.iter_modules(package.__path__) if not self._hidden(m.name)
+        }
         return sorted(builtin | {e.name for e in entry_points(group=f"kdpipe.{self.kind}")})

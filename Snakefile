@@ -1,0 +1,54 @@
+# kdpipe: what does a student inherit from its teacher?
+#
+#   snakemake --cores 2                                  the default study, config.yaml
+#   snakemake --cores 2 --configfile studies/X.yaml      another study
+#   snakemake --cores 2 tables                           only up to a stage
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+# Without this condition the default study would be merged into every other.
+if not workflow.configfiles and not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/subset.smk"
+include: "rules/train.smk"
+include: "rules/probe.smk"
+include: "rules/report.smk"
+
+
+localrules:
+    all,
+    subset,
+    models,
+    students,
+    probes,
+
+
+rule all:
+    default_target: True
+    input:
+        results(["tables", "figures", "report"]),
+
+
+rule subset:
+    input:
+        results(["subset"]),
+
+
+rule models:
+    input:
+        results(["train"]),
+
+
+rule students:
+    input:
+        results(["distil"]),
+
+
+rule probes:
+    input:
+        results(["probe"]),

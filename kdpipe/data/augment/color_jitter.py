@@ -1,0 +1,29 @@
+"""Random brightness, contrast, saturation and hue."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor
+
+from kdpipe.data.augment._colour import jitter
+from kdpipe.data.augment.base import Augmentation, augmentations
+from kdpipe.options import Options
+
+
+class ColorJitterOptions(Options):
+    brightness: float = Field(0.4, ge=0)
+    contrast: float = Field(0.4, ge=0)
+    saturation: float = Field(0.4, ge=0)
+    hue: float = Field(0.2, ge=0, le=0.5, description="In turns of the colour circle.")
+
+
+@augmentations.register("color_jitter")
+class ColorJitter(Augmentation):
+    """The colour-invariant teacher's augmentation (Ojha et al. 2023, Sec. 4.3)."""
+
+    Options = ColorJitterOptions
+    draws = 4
+
+    def __call__(self, images: Tensor, u: Tensor) -> Tensor:
+        o = self.options
+        return jitter(images, u, (o.brightness, o.contrast, o.saturation, o.hue))

@@ -1,0 +1,16 @@
+"""Horizontal flip of half of the images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kdpipe.data.augment.base import Augmentation, augmentations
+
+
+@augmentations.register("flip")
+class Flip(Augmentation):
+    draws = 1
+
+    def __call__(self, images: Tensor, u: Tensor) -> Tensor:
+        return torch.where((u[:, 0] < 0.5)[:, None, None, None], images.flip(-1), images)

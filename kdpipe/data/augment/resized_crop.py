@@ -1,0 +1,28 @@
+"""Random resized crop."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor
+
+from kdpipe.data.augment._geometry import random_window, resample
+from kdpipe.data.augment.base import Augmentation, augmentations
+from kdpipe.options import Options
+
+
+class ResizedCropOptions(Options):
+    scale: tuple[float, float] = Field((0.08, 1.0), description="Range of the area fraction.")
+    ratio: tuple[float, float] = Field((3 / 4, 4 / 3), description="Range of width / height.")
+
+
+@augmentations.register("resized_crop")
+class ResizedCrop(Augmentation):
+    """A window of random area and aspect, resized to the full image (Szegedy et al. 2015)."""
+
+    Options = ResizedCropOptions
+    draws = 4
+
+    def __call__(self, images: Tensor, u: Tensor) -> Tensor:
+        o = self.options
+        h, w = images.shape[-2:]
+        return resample(images, *random_window(u, o.scale, o.ratio, (h, w)))

@@ -1,0 +1,65 @@
+"""A domain turns source images into one version of them: grey, coloured, blended, …"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kdpipe.options import Options
+from kdpipe.registry import Registry
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Source images of one split: ``pixels`` uint8 (n, h, w, c), ``labels`` (n,), ``ids`` (n,)."""
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    ids: np.ndarray
+    split: str
+    n_classes: int
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """``pixels`` uint8 (n, h, w, 3) and, where the domain plants one, the cue's class (n,)."""
+
+    pixels: np.ndarray
+    cues: np.ndarray | None = None
+
+
+class Domain(ABC):
+    """One version of the images. ``seed`` keys the random draws of :func:`seeding.uniforms`."""
+
+    name: str
+    Options: type[Options] = Options
+
+    def __init__(self, options: Options, seed: int, root: Path | None) -> None:
+        self.options = options
+        self.seed = seed
+        self.root = root
+
+    @abstractmethod
+    def render(self, batch: Batch) -> Rendered: ...
+
+
+def three_channels(pixels: np.ndarray) -> np.ndarray:
+    """Repeat a single channel; leaves colour images alone."""
+    return np.repeat(pixels, 3, axis=3) if pixels.shape[3] == 1 else pixels
+
+
+def on_background(pixels: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """White strokes over a background: ``colours`` float in [0, 1], (n, 3) or (n, h, w, 3).
+
+    The intensity of the grey image is the opacity of the stroke.
+    """
+    opacity = pixels[..., :1].astype(np.float32) / 255
+    if colours.ndim == 2:
+        colours = colours[:, None, None, :]
+    return np.round(255 * (opacity + (1 - opacity) * colours)).astype(np.uint8)
+
+
+domains: Registry[Domain] = Registry("domains", "kdpipe.data.domains")

@@ -1,0 +1,78 @@
+"""Which images of a subset a network is trained or probed on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from pydantic import Field
+
+from kdpipe.errors import KdpipeError
+from kdpipe.options import Options
+from kdpipe.seeding import ranks, stream
+
+
+class Selection(Options):
+    """The training images of a model.
+
+    ``per_class`` and ``per_group`` bound how many *source* images of each class or group are
+    used (in every domain); a group that ``per_group`` does not name is not used at all.
+    """
+
+    set: str = Field(description="A data set of the study (a key under data.sets).")
+    domains: list[str] = Field(min_length=1, description="Domains that the model is trained on.")
+    per_class: int | None = Field(None, ge=1, description="Source images per class; null for all.")
+    per_group: dict[str, int] | None = Field(
+        None, description="Source images per group; null for all."
+    )
+    seed: int = Field(0, description="Picks which images, where not all are used.")
+
+
+def select(
+    index: Mapping[str, np.ndarray], selection: Selection, split: str, *, compose: bool = True
+) -> np.ndarray:
+    """Row numbers of the selected images, ascending.
+
+    ``compose=False`` ignores ``per_class`` and ``per_group`` (for validation images, where every
+    class and group is wanted). Raises KdpipeError when a domain, class or group has too few.
+    """
+    known = set(index["domain"])
+    for domain in selection.domains:
+        if domain not in known:
+            raise KdpipeError(
+                f"Data set '{selection.set}' has no domain '{domain}'; it has "
+                f"{', '.join(sorted(known))}."
+            )
+    keep = np.isin(index["domain"], selection.domains) & (index["split"] == split)
+    if compose and selection.per_group is not None:
+        keep &= _bounded(index, keep, "group", selection.per_group, selection)
+    if compose and selection.per_class is not None:
+        wanted = {str(name): selection.per_class for name in np.unique(index["class_name"])}
+        keep &= _bounded(index, keep, "class_name", wanted, selection)
+    if not keep.any():
+        raise KdpipeError(f"Data set '{selection.set}' has no image for {selection!r}.")
+    return np.flatnonzero(keep)
+
+
+def _bounded(
+    index: Mapping[str, np.ndarray],
+    keep: np.ndarray,
+    column: str,
+    wanted: Mapping[str, int],
+    selection: Selection,
+) -> np.ndarray:
+    """Mask of the images among the first ``wanted[x]`` source images of each value x."""
+    allowed = np.zeros(len(keep), dtype=bool)
+    key = stream("selection", selection.seed)
+    for value, count in wanted.items():
+        here = keep & (index[column] == value)
+        sources = np.unique(index["source_id"][here])
+        if len(sources) < count:
+            raise KdpipeError(
+                f"Data set '{selection.set}' has {len(sources)} training images of "
+                f"{column.removesuffix('_name')} '{value}', but {count} are asked for; lower the "
+                f"count or enlarge the set."
+            )
+        chosen = sources[np.argsort(ranks(key, sources), kind="stable")[:count]]
+        allowed |= here & np.isin(index["source_id"], chosen)
+    return allowed

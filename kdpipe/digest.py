@@ -1,0 +1,96 @@
+"""A digest of the code a job runs: the reason to rerun it when that code changes.
+
+Covers the import closure of the job's stage module and of exactly the plug-ins its slice names,
+over the parsed syntax tree, so that comments, docstrings and formatting do not count. Nothing is
+imported to find out.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def code_digest(modules: tuple[str, ...]) -> str:
+    """SHA-256 over every module that ``modules`` import within their own packages."""
+    total = hashlib.sha256()
+    for name in sorted(closure(modules)):
+        total.update(f"{name}\0{module_digest(name)}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def closure(modules: Iterable[str]) -> set[str]:
+    """``modules`` and everything they import, directly or not, from their top-level packages."""
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        waiting.extend(imports(name))
+    return found
+
+
+@cache
+def imports(module: str) -> tuple[str, ...]:
+    """Modules of the same top-level package that ``module`` imports anywhere in its file."""
+    tree, path = _parse(module)
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parent = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parent, base] if base else parent)
+            names.add(base)
+            names.update(f"{base}.{alias.name}" for alias in node.names)
+    top = module.partition(".")[0]
+    return tuple(
+        sorted(n for n in names if n.partition(".")[0] == top and _location(n) is not None)
+    )
+
+
+@cache
+def module_digest(module: str) -> str:
+    """SHA-256 of the module's syntax tree without docstrings."""
+    tree, _ = _parse(module)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:] or [ast.Pass()]
+    return hashlib.sha256(ast.dump(tree, include_attributes=False).encode()).hexdigest()
+
+
+@cache
+def _location(module: str) -> Path | None:
+    """The file of a module, found without importing anything but its top-level package."""
+    top, _, rest = module.partition(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin)
+    if rest:
+        path = path.parent.joinpath(*rest.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return path if path.is_file() else None
+
+
+def _parse(module: str) -> tuple[ast.Module, Path]:
+    path = _location(module)
+    if path is None:
+        raise ModuleNotFoundError(f"no source file for module {module}")
+    return ast.parse(path.read_bytes(), str(path)), path

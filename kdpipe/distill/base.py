@@ -1,0 +1,81 @@
+"""What every training objective is: a loss over one batch of student and teacher outputs."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from kdpipe.options import Options
+from kdpipe.registry import Registry
+
+
+@dataclass
+class Step:
+    """One training batch as an objective sees it.
+
+    ``rows`` (n,): position of each image in the training set; ``labels`` (n,); ``logits``
+    (n, classes); features by layer name. Teacher entries are None or empty where the objective
+    asks for no teacher; they carry no gradient.
+    """
+
+    rows: Tensor
+    labels: Tensor
+    logits: Tensor
+    features: dict[str, Tensor] = field(default_factory=dict)
+    teacher_logits: Tensor | None = None
+    teacher_features: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an objective may need to know before training starts.
+
+    ``labels`` (n_train,) of the training set; ``shapes`` and ``teacher_shapes`` without the batch
+    dimension, by layer name.
+    """
+
+    labels: Tensor
+    n_classes: int
+    shapes: dict[str, tuple[int, ...]]
+    teacher_shapes: dict[str, tuple[int, ...]]
+
+
+class ObjectiveOptions(Options):
+    gamma: float = Field(1.0, ge=0, description="Weight of the cross-entropy with the labels.")
+
+
+class Objective(nn.Module):
+    """Base of the distillation objectives.
+
+    Parameters of an objective (regressors, embeddings) are trained with the student; its buffers
+    (memory banks) are part of a training checkpoint.
+    """
+
+    name: str
+    Options: type[Options] = ObjectiveOptions
+    uses_teacher: bool = True
+
+    def __init__(self, options: Any, setting: Setting) -> None:
+        super().__init__()
+        self.options = options
+
+    @classmethod
+    def student_layers(cls, options: Any) -> tuple[str, ...]:
+        """Layers of the student whose outputs the objective reads."""
+        return ()
+
+    @classmethod
+    def teacher_layers(cls, options: Any) -> tuple[str, ...]:
+        """Layers of the teacher whose outputs the objective reads."""
+        return ()
+
+    @abstractmethod
+    def forward(self, step: Step) -> dict[str, Tensor]:
+        """Scalars by name; ``loss`` is what is minimised, the others are logged."""
+
+
+objectives: Registry[Objective] = Registry("objectives", "kdpipe.distill")

@@ -1,0 +1,133 @@
+"""Contrastive representation distillation (CRD) with memory banks."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from kdpipe.distill.base import Objective, ObjectiveOptions, Setting, Step, objectives
+
+
+class CRDOptions(ObjectiveOptions):
+    beta: float = Field(0.8, ge=0, description="Weight of the contrastive term.")
+    temperature: float = Field(0.07, gt=0, description="τ of the critic.")
+    negatives: int = Field(16384, ge=1, description="N, negatives per positive.")
+    momentum: float = Field(0.5, ge=0, lt=1, description="Of the memory banks' updates.")
+    dimension: int = Field(128, ge=1, description="Of the embedding space.")
+    layer: str = Field("penultimate", description="Layer of the student.")
+    teacher_layer: str = Field("penultimate", description="Layer of the teacher.")
+
+
+class Embedding(nn.Module):
+    """Linear map to the shared space, then L2 normalisation; (n, …) to (n, dimension)."""
+
+    def __init__(self, shape: tuple[int, ...], dimension: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(math.prod(shape), dimension)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(self.linear(x.flatten(1)), dim=1)
+
+
+class OtherClassSampler(nn.Module):
+    """Draws rows of the training set that belong to other classes than the anchor's."""
+
+    order: Tensor
+    start: Tensor
+    count: Tensor
+
+    def __init__(self, labels: Tensor, n_classes: int) -> None:
+        super().__init__()
+        count = torch.bincount(labels, minlength=n_classes)
+        if (count > 0).sum() < 2:
+            raise ValueError("negatives of other classes need at least two classes")
+        self.register_buffer("order", torch.argsort(labels, stable=True), persistent=False)
+        self.register_buffer("start", torch.cumsum(count, 0) - count, persistent=False)
+        self.register_buffer("count", count, persistent=False)
+
+    def forward(self, labels: Tensor, n: int) -> Tensor:
+        """Rows (len(labels), n), uniform over the images of all other classes."""
+        start, count = self.start[labels][:, None], self.count[labels][:, None]
+        others = len(self.order) - count
+        u = torch.rand(len(labels), n, device=labels.device, dtype=torch.float64)
+        position = (u * others).long().clamp_(max=len(self.order) - 1)
+        # In class order the anchor's own class is one block: step over it.
+        position += (position >= start) * count
+        return self.order[position]
+
+
+@objectives.register("crd")
+class CRD(Objective):
+    """γ·CE + β·L_CRD (Tian, Krishnan & Isola 2020, Eqs. 10, 18 and 19).
+
+    Both directions: the student's embedding against the bank of teacher embeddings, and the
+    teacher's against the bank of student embeddings; the two losses are added. For an anchor a
+    and a bank entry b, P(b) = e^{a·b/τ} / Z, with one constant Z per direction fixed from the
+    first batch (mean of e^{a·b/τ} times M, the size of the training set), and
+    h = P / (P + N/M). The loss −log h(positive) − Σ log(1 − h(negative)) is summed over the N
+    negatives and averaged over the batch.
+    """
+
+    Options = CRDOptions
+    bank: Tensor
+    teacher_bank: Tensor
+    z: Tensor
+
+    def __init__(self, options: CRDOptions, setting: Setting) -> None:
+        super().__init__(options, setting)
+        d, size = options.dimension, len(setting.labels)
+        self.embed = Embedding(setting.shapes[options.layer], d)
+        self.teacher_embed = Embedding(setting.teacher_shapes[options.teacher_layer], d)
+        self.sample = OtherClassSampler(setting.labels, setting.n_classes)
+        # As in the authors' code: uniform with the scale of a unit vector's coordinates.
+        bound = 1 / math.sqrt(d / 3)
+        self.register_buffer("bank", (2 * torch.rand(size, d) - 1) * bound)
+        self.register_buffer("teacher_bank", (2 * torch.rand(size, d) - 1) * bound)
+        # Z of the student's and of the teacher's anchors; 0 until the first batch.
+        self.register_buffer("z", torch.zeros(2))
+
+    @classmethod
+    def student_layers(cls, options: Any) -> tuple[str, ...]:
+        return (options.layer,)
+
+    @classmethod
+    def teacher_layers(cls, options: Any) -> tuple[str, ...]:
+        return (options.teacher_layer,)
+
+    def forward(self, step: Step) -> dict[str, Tensor]:
+        o = self.options
+        student = self.embed(step.features[o.layer].float())
+        teacher = self.teacher_embed(step.teacher_features[o.teacher_layer].float())
+        negatives = self.sample(step.labels, o.negatives)
+        candidates = torch.cat([step.rows[:, None], negatives], 1)
+        contrast = self._nce(student, self.teacher_bank[candidates], 0)
+        contrast = contrast + self._nce(teacher, self.bank[candidates], 1)
+        self._remember(step.rows, student.detach(), teacher.detach())
+        labels = F.cross_entropy(step.logits, step.labels)
+        return {"loss": o.gamma * labels + o.beta * contrast, "labels": labels, "crd": contrast}
+
+    def _nce(self, anchors: Tensor, candidates: Tensor, side: int) -> Tensor:
+        """``anchors`` (n, d), ``candidates`` (n, 1 + N, d), the positive first."""
+        n, size = anchors.shape[0], len(self.bank)
+        scores = torch.exp(
+            torch.einsum("nd,nkd->nk", anchors, candidates) / self.options.temperature
+        )
+        with torch.no_grad():
+            # torch.where, not `if`: reading the value would make the host wait at every step.
+            self.z[side] = torch.where(self.z[side] > 0, self.z[side], scores.mean() * size)
+        p = scores / self.z[side].clone()
+        noise = self.options.negatives / size
+        positive = torch.log(p[:, 0] / (p[:, 0] + noise + 1e-7)).sum()
+        negative = torch.log(noise / (p[:, 1:] + noise + 1e-7)).sum()
+        return -(positive + negative) / n
+
+    @torch.no_grad()
+    def _remember(self, rows: Tensor, student: Tensor, teacher: Tensor) -> None:
+        m = self.options.momentum
+        for bank, fresh in ((self.bank, student), (self.teacher_bank, teacher)):
+            bank[rows] = F.normalize(m * bank[rows] + (1 - m) * fresh, dim=1)

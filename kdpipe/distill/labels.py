@@ -1,0 +1,24 @@
+"""Cross-entropy with the labels alone: how teachers and independent students are trained."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from kdpipe.distill.base import Objective, Step, objectives
+from kdpipe.options import Options
+
+
+class LabelsOptions(Options):
+    pass
+
+
+@objectives.register("labels")
+class Labels(Objective):
+    """``Ind`` of the paper."""
+
+    Options = LabelsOptions
+    uses_teacher = False
+
+    def forward(self, step: Step) -> dict[str, Tensor]:
+        return {"loss": F.cross_entropy(step.logits, step.labels)}

@@ -1,0 +1,42 @@
+"""Control: soft labels without a teacher."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from kdpipe.distill.base import Objective, ObjectiveOptions, Step, objectives
+
+
+class SoftLabelOptions(ObjectiveOptions):
+    gamma: float = Field(0.1, ge=0, description="Weight of the cross-entropy with the labels.")
+    alpha: float = Field(0.9, ge=0, description="Weight of the soft-label term.")
+    variance: float = Field(0.2, ge=0, description="Variance of the noise added to the one-hot.")
+    label_temperature: float = Field(0.15, gt=0, description="Temperature of the soft label.")
+    temperature: float = Field(1.0, gt=0, description="Temperature of the student's softmax.")
+
+
+@objectives.register("soft_label")
+class SoftLabel(Objective):
+    """softmax((one-hot + noise) / 0.15) in the place of the teacher's probabilities.
+
+    Ojha et al. 2023, Sec. 11.2: tells apart what soft targets do from what the teacher knows.
+    The noise is drawn anew for every image and step.
+    """
+
+    Options = SoftLabelOptions
+    uses_teacher = False
+
+    def forward(self, step: Step) -> dict[str, Tensor]:
+        o = self.options
+        one_hot = F.one_hot(step.labels, step.logits.shape[1]).to(step.logits.dtype)
+        noisy = one_hot + math.sqrt(o.variance) * torch.randn_like(one_hot)
+        target = F.log_softmax(noisy / o.label_temperature, dim=1)
+        guess = F.log_softmax(step.logits / o.temperature, dim=1)
+        soft = o.temperature**2 * F.kl_div(guess, target, reduction="batchmean", log_target=True)
+        labels = F.cross_entropy(step.logits, step.labels)
+        return {"loss": o.gamma * labels + o.alpha * soft, "labels": labels, "soft_label": soft}

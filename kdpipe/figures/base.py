@@ -1,0 +1,121 @@
+"""What a figure is: tables in, one matplotlib figure out, and a caption in words.
+
+Most properties are shown the same way: one row of panels a pair, one panel a metric, methods
+side by side over the conditions. They derive from PropertyFigure and state what differs.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdpipe.errors import KdpipeError
+from kdpipe.registry import Registry
+from kdpipe.report import words
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure as Canvas
+
+
+@dataclass
+class Tables:
+    """The tables of a study, and the training history of each network by its path."""
+
+    measurements: pd.DataFrame
+    transfer: pd.DataFrame
+    controls: pd.DataFrame
+    paper: pd.DataFrame
+    histories: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, root: Path, networks: list[str]) -> Tables:
+        """Read ``root/tables`` and the histories that exist (an audit has none)."""
+        import pandas as pd
+
+        frames = {}
+        for name in ("measurements", "transfer", "controls", "paper"):
+            path = root / "tables" / f"{name}.parquet"
+            if not path.is_file():
+                raise KdpipeError(f"The table {path} is missing; run the stage 'tables' first.")
+            frames[name] = pd.read_parquet(path)
+        paths = {network: root / network / "history.parquet" for network in networks}
+        histories = {n: pd.read_parquet(p) for n, p in paths.items() if p.is_file()}
+        return cls(**frames, histories=histories)
+
+    def of(self, probes: tuple[str, ...]) -> pd.DataFrame:
+        """Measurements of these probes."""
+        return self.measurements[self.measurements["probe"].isin(probes)]
+
+    def role(self, pair: str, probe: str) -> str:
+        """``control`` if the pair is a control for this probe, else ``claim``."""
+        rows = self.transfer.query("pair == @pair and probe == @probe and primary")
+        return "control" if len(rows) and set(rows["role"]) == {"control"} else "claim"
+
+    def names(self, pair: str) -> str:
+        """``teacher → student`` of a pair."""
+        rows = self.measurements[self.measurements["pair"] == pair]
+        return " → ".join(str(rows[c].iloc[0]) for c in ("teacher", "student")) if len(rows) else ""
+
+
+class Figure:
+    """Base of all figures; ``name`` is set by the registry."""
+
+    name: str = ""
+    probes: tuple[str, ...] = ()
+    title: str = ""
+    caption: str = ""
+
+    def missing(self, tables: Tables) -> str | None:
+        """A sentence that says why there is nothing to draw, or None."""
+        if self.probes and tables.of(self.probes).empty:
+            return f"This study did not measure {' or '.join(self.probes).replace('_', ' ')}."
+        return None
+
+    def draw(self, tables: Tables) -> Canvas:
+        raise NotImplementedError
+
+
+class PropertyFigure(Figure):
+    """Small multiples: pairs down, metrics across, methods side by side in each panel."""
+
+    metrics: tuple[str, ...] = ()
+    xlabel: str = ""
+
+    def decorate(self, ax: Any, tables: Tables, pair: str, metric: str) -> None:
+        """Add what only this property has, for example the level of chance."""
+
+    def draw(self, tables: Tables) -> Canvas:
+        from kdpipe.figures import _style as style
+
+        rows, probe = tables.of(self.probes), self.probes[0]
+        pairs = sorted(rows["pair"].unique(), key=lambda p: tables.role(p, probe))
+        measured = set(rows["metric"])
+        shown = [m for m in self.metrics if m in measured] or sorted(measured)
+        methods = words.method_order(rows["method"])
+        # A single metric would leave a narrow column: pairs then stand side by side.
+        columns = len(shown) if len(shown) > 1 else min(2, len(pairs))
+        fig, axes = style.grid(-(-len(pairs) * len(shown) // columns), columns)
+        panels = itertools.product(pairs, shown)
+        for ax, panel in itertools.zip_longest(axes.flat, panels):
+            pair, metric = panel or ("", "")
+            part = rows[(rows["pair"] == pair) & (rows["metric"] == metric)]
+            if part.empty:
+                ax.set_axis_off()
+                continue
+            style.grouped_points(ax, part, methods, metric)
+            self.decorate(ax, tables, pair, metric)
+            text = self._heading(tables, pair, probe) if metric == shown[0] else ""
+            style.heading(ax, text, part)
+            ax.set_xlabel(self.xlabel)
+        style.legend(fig, methods, rows)
+        return fig
+
+    def _heading(self, tables: Tables, pair: str, probe: str) -> str:
+        control = "control: " if tables.role(pair, probe) == "control" else ""
+        return f"{control}{pair} ({tables.names(pair)})"
+
+
+figures: Registry[Figure] = Registry("figures", "kdpipe.figures")

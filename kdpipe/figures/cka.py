@@ -1,0 +1,86 @@
+"""How similar are the features of teacher and student, layer by layer?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kdpipe.figures.base import Figure, Tables, figures
+from kdpipe.report import words
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure as Canvas
+
+
+@figures.register("cka")
+class Cka(Figure):
+    probes = ("cka",)
+    title = "Similarity of representations"
+    caption = (
+        "Linear centred kernel alignment (unbiased estimate) between each layer of the teacher "
+        "and each layer of a student on the same images, averaged over seeds. 1 means equal up to "
+        "rotation and scale, 0 means unrelated. The framed cell is the layer pair that the "
+        "verdict is about."
+    )
+
+    def draw(self, tables: Tables) -> Canvas:
+        from kdpipe.figures import _style as style
+
+        rows = tables.of(self.probes)
+        metric = "cka_unbiased" if "cka_unbiased" in set(rows["metric"]) else "cka_biased"
+        rows = rows[rows["metric"] == metric]
+        layers = rows["condition"].astype(str).map(words.condition_values)
+        rows = rows.assign(
+            t=layers.map(lambda c: c.get("teacher_layer", "")),
+            s=layers.map(lambda c: c.get("student_layer", "")),
+        )
+        pairs, methods = list(dict.fromkeys(rows["pair"])), words.method_order(rows["method"])
+        cells = max(rows["s"].nunique(), rows["t"].nunique())
+        side = max(1.9, 0.9 + 0.36 * cells)
+        fig, axes = style.grid(len(pairs), len(methods), width=side, height=side)
+        image: Any = None
+        for i, pair in enumerate(pairs):
+            for j, method in enumerate(methods):
+                ax = axes[i][j]
+                part = rows[(rows["pair"] == pair) & (rows["method"] == method)]
+                if part.empty:
+                    ax.set_axis_off()
+                    continue
+                image = self._heat_map(ax, part, self._primary(tables, pair))
+                seeds = part["seed"].nunique()
+                count = f"{seeds} seed{'s' * (seeds > 1)}"
+                ax.set_title(f"{words.method_words(method)}\n{count}", loc="left")
+                ax.set_xlabel("Student layer")
+                if j == 0:
+                    ax.set_ylabel(f"{pair}: teacher layer")
+        label = f"{style.axis_label(metric)}, n = {rows['n'].max()} images"
+        fig.colorbar(image, ax=axes, location="top", shrink=0.5, aspect=40, label=label)
+        return fig
+
+    def _heat_map(self, ax: Any, rows: pd.DataFrame, primary: str) -> Any:
+        """Layers in the order in which the table has them, which is the network's."""
+        from matplotlib.patches import Rectangle
+
+        teacher, student = (list(dict.fromkeys(rows[c])) for c in ("t", "s"))
+        mean = rows.groupby(["t", "s"])["value"].mean()
+        values = [[mean.get((t, s), float("nan")) for s in student] for t in teacher]
+        image = ax.imshow(values, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+        ax.grid(False)
+        for y, line in enumerate(values):
+            for x, value in enumerate(line):
+                if value == value:  # a layer pair that was not measured stays blank
+                    colour = "white" if value > 0.6 else "black"
+                    ax.text(x, y, f"{value:.2f}", ha="center", va="center", color=colour, size=7.5)
+        ax.set_xticks(range(len(student)), student, rotation=40, ha="right")
+        ax.set_yticks(range(len(teacher)), teacher)
+        chosen = words.condition_values(primary)
+        t, s = chosen.get("teacher_layer"), chosen.get("student_layer")
+        if t in teacher and s in student:
+            corner = (student.index(s) - 0.5, teacher.index(t) - 0.5)
+            frame = Rectangle(corner, 1, 1, fill=False, ec="#D55E00", lw=2.2, clip_on=False)
+            ax.add_patch(frame)
+        return image
+
+    def _primary(self, tables: Tables, pair: str) -> str:
+        chosen = tables.transfer.query("pair == @pair and probe == 'cka' and primary")
+        return str(chosen["condition"].iloc[0]) if len(chosen) else ""

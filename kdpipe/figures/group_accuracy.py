@@ -1,0 +1,65 @@
+"""Does a student inherit the teacher's weakness on a group?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kdpipe.figures.base import Figure, Tables, figures
+from kdpipe.report import words
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure as Canvas
+
+
+@figures.register("group_accuracy")
+class GroupAccuracy(Figure):
+    probes = ("group_accuracy",)
+    title = "Accuracy by group"
+    caption = (
+        "Left: share of right answers within each group of test images. Right: what distillation "
+        "adds over independent students, in percentage points with its 95 % confidence interval. "
+        "A gain that is smaller, or a loss, on the group where the teacher is weak is the "
+        "teacher's bias passed on."
+    )
+
+    def draw(self, tables: Tables) -> Canvas:
+        from kdpipe.figures import _style as style
+
+        rows = tables.of(self.probes)
+        rows = rows[rows["metric"] == "accuracy"]
+        pairs = list(dict.fromkeys(rows["pair"]))
+        methods = words.method_order(rows["method"])
+        fig, axes = style.grid(len(pairs), 2, width=4.2)
+        for (left, right), pair in zip(axes, pairs, strict=True):
+            part = rows[rows["pair"] == pair]
+            style.grouped_points(left, part, methods, "accuracy")
+            style.heading(left, f"{pair} ({tables.names(pair)})", part)
+            left.set_xlabel("Group")
+            gains = tables.transfer.query(
+                "pair == @pair and probe == 'group_accuracy' and metric == 'accuracy'"
+            )
+            self._gains(right, gains, part, methods)
+            right.set_xticks(left.get_xticks(), [t.get_text() for t in left.get_xticklabels()])
+            right.set_xlim(left.get_xlim())
+        style.legend(fig, methods, rows)
+        return fig
+
+    def _gains(self, ax: Any, gains: pd.DataFrame, rows: pd.DataFrame, methods: list[str]) -> None:
+        from kdpipe.figures import _style as style
+
+        at, _ = style.positions(rows["condition"])
+        shown = [m for m in methods if m in set(gains["method"])]
+        for k, method in enumerate(shown):
+            gain = gains[gains["method"] == method]
+            colour, marker = style.look(method)
+            x = gain["condition"].map(at).astype(float) + style.dodge(at, k, len(shown))
+            spread = [gain["diff"] - gain["diff_low"], gain["diff_high"] - gain["diff"]]
+            ax.errorbar(
+                x, 100 * gain["diff"], [100 * s for s in spread],
+                fmt=marker, ms=5, color=colour, elinewidth=1.3,
+            )  # fmt: skip
+        ax.axhline(0, color="#444444", lw=1, ls=":", zorder=1)
+        ax.set_xlabel("Group")
+        ax.set_ylabel("Gain over independent (pp)")
+        ax.set_title("bar: 95 % interval", loc="right", fontsize=8, color="#666666")

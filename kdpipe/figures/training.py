@@ -1,0 +1,90 @@
+"""How training went: loss and validation accuracy of every network, epoch by epoch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdpipe.figures.base import Figure, Tables, figures
+from kdpipe.paths import ModelRef, parse_network
+from kdpipe.report import words
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+_PANELS = {
+    "train_loss": ("Training loss", 1.0),
+    "val_loss": ("Validation loss", 1.0),
+    "val_accuracy": ("Validation accuracy (%)", 100.0),
+}
+
+
+@figures.register("training")
+class Training(Figure):
+    title = "Training curves"
+    caption = (
+        "One line a network. The training loss is the sum that its objective minimises, so its "
+        "level says nothing across methods; validation loss is cross-entropy with the labels for "
+        "all of them."
+    )
+
+    def missing(self, tables: Tables) -> str | None:
+        if not tables.histories:
+            return "No network of this study was trained here, so there are no training curves."
+        return None
+
+    def draw(self, tables: Tables) -> Canvas:
+        from kdpipe.figures import _style as style
+
+        groups = _groups(tables)
+        fig, axes = style.grid(len(groups), len(_PANELS), height=2.0)
+        for line, (group, members) in zip(axes, groups.items(), strict=True):
+            for ax, (column, (label, factor)) in zip(line, _PANELS.items(), strict=True):
+                for path, method in members:
+                    history = tables.histories[path]
+                    if column in history:
+                        ax.plot(
+                            history["epoch"], factor * history[column],
+                            color=style.look(method)[0], lw=1.2, alpha=0.8,
+                        )  # fmt: skip
+                style.whole_numbers(ax)
+                ax.set_xlabel("Epoch")
+                ax.set_ylabel(label)
+            line[0].set_title(group, loc="left", fontweight="bold")
+        methods = words.method_order(m for members in groups.values() for _, m in members)
+        style.key(fig, [(words.method_words(m), {"color": style.look(m)[0]}) for m in methods])
+        return fig
+
+
+def _groups(tables: Tables) -> dict[str, list[tuple[str, str]]]:
+    """Per pair: its teacher, its independents and its students, as (path, method).
+
+    The same independent students stand in every pair that uses them. A model that no pair
+    measures (a foreign attacker) comes last, on its own.
+    """
+    m = tables.measurements
+    models = m[m["method"].isin(["teacher", "teacher2", "ind"])]
+    columns = ["pair", "teacher", "student", "method", "seed"]
+    known = {}
+    for r in models[columns].drop_duplicates().to_dict("records"):
+        model = r["student"] if r["method"] == "ind" else r["teacher"]
+        known[r["pair"], model, int(r["seed"])] = r["method"]
+    refs = {path: parse_network(path) for path in tables.histories}
+    groups: dict[str, list[tuple[str, str]]] = {}
+    placed: set[str] = set()
+    for pair in dict.fromkeys(m["pair"]):
+        members = []
+        for path, ref in refs.items():
+            if isinstance(ref, ModelRef):
+                method = known.get((pair, ref.model, ref.seed))
+            else:
+                method = ref.method if ref.pair == pair else None
+            if method:
+                members.append((path, str(method)))
+        if not {path for path, _ in members} <= placed:  # nothing new: a pair that trained nothing
+            groups[f"{pair} ({tables.names(pair)})"] = members
+            placed |= {path for path, _ in members}
+    for path, ref in refs.items():
+        if path not in placed:
+            name = ref.model if isinstance(ref, ModelRef) else ref.method
+            groups.setdefault("in no pair", []).append((path, name))
+    return groups

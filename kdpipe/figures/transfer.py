@@ -1,0 +1,191 @@
+"""What was distilled: properties down, methods across, coloured by how much of the gap closed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kdpipe.figures.base import Figure, Tables, figures
+from kdpipe.report import verdicts, words
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+# Everything is placed in inches: cells keep their size whatever the number of rows.
+_LABEL, _CELL, _VALUES, _ROW, _HEAD = 3.55, 1.02, 2.15, 0.46, 0.34
+_GREY = "#e6e6e6"
+
+
+@figures.register("transfer")
+class Transfer(Figure):
+    title = "What was distilled"
+    caption = (
+        "Each cell is one property and one method. Its number is the share of the gap between "
+        "independent students and the target that distillation closed: 100 % is what perfect "
+        "inheritance would give, 0 % is what a student has without a teacher. Below it is the "
+        "95 % interval. The target is the teacher's own value where the property belongs to a "
+        "network by itself, and 1 (or 100 %) where a student is compared with its teacher."
+    )
+
+    def missing(self, tables: Tables) -> str | None:
+        if verdicts.primary_claims(tables.transfer).empty:
+            return "No property was compared between distilled and independent students."
+        return None
+
+    def draw(self, tables: Tables) -> Canvas:
+        from kdpipe.figures import _style as style
+
+        claims = verdicts.primary_claims(tables.transfer)
+        relational = claims.apply(verdicts.is_relational, axis=1)
+        blocks = [
+            (words.FAMILIES[False], claims[~relational]),
+            (words.FAMILIES[True], claims[relational]),
+            (
+                "Controls: what shows up here does not come from the teacher's property",
+                verdicts.controls_of(tables.transfer),
+            ),
+        ]
+        rows = [(name, list(part.groupby(verdicts.KEY, sort=False))) for name, part in blocks]
+        rows = [(name, lines) for name, lines in rows if lines]
+        methods = words.method_order(claims["method"])
+        width = max(_LABEL + _CELL * len(methods) + _VALUES, 9.3)
+        height = 0.4 + sum(_HEAD + _ROW * len(lines) for _, lines in rows) + 1.6
+        fig = style.Canvas(figsize=(width, height))
+        ax = fig.add_axes((0, 0, 1, 1))
+        ax.set(xlim=(0, width), ylim=(height, 0))
+        ax.set_axis_off()
+        for k, method in enumerate(methods):
+            x = _LABEL + (k + 0.5) * _CELL
+            ax.text(x, 0.28, words.method_words(method), ha="center", weight="bold")
+        x = _LABEL + len(methods) * _CELL + 0.12
+        head = "independent → target"
+        if claims["ceiling"].notna().any():
+            head += " (2nd teacher)"
+        ax.text(x, 0.28, head, color="#444444", size=8)
+        y = 0.4
+        for name, lines in rows:
+            ax.text(0.1, y + 0.24, name, style="italic", color="#444444")
+            y += _HEAD
+            for _, part in lines:
+                self._row(ax, y, part, tables, methods)
+                y += _ROW
+        _legend(ax, y + 0.25, width)
+        return fig
+
+    def _row(self, ax: Any, y: float, part: Any, tables: Tables, methods: list[str]) -> None:
+        first = part.iloc[0]
+        what = words.property_words(first["probe"])
+        detail = words.condition_words(first["condition"])
+        ax.text(0.1, y + 0.19, what.label, weight="bold", va="center")
+        ax.text(
+            _LABEL - 0.1, y + 0.19, detail if len(detail) < 26 else "", va="center", ha="right",
+            size=8, color="#444444",
+        )  # fmt: skip
+        where = f"{what.compared} · {first['pair']}: {tables.names(first['pair'])}"
+        size = min(7.0, 7.0 * 66 / len(where))  # a long name gets smaller, not cut off
+        ax.text(0.1, y + 0.36, where, va="center", size=size, color="#555555")
+        for k, method in enumerate(methods):
+            mine = part[part["method"] == method]
+            if len(mine):
+                row, left = mine.iloc[0], _LABEL + k * _CELL
+                if row["role"] == "control":
+                    _control(ax, left, y, row)
+                else:
+                    _cell(ax, left, y, row, verdicts.finding(tables.controls, row))
+        x = _LABEL + len(methods) * _CELL + 0.12
+        values = [words.number(first[c], first["metric"]) for c in ("ind_mean", "target")]
+        level = " → ".join(values)
+        if first["ceiling"] == first["ceiling"]:
+            level += f" ({words.number(first['ceiling'], first['metric'])})"
+        ax.text(x, y + 0.17, level, va="center", size=8.5)
+        seeds = sorted({int(n) for n in part["n_seeds_dist"]})
+        many = f"{seeds[0]}–{seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
+        note = f"n = {int(first['n_units'])}, seeds {int(first['n_seeds_ind'])} vs {many}"
+        ax.text(x, y + 0.35, note, va="center", size=7, color="#555555")
+
+
+def _shade(closed: float) -> Any:
+    from matplotlib import colormaps
+
+    # The ends of the map are too dark to read a number on.
+    return colormaps["RdBu"](0.5 + 0.4 * max(-1.0, min(1.0, closed)))
+
+
+def _cell(ax: Any, x: float, y: float, row: Any, finding: str, width: float = _CELL) -> None:
+    """One verdict: colour, hatching and frame say it, so that no single channel has to."""
+    from matplotlib.patches import Rectangle
+
+    box = (x + 0.03, y + 0.03), width - 0.06, _ROW - 0.06
+    middle = x + width / 2
+    closed = row["gap_closed"]
+    if finding == "no gap" or closed != closed:
+        ax.add_patch(Rectangle(*box, fc=_GREY, ec="none"))
+        change = words.number(row["diff"], row["metric"], signed=True)
+        ax.text(middle, y + 0.17, finding, ha="center", va="center", size=8, color="#555555")
+        ax.text(
+            middle, y + 0.34, f"Δ {change}", ha="center", va="center", size=6.5, color="#555555"
+        )
+        return
+    hatch = {"inconclusive": "////", verdicts.NO_FINDING: "...."}.get(finding)
+    # Paler where nothing is decided; blended, because transparency would fade the hatching too.
+    face = [1 - (1 - c) * (0.45 if hatch else 1) for c in _shade(closed)[:3]]
+    ax.add_patch(Rectangle(*box, fc=face, ec="#cccccc" if hatch else "none", hatch=hatch, lw=0))
+    frame = {"transferred": ("#053061", "-"), "opposite": ("#67001f", "--")}.get(finding)
+    if frame:
+        ax.add_patch(Rectangle(*box, fill=False, ec=frame[0], ls=frame[1], lw=1.6))
+    weight = "bold" if finding in ("transferred", "opposite") else "normal"
+    colour = "#3d3d3d" if hatch else "black"
+    mark = {"opposite": "▼ ", verdicts.NO_FINDING: "† "}.get(finding, "")
+    text = {"ha": "center", "va": "center", "color": colour}
+    ax.text(middle, y + 0.17, mark + words.share(closed), weight=weight, size=9.5, **text)
+    spread = words.share_interval(row["closed_low"], row["closed_high"])
+    ax.text(middle, y + 0.34, spread, size=6.5, **text)
+
+
+def _control(ax: Any, x: float, y: float, row: Any, width: float = _CELL) -> None:
+    """A control has no verdict and no colour: only the change, framed where it is not 0."""
+    from matplotlib.patches import Rectangle
+
+    changed = row["diff_low"] > 0 or row["diff_high"] < 0
+    box = (x + 0.03, y + 0.03), width - 0.06, _ROW - 0.06
+    frame: dict[str, Any] = {"ec": "black", "lw": 1.6} if changed else {"ec": "#bbbbbb", "lw": 0.8}
+    ax.add_patch(Rectangle(*box, fc="white", **frame))
+    change = words.number(row["diff"], row["metric"], signed=True)
+    spread = words.interval(row["diff_low"], row["diff_high"], row["metric"], signed=True)
+    weight = "bold" if changed else "normal"
+    text = {"ha": "center", "va": "center", "color": "black" if changed else "#444444"}
+    ax.text(x + width / 2, y + 0.17, f"Δ {change}", size=8, weight=weight, **text)
+    ax.text(x + width / 2, y + 0.34, spread, size=6.5, **text)
+
+
+def _legend(ax: Any, y: float, width: float) -> None:
+    """One sample cell for each kind of verdict, and the colour scale."""
+    blank = {"diff": 0.002, "diff_low": -0.01, "diff_high": 0.014, "metric": "accuracy"}
+    samples = [
+        ("transferred", 0.65, "transferred", "students are closer\nto the target"),
+        ("not transferred", 0.02, "not transferred", "closes less than\n10 % of the gap"),
+        ("opposite", -0.45, "opposite", "students are farther\nfrom the target"),
+        ("inconclusive", 0.3, "inconclusive", "these seeds and images\ncannot tell"),
+        (verdicts.NO_FINDING, 0.3, "† within seeds", "independent students\ndiffer as much"),
+        ("no gap", float("nan"), "no gap", "nothing to transfer;\nΔ is the change"),
+        ("control", float("nan"), "control", "no verdict; framed\nif the change is not 0"),
+    ]
+    step = (width - 0.2) / len(samples)
+    for k, (finding, closed, label, meaning) in enumerate(samples):
+        x = 0.1 + k * step
+        ends = {"closed_low": closed - 0.1, "closed_high": closed + 0.1}
+        row = {**blank, **ends, "gap_closed": closed}
+        if finding == "control":
+            _control(ax, x, y, row, width=0.9)
+        else:
+            _cell(ax, x, y, row, finding, width=0.9)
+        ax.text(x + 0.03, y + _ROW + 0.12, label, size=7.5, weight="bold", va="center")
+        ax.text(x + 0.03, y + _ROW + 0.24, meaning, size=7, va="top", color="#444444")
+    from matplotlib import colormaps
+
+    ramp = [[0.5 + 0.4 * (i / 50 - 1) for i in range(101)]]
+    top = y + _ROW + 0.62
+    ax.imshow(
+        ramp, cmap=colormaps["RdBu"], vmin=0, vmax=1, aspect="auto",
+        extent=(0.13, 2.13, top + 0.14, top),
+    )  # fmt: skip
+    ax.text(2.2, top + 0.07, "−100 % … 0 % … 100 % of the gap closed", va="center", size=7.5)

@@ -1,0 +1,41 @@
+"""All jobs of a plan in order, in one process: for tests and for machines without Snakemake."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from kdpipe.plan import Job, Plan
+
+ORDER = (
+    "subset",
+    "train",
+    "teacher_outputs",
+    "distil",
+    "calibrate",
+    "probe",
+    "tables",
+    "figures",
+    "report",
+)
+
+
+def run_job(job: Job, root: Path, data_root: Path | None = None) -> None:
+    """Call the stage function of one job."""
+    stage = importlib.import_module(f"kdpipe.stages.{job.stage}")
+    out = root / job.target
+    if job.stage == "subset":
+        stage.run(job.slice, out, data_root)
+    else:
+        stage.run(job.slice, root, out)
+
+
+def run_all(plan: Plan, results: Path, data_root: Path | None = None) -> None:
+    """Run every job, stage by stage, into ``results/<study>``."""
+    root = results / plan.study.study
+    root_data = plan.study.data.root
+    data_root = data_root or (Path(root_data) if root_data else None)
+    for stage in ORDER:
+        for job in plan.by_stage(stage):
+            print(f"{stage}: {job.target}", flush=True)
+            run_job(job, root, data_root)

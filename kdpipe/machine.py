@@ -1,0 +1,65 @@
+"""What ``auto`` means here: a pure function of the study and the machine that plans it.
+
+Looks at the operating system, not at torch, so that planning a study stays quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from kdpipe.options import Options
+from kdpipe.training.compute import Compute
+
+
+class ComputeWish(Options):
+    """How to compute, as a study says it."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: cuda where the planning machine has an NVIDIA GPU."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 on a GPU or where the CPU multiplies bf16, else fp32."
+    )
+    threads: int = Field(1, ge=1, description="torch's threads per job, part of the result.")
+    deterministic: bool = Field(True, description="Bit-identical reruns on a GPU, at some speed.")
+
+    def resolve(self, cpu_flags: frozenset[str] | None = None, gpu: bool | None = None) -> Compute:
+        """The exact settings; the arguments replace what the machine says (for tests)."""
+        gpu = has_gpu() if gpu is None else gpu
+        flags = read_cpu_flags() if cpu_flags is None else cpu_flags
+        device: Literal["cpu", "cuda"]
+        if self.device == "auto":
+            device = "cuda" if gpu else "cpu"
+        else:
+            device = self.device
+        precision: Literal["fp32", "bf16"]
+        if self.precision == "auto":
+            fast = device == "cuda" or bool(flags & {"avx512_bf16", "amx_bf16"})
+            precision = "bf16" if fast else "fp32"
+        else:
+            precision = self.precision
+        return Compute(
+            device=device,
+            precision=precision,
+            threads=self.threads,
+            deterministic=self.deterministic,
+        )
+
+
+def has_gpu() -> bool:
+    return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def read_cpu_flags() -> frozenset[str]:
+    """Feature words of the first processor (Linux); empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    for line in lines:
+        if line.startswith("flags"):
+            return frozenset(line.split(":", 1)[1].split())
+    return frozenset()

@@ -1,0 +1,54 @@
+"""The CNN of PyTorch's basic MNIST example, which the paper uses for its MNIST experiments."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from pydantic import Field
+from torch import nn
+
+from kdpipe.models._blur_pool import BlurPool
+from kdpipe.models.base import Builder, Layers, builders
+from kdpipe.options import Options
+
+
+class MnistCnnOptions(Options):
+    antialias: bool = Field(False, description="Max pooling without aliasing (Zhang 2019).")
+
+
+@builders.register("mnist_cnn")
+class MnistCnn(Builder):
+    """conv32 – ReLU – conv64 – ReLU – max pool – dropout – fc128 – ReLU – dropout – fc.
+
+    28×28 images; 1,200,458 parameters with 3 input channels and 10 classes.
+    """
+
+    Options = MnistCnnOptions
+
+    def body(self, n_classes: int) -> nn.Module:
+        pool: nn.Module = nn.MaxPool2d(2)
+        if self.options.antialias:
+            pool = nn.Sequential(nn.MaxPool2d(2, stride=1), BlurPool(64))
+        return nn.Sequential(
+            OrderedDict(
+                conv1=nn.Conv2d(3, 32, 3),
+                relu1=nn.ReLU(),
+                conv2=nn.Conv2d(32, 64, 3),
+                relu2=nn.ReLU(),
+                pool=pool,
+                dropout1=nn.Dropout(0.25),
+                flatten=nn.Flatten(),
+                fc1=nn.Linear(9216, 128),
+                relu3=nn.ReLU(),
+                dropout2=nn.Dropout(0.5),
+                fc2=nn.Linear(128, n_classes),
+            )
+        )
+
+    def layers(self) -> Layers:
+        return Layers(
+            penultimate="relu3",
+            cam="relu2",
+            hint="conv2",
+            cka=("relu1", "relu2", "pool", "relu3", "fc2"),
+        )

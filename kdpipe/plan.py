@@ -1,0 +1,335 @@
+"""From a study to its jobs: which stage makes which file, from what, with which settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from kdpipe import paths
+from kdpipe.data.augment.base import augmentations
+from kdpipe.data.domains.base import domains
+from kdpipe.data.sources.base import sources
+from kdpipe.digest import code_digest
+from kdpipe.distill.base import objectives
+from kdpipe.errors import KdpipeError
+from kdpipe.figures.base import figures
+from kdpipe.models.base import builders
+from kdpipe.options import Options
+from kdpipe.paths import MODEL_FILES, ModelRef, NetworkRef, StudentRef
+from kdpipe.plan_results import figure_names, figures_slice, report_slice, tables_slice
+from kdpipe.plugin import PluginRef
+from kdpipe.probes.base import probes
+from kdpipe.provenance import canonical
+from kdpipe.registry import Registry
+from kdpipe.stages._bench import Instance
+from kdpipe.stages.calibrate import CalibrateSlice
+from kdpipe.stages.distil import DistilSlice
+from kdpipe.stages.probe import ProbeSlice
+from kdpipe.stages.subset import SubsetSlice
+from kdpipe.stages.teacher_outputs import TeacherOutputsSlice
+from kdpipe.stages.train import TrainSlice
+from kdpipe.study import Pair, Study
+
+TABLES = tuple(
+    f"tables/{name}.{ending}"
+    for name in ("measurements", "transfer", "controls", "paper")
+    for ending in ("parquet", "csv")
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of one stage. Paths are relative to ``results/<study>/``."""
+
+    stage: str
+    target: str
+    slice: Options
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    modules: tuple[str, ...]
+
+    @property
+    def slice_json(self) -> str:
+        """The settings as one canonical string: what a change of settings is compared by."""
+        return canonical(self.slice.model_dump(mode="json"))
+
+    @property
+    def code(self) -> str:
+        """Digest of the code this job runs."""
+        return code_digest((f"kdpipe.stages.{self.stage}", *self.modules))
+
+
+@dataclass
+class _ProbeGroup:
+    network: NetworkRef
+    reference: ModelRef | None
+    family: str
+    instances: dict[str, PluginRef] = field(default_factory=dict)
+
+
+class Plan:
+    """Every job of a study, by target (the folder or file it makes)."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.compute = study.compute.resolve()
+        self.jobs: dict[str, Job] = {}
+        self.models: dict[str, ModelRef] = {}
+        self.students: dict[str, StudentRef] = {}
+        for name in study.data.sets:
+            self._subset(name)
+        for name, model in study.models.items():
+            for seed in model.seeds:
+                self._train(ModelRef(model=name, seed=seed))
+        groups: dict[str, _ProbeGroup] = {}
+        for name, pair in study.pairs.items():
+            self._pair(name, pair, groups)
+        for target, group in groups.items():
+            self._probe(target, group)
+        self._results(list(groups))
+
+    def by_stage(self, stage: str) -> list[Job]:
+        return [job for job in self.jobs.values() if job.stage == stage]
+
+    def _add(
+        self,
+        stage: str,
+        target: str,
+        slice_: Options,
+        inputs: Iterable[str],
+        outputs: Iterable[str],
+        plugins: Iterable[tuple[Registry[Any], PluginRef]] = (),
+    ) -> None:
+        modules = sorted({registry.module_of(ref.name) for registry, ref in plugins})
+        job = Job(stage, target, slice_, tuple(inputs), tuple(outputs), tuple(modules))
+        self.jobs[target] = job
+
+    def _subset(self, name: str) -> None:
+        data = self.study.data.sets[name]
+        folder = paths.subset_dir(name)
+        slice_ = SubsetSlice(name=name, **dict(data))
+        plugins = [(sources, data.source), *((domains, d) for d in data.domains.values())]
+        files = ("index.parquet", "pixels.npy", "subset.json")
+        self._add("subset", folder, slice_, [], [f"{folder}/{f}" for f in files], plugins)
+
+    def _train(self, ref: ModelRef) -> None:
+        if ref.path in self.jobs:
+            return
+        model = self.study.models[ref.model]
+        slice_ = TrainSlice(
+            ref=ref,
+            network=model.network,
+            data=model.data,
+            augment=model.augment,
+            recipe=model.training,
+            compute=self.compute,
+        )
+        plugins = [(builders, model.network), *((augmentations, a) for a in model.augment)]
+        inputs = [f"{paths.subset_dir(model.data.set)}/subset.json"]
+        self._add("train", ref.path, slice_, inputs, _files(ref), plugins)
+        self.models[ref.path] = ref
+
+    def _pair(self, name: str, pair: Pair, groups: dict[str, _ProbeGroup]) -> None:
+        self._train(pair.teacher)
+        layers = self._tabulated_layers(pair)
+        if layers is not None:
+            self._teacher_outputs(name, pair, layers)
+        students = [
+            StudentRef(pair=name, method=method, seed=seed)
+            for method in pair.methods
+            for seed in pair.seeds
+        ]
+        for ref in students:
+            self._distil(ref, pair, layers)
+        independents = [ModelRef(model=pair.student, seed=s) for s in self.study.ind_seeds(pair)]
+        second = self.second_teacher(pair)
+        for instance in pair.probes:
+            ref = self.resolved(instance, pair)
+            cls = probes.get(ref.name)
+            against = pair.teacher if cls.relational else None
+            subjects: list[NetworkRef] = [*independents, *students]
+            if not cls.relational or cls.on_teacher:
+                subjects.append(pair.teacher)
+            if cls.relational and second is not None:
+                self._train(second)
+                subjects.append(second)
+            if cls.calibrated:
+                for attacked in (pair.teacher, *cls.networks(cls.Options(**ref.options))):
+                    self._train(attacked)
+                    self._calibrate(attacked, Instance(name=instance, probe=ref))
+            for subject in subjects:
+                target = paths.probe_dir(subject, against, cls.family)
+                group = groups.setdefault(target, _ProbeGroup(subject, against, cls.family))
+                if group.instances.setdefault(instance, ref) != ref:
+                    raise KdpipeError(
+                        f"probes.{instance} would measure {subject.path} in two ways, because "
+                        f"pairs with different students use it; name its set and domains, or use "
+                        f"one probe entry for each."
+                    )
+
+    def resolved(self, instance: str, pair: Pair) -> PluginRef:
+        """The probe's options with set and domains filled in from the pair's student."""
+        ref = self.study.probes[instance]
+        data = self.study.models[pair.student].data
+        options = dict(ref.options)
+        options["set"] = options["set"] or data.set
+        options["domains"] = options["domains"] or data.domains
+        if options["primary"] is not None and options["primary"] not in options["domains"]:
+            raise KdpipeError(
+                f"probes.{instance}.primary: '{options['primary']}' is not among its domains "
+                f"{', '.join(options['domains'])}."
+            )
+        return PluginRef(name=ref.name, options=options)
+
+    def second_teacher(self, pair: Pair) -> ModelRef | None:
+        """Another training run of the teacher: its similarity to the teacher is the ceiling."""
+        others = [s for s in self.study.models[pair.teacher.model].seeds if s != pair.teacher.seed]
+        # A teacher that is a further seed of the independent students has no ceiling of its own.
+        if not others or pair.teacher.model == pair.student:
+            return None
+        return ModelRef(model=pair.teacher.model, seed=others[0])
+
+    def _tabulated_layers(self, pair: Pair) -> list[str] | None:
+        """Teacher layers to tabulate, or None where tabulating would not be lossless or pay.
+
+        Lossless where the student sees each image in one view only; feature maps are left out,
+        they are large and cost as much to read as to compute.
+        """
+        if self.study.models[pair.student].augment:
+            return None
+        kinds = [(objectives.get(m.name), m) for m in pair.methods.values()]
+        layers = {
+            layer
+            for cls, ref in kinds
+            if cls.uses_teacher and self._tabulates(ref)
+            for layer in cls.teacher_layers(cls.Options(**ref.options))
+        }
+        wanted = any(cls.uses_teacher and self._tabulates(ref) for cls, ref in kinds)
+        return sorted(layers) if wanted else None
+
+    def _tabulates(self, method: PluginRef) -> bool:
+        cls = objectives.get(method.name)
+        return set(cls.teacher_layers(cls.Options(**method.options))) <= {"penultimate"}
+
+    def _teacher_outputs(self, name: str, pair: Pair, layers: list[str]) -> None:
+        model = self.study.models[pair.student]
+        slice_ = TeacherOutputsSlice(
+            teacher=pair.teacher,
+            layers=layers,
+            data=model.data,
+            batch_size=(pair.training or model.training).batch_size,
+            compute=self.compute,
+        )
+        target = paths.teacher_outputs_file(name)
+        subset = f"{paths.subset_dir(model.data.set)}/subset.json"
+        teacher = self.study.models[pair.teacher.model].network
+        inputs = [subset, *_files(pair.teacher)[:2]]
+        self._add("teacher_outputs", target, slice_, inputs, [target], [(builders, teacher)])
+
+    def _distil(self, ref: StudentRef, pair: Pair, layers: list[str] | None) -> None:
+        model = self.study.models[pair.student]
+        objective = pair.methods[ref.method]
+        uses_teacher = objectives.get(objective.name).uses_teacher
+        tabulated = layers is not None and uses_teacher and self._tabulates(objective)
+        slice_ = DistilSlice(
+            ref=ref,
+            teacher=pair.teacher,
+            objective=objective,
+            tabulated=tabulated,
+            network=model.network,
+            data=model.data,
+            augment=model.augment,
+            recipe=pair.training or model.training,
+            compute=self.compute,
+        )
+        inputs = [f"{paths.subset_dir(model.data.set)}/subset.json"]
+        plugins = [
+            (builders, model.network),
+            (objectives, objective),
+            *((augmentations, a) for a in model.augment),
+        ]
+        if uses_teacher:
+            inputs += _files(pair.teacher)[:2]
+            plugins.append((builders, self.study.models[pair.teacher.model].network))
+        if tabulated:
+            inputs.append(paths.teacher_outputs_file(ref.pair))
+        self._add("distil", ref.path, slice_, inputs, _files(ref), plugins)
+        self.students[ref.path] = ref
+
+    def _calibrate(self, network: ModelRef, instance: Instance) -> None:
+        target = paths.calibration_file(network, instance.name)
+        slice_ = CalibrateSlice(network=network, instance=instance, compute=self.compute)
+        if target in self.jobs and self.jobs[target].slice != slice_:
+            raise KdpipeError(
+                f"probes.{instance.name} would be calibrated on {network.path} in two ways; use "
+                f"one probe entry for each pair, with its own domains."
+            )
+        subset = f"{paths.subset_dir(instance.probe.options['set'])}/subset.json"
+        plugins = [
+            (probes, instance.probe),
+            (builders, self.study.models[network.model].network),
+        ]
+        self._add("calibrate", target, slice_, [subset, *_files(network)[:2]], [target], plugins)
+
+    def _probe(self, target: str, group: _ProbeGroup) -> None:
+        instances = [Instance(name=n, probe=r) for n, r in sorted(group.instances.items())]
+        slice_ = ProbeSlice(
+            study=self.study.study,
+            family=group.family,
+            subject=group.network,
+            reference=group.reference,
+            instances=instances,
+            compute=self.compute,
+        )
+        networks: list[NetworkRef] = [group.network]
+        if group.reference is not None:
+            networks.append(group.reference)
+        inputs: list[str] = []
+        for instance in instances:
+            cls = probes.get(instance.probe.name)
+            inputs.append(f"{paths.subset_dir(instance.probe.options['set'])}/subset.json")
+            extra = cls.networks(cls.Options(**instance.probe.options))
+            networks.extend(extra)
+            if cls.calibrated and group.reference is not None:
+                for attacked in (group.reference, *extra):
+                    inputs.append(paths.calibration_file(attacked, instance.name))
+        for network in networks:
+            inputs += _files(network)[:2]
+        plugins = [
+            *((probes, i.probe) for i in instances),
+            *((builders, self._architecture(n)) for n in networks),
+        ]
+        self._add("probe", target, slice_, dict.fromkeys(inputs), [target], plugins)
+
+    def _architecture(self, ref: NetworkRef) -> PluginRef:
+        name = ref.model if isinstance(ref, ModelRef) else self.study.pairs[ref.pair].student
+        return self.study.models[name].network
+
+    def _results(self, probed: list[str]) -> None:
+        self._add("tables", "tables", tables_slice(self), probed, TABLES)
+        names = figure_names(self)
+        histories = [f"{path}/history.parquet" for path in (*self.models, *self.students)]
+        drawn = [f"figures/{name}.{ending}" for name in names for ending in ("svg", "png")]
+        self._add(
+            "figures",
+            "figures",
+            figures_slice(self, names),
+            [t for t in TABLES if t.endswith(".parquet")] + histories,
+            drawn,
+            [(figures, PluginRef(name=name)) for name in names],
+        )
+        parquet = [t for t in TABLES if t.endswith(".parquet")]
+        metadata = [f"{path}/model.json" for path in (*self.models, *self.students)]
+        self._add(
+            "report",
+            "report.html",
+            report_slice(self, names),
+            [*parquet, *drawn, *metadata],
+            ["report.html"],
+            [(figures, PluginRef(name=name)) for name in names],
+        )
+
+
+def _files(ref: NetworkRef) -> list[str]:
+    return [f"{ref.path}/{name}" for name in MODEL_FILES]

@@ -1,0 +1,65 @@
+"""How a study names a plug-in and its options in one mapping: ``{name: kl, temperature: 4}``."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ValidationError
+
+from kdpipe.errors import KdpipeError
+from kdpipe.options import Options
+from kdpipe.registry import Registry
+
+
+class PluginRef(Options):
+    """A plug-in of a registry and its complete, validated options (defaults filled in)."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+def resolve(registry: Registry[Any], raw: Any, key: str = "name") -> PluginRef:
+    """Validate ``{key: name, **options}`` (or a bare name) against the plug-in's option model.
+
+    Raises ValueError with one sentence, which pydantic reports with the place in the study.
+    """
+    if isinstance(raw, PluginRef):
+        return raw
+    if isinstance(raw, str):
+        raw = {key: raw}
+    if not isinstance(raw, dict) or not isinstance(raw.get(key), str):
+        raise ValueError(f"give a {key}, one of {', '.join(registry.names())}")
+    options = {k: v for k, v in raw.items() if k != key}
+    if not all(isinstance(k, str) for k in options):
+        raise ValueError(f"option names have to be words, not {list(options)!r}")
+    try:
+        cls = registry.get(raw[key])
+        filled = cls.Options(**options)  # type: ignore[attr-defined]
+    except ValidationError as error:
+        raise ValueError(f"{raw[key]}: {explain(error)}") from None
+    except KdpipeError as error:
+        raise ValueError(str(error).removesuffix(".")) from None
+    return PluginRef(name=raw[key], options=filled.model_dump(mode="json"))
+
+
+def plugin(registry: Registry[Any], key: str = "name") -> Any:
+    """Field type of a plug-in reference written as a mapping in a study."""
+    return Annotated[PluginRef, BeforeValidator(partial(resolve, registry, key=key))]
+
+
+def explain(error: ValidationError) -> str:
+    """All complaints of pydantic in one line, each with the key it is about."""
+    parts = []
+    for item in error.errors():
+        key = ".".join(str(step) for step in item["loc"])
+        if item["type"] == "extra_forbidden":
+            parts.append(f"there is no option '{key}'")
+        elif item["type"] == "missing":
+            parts.append(f"'{key}' is required")
+        elif item["type"] == "value_error":
+            message = item["msg"].removeprefix("Value error, ")
+            parts.append(f"{key}: {message}" if key else message)
+        else:
+            parts.append(f"'{key}': {item['msg'].lower()} (got {item['input']!r})")
+    return "; ".join(parts)

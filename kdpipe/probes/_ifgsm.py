@@ -1,0 +1,93 @@
+"""Iterative FGSM and the calibration of its strength."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kdpipe.models.base import Network
+
+ATTACK_BATCH = 128
+
+
+def ifgsm(
+    network: Network, images: Tensor, labels: Tensor, epsilon: float, step: float, steps: int
+) -> Tensor:
+    """I_{t+1} = clip_{I,ε}(I_t + a·sign ∇J(I_t, y)) (Kurakin et al. 2017, Eq. 2).
+
+    Images (n, 3, h, w) in [0, 1]; the result stays in [0, 1] and within ε of the images in every
+    pixel.
+    """
+    parts = []
+    for start in range(0, len(images), ATTACK_BATCH):
+        clean = images[start : start + ATTACK_BATCH]
+        target = labels[start : start + ATTACK_BATCH]
+        low, high = (clean - epsilon).clamp_min(0), (clean + epsilon).clamp_max(1)
+        adversarial = clean.clone()
+        for _ in range(steps):
+            adversarial.requires_grad_(True)
+            # The sum, so that an image's gradient does not depend on its batch.
+            loss = F.cross_entropy(network(adversarial), target, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, adversarial)
+            with torch.no_grad():
+                adversarial = adversarial + step * gradient.sign()
+                adversarial = torch.minimum(torch.maximum(adversarial, low), high)
+        parts.append(adversarial.detach())
+    return torch.cat(parts)
+
+
+def fooling_rate(
+    network: Network, images: Tensor, labels: Tensor, epsilon: float, step: float, steps: int
+) -> float:
+    """Share of images whose prediction changes under the attack on ``network`` itself."""
+    adversarial = ifgsm(network, images, labels, epsilon, step, steps)
+    with torch.no_grad():
+        before = torch.cat([network(x).argmax(1) for x in images.split(ATTACK_BATCH)])
+        after = torch.cat([network(x).argmax(1) for x in adversarial.split(ATTACK_BATCH)])
+    return float((before != after).float().mean())
+
+
+def calibrate(
+    network: Network,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    target: float,
+    tolerance: float,
+    epsilon_max: float,
+    step_ratio: float,
+    steps: int,
+) -> dict[str, Any]:
+    """Bisect ε to the target fooling rate, at step = step_ratio·ε/steps.
+
+    Returns epsilon, step, steps, fooling_rate and ``reached``: whether the rate is within the
+    tolerance. Where even ``epsilon_max`` fools too few, that is the ε, and ``reached`` is false.
+    """
+
+    def rate(epsilon: float) -> float:
+        return fooling_rate(network, images, labels, epsilon, step_ratio * epsilon / steps, steps)
+
+    low, high = 0.0, epsilon_max
+    best, best_rate = high, rate(high)
+    if best_rate > target + tolerance:
+        for _ in range(30):
+            middle = (low + high) / 2
+            current = rate(middle)
+            if abs(current - target) < abs(best_rate - target):
+                best, best_rate = middle, current
+            if abs(current - target) <= tolerance / 2:
+                break
+            low, high = (middle, high) if current < target else (low, middle)
+    return {
+        "epsilon": best,
+        "step": step_ratio * best / steps,
+        "steps": steps,
+        "fooling_rate": best_rate,
+        "target": target,
+        "reached": bool(np.abs(best_rate - target) <= tolerance),
+        "n": len(images),
+    }

@@ -1,0 +1,172 @@
+"""What a probe is: one property of a network, or of a network beside its teacher."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from kdpipe.data.images import as_float
+from kdpipe.data.selection import Selection, select
+from kdpipe.data.store import Subset
+from kdpipe.models.base import Network
+from kdpipe.options import Options
+from kdpipe.paths import ModelRef
+from kdpipe.registry import Registry
+from kdpipe.results.records import Records
+from kdpipe.seeding import ranks, stream
+from kdpipe.training.compute import Compute
+
+BATCH = 256
+
+
+class ProbeOptions(Options):
+    """Options every probe has."""
+
+    set: str | None = Field(None, description="Data set; null for the student's own.")
+    domains: list[str] = Field([], description="Domains to probe; empty for the student's own.")
+    split: Literal["val", "test"] = "test"
+    limit: int | None = Field(None, ge=1, description="Images per domain; null for all.")
+    primary: str | None = Field(
+        None, description="Domain of the primary statistic; null for the first."
+    )
+
+    @property
+    def primary_domain(self) -> str:
+        return self.primary or self.domains[0]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images of one domain: uint8 (n, 3, h, w) and what is known of each, (n,)."""
+
+    domain: str
+    pixels: Tensor
+    labels: np.ndarray
+    ids: np.ndarray
+    groups: np.ndarray
+    cues: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """Float in [0, 1], channels last."""
+        return as_float(self.pixels)
+
+
+@dataclass
+class Bench:
+    """Everything a probe may look at: the networks of its job and the images of its set.
+
+    ``reference`` is the teacher of a relational probe. ``others`` holds further networks the
+    probe asked for, ``calibrations`` what was calibrated on a network, both by network path.
+    """
+
+    subset: Subset
+    subject: Network
+    compute: Compute
+    classes: list[str]
+    reference: Network | None = None
+    reference_ref: ModelRef | None = None
+    others: dict[str, Network] = field(default_factory=dict)
+    calibrations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _images: dict[Any, ImageSet] = field(default_factory=dict)
+    _logits: dict[Any, Tensor] = field(default_factory=dict)
+
+    @property
+    def teacher(self) -> Network:
+        assert self.reference is not None, "a relational probe runs with a reference"
+        return self.reference
+
+    def image_set(self, options: ProbeOptions, domain: str, split: str | None = None) -> ImageSet:
+        """Images of ``domain``; where ``limit`` bounds them, a fixed random choice."""
+        key = (options.set, domain, split or options.split, options.limit)
+        if key not in self._images:
+            wanted = Selection(set=str(options.set), domains=[domain])
+            rows = select(self.subset.index, wanted, key[2], compose=False)
+            if options.limit is not None and options.limit < len(rows):
+                # By source image, so that every domain shows the same ones.
+                order = ranks(stream("probe images"), self.subset.index["source_id"][rows])
+                rows = np.sort(rows[np.argsort(order, kind="stable")[: options.limit]])
+            index = self.subset.index
+            self._images[key] = ImageSet(
+                domain,
+                self.subset.images(rows).to(self.compute.device),
+                *(index[c][rows] for c in ("label", "sample_id", "group", "cue")),
+            )
+        return self._images[key]
+
+    def image_sets(self, options: ProbeOptions) -> Iterator[ImageSet]:
+        for domain in options.domains:
+            yield self.image_set(options, domain)
+
+    def clean_logits(self, network: Network, images: ImageSet) -> Tensor:
+        """Logits (n, classes) of unchanged images; one forward pass serves every property."""
+        key = (id(network), id(images))
+        if key not in self._logits:
+            self._logits[key] = self.logits(network, images.images)
+        return self._logits[key]
+
+    @torch.no_grad()
+    def logits(self, network: Network, images: Tensor) -> Tensor:
+        """float32 logits (n, classes) of images in [0, 1], batch by batch, on the CPU."""
+        parts = []
+        with self.compute.autocast():
+            for start in range(0, len(images), BATCH):
+                parts.append(network(images[start : start + BATCH]).float())
+        return torch.cat(parts).cpu()
+
+
+class Probe(ABC):
+    """Base of the properties.
+
+    ``family`` names the job a probe shares with its like. A ``relational`` probe compares the
+    network with a reference (the teacher). With ``on_teacher`` it is also run on the teacher
+    itself, whose value is then the target of other networks.
+    """
+
+    name: str
+    Options: type[ProbeOptions] = ProbeOptions
+    family: str = "predictions"
+    relational: bool = False
+    on_teacher: bool = False
+    calibrated: bool = False
+    title: str = ""
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    @classmethod
+    def networks(cls, options: Any) -> list[ModelRef]:
+        """Models of the study that this probe needs beside subject and reference."""
+        return []
+
+    def calibrate(self, bench: Bench) -> dict[str, Any]:
+        """Settings fitted once per network (``bench.subject``), where ``calibrated`` is set."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def measure(self, bench: Bench) -> Records: ...
+
+
+def condition(**parts: object) -> str:
+    """``key=value;…`` in the given order."""
+    return ";".join(f"{key}={value}" for key, value in parts.items())
+
+
+def resamples(n: int, times: int, purpose: str) -> np.ndarray:
+    """Bootstrap rows (times, n), the same for every network that is measured on n images."""
+    rng = np.random.default_rng(stream("bootstrap", purpose, n))
+    return rng.integers(0, n, size=(times, n))
+
+
+probes: Registry[Probe] = Registry("probes", "kdpipe.probes")

@@ -1,0 +1,63 @@
+"""Calibration: does confidence say how often the network is right?"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from kdpipe.probes.base import Bench, Probe, ProbeOptions, condition, probes, resamples
+from kdpipe.results.records import Records, Statistic
+
+
+class CalibrationOptions(ProbeOptions):
+    bins: int = Field(15, ge=1, description="Bins of equal width over the confidence.")
+    replicates: int = Field(200, ge=0, description="Bootstrap resamples of the images.")
+
+
+def expected_calibration_error(
+    confidence: np.ndarray, correct: np.ndarray, bins: int
+) -> float | np.ndarray:
+    """Σ_b n_b/n · |accuracy_b − confidence_b| over bins of equal width, left-open.
+
+    Arrays (…, n) with confidence in [0, 1]; returns (…,) in [0, 1]. Guo et al. 2017, Eq. 3.
+    """
+    which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gap = correct.astype(np.float64) - confidence
+    total = np.zeros(confidence.shape[:-1])
+    for b in range(bins):
+        total += np.abs(np.where(which == b, gap, 0.0).sum(-1))
+    return total / confidence.shape[-1]
+
+
+@probes.register("calibration")
+class Calibration(Probe):
+    """Expected calibration error, and mean confidence minus accuracy per image."""
+
+    Options = CalibrationOptions
+    title = "Calibration"
+
+    def measure(self, bench: Bench) -> Records:
+        o = self.options
+        records = Records(notes={"bins": o.bins})
+        for images in bench.image_sets(o):
+            probabilities = bench.clean_logits(bench.subject, images).double().softmax(1)
+            confidence, predicted = (t.numpy() for t in probabilities.max(1))
+            correct = predicted == images.labels
+            rows = resamples(len(images), o.replicates, "calibration")
+            where = condition(domain=images.domain)
+            ece = Statistic(
+                condition=where, metric="ece", primary=images.domain == o.primary_domain
+            )
+            records.add_set(
+                ece,
+                float(expected_calibration_error(confidence, correct, o.bins)),
+                expected_calibration_error(confidence[rows], correct[rows], o.bins),
+            )
+            for metric, values in (
+                ("confidence_gap", confidence - correct),
+                ("confidence", confidence),
+                ("accuracy", correct),
+            ):
+                statistic = Statistic(condition=where, metric=metric)
+                records.add(statistic, values, unit_ids=images.ids)
+        return records

@@ -1,0 +1,107 @@
+"""Representation similarity: centred kernel alignment between layers of two networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from kdpipe.models.base import Network
+from kdpipe.probes.base import Bench, ImageSet, Probe, ProbeOptions, condition, probes
+from kdpipe.results.records import Records, Statistic
+from kdpipe.seeding import stream
+
+
+class CKAOptions(ProbeOptions):
+    limit: int | None = Field(100, ge=4, description="Images per domain.")
+    layers: list[str] = Field([], description="Student's layers; empty for the network's default.")
+    teacher_layers: list[str] = Field([], description="Teacher's layers; empty for its default.")
+    replicates: int = Field(100, ge=0, description="Random halves of the images.")
+
+
+def gram(features: np.ndarray) -> np.ndarray:
+    """Linear kernel (n, n) of features (n, d), in float64."""
+    features = features.astype(np.float64)
+    return features @ features.T
+
+
+def hsic_biased(k: np.ndarray, m: np.ndarray) -> float:
+    """tr(KHLH)/(n−1)² with the centring matrix H (Gretton et al. 2005)."""
+    n = len(k)
+    centred = k - k.mean(0) - k.mean(1)[:, None] + k.mean()
+    return float((centred * m).sum() / (n - 1) ** 2)
+
+
+def hsic_unbiased(k: np.ndarray, m: np.ndarray) -> float:
+    """Song et al. 2012, Eq. 5; needs n ≥ 4."""
+    n = len(k)
+    k, m = k.copy(), m.copy()
+    np.fill_diagonal(k, 0.0)
+    np.fill_diagonal(m, 0.0)
+    trace = (k * m).sum()
+    sums = k.sum() * m.sum() / ((n - 1) * (n - 2))
+    cross = 2 * (k.sum(0) @ m.sum(0)) / (n - 2)
+    return float((trace + sums - cross) / (n * (n - 3)))
+
+
+def cka(k: np.ndarray, m: np.ndarray, unbiased: bool) -> float:
+    """HSIC(K, L) / √(HSIC(K, K)·HSIC(L, L)) (Kornblith et al. 2019, Eq. 4).
+
+    NaN where a representation is constant. The unbiased form can be slightly negative.
+    """
+    hsic = hsic_unbiased if unbiased else hsic_biased
+    scale = hsic(k, k) * hsic(m, m)
+    return hsic(k, m) / float(np.sqrt(scale)) if scale > 0 else float("nan")
+
+
+@probes.register("cka")
+class CKA(Probe):
+    """Linear CKA, every teacher layer × every student layer (Ojha et al. 2023, Fig. 9).
+
+    Primary: the unbiased form at the last pair of hidden layers (one before the logits). The
+    uncertainty over images comes from random halves, whose variance estimates that of the full
+    set without drawing an image twice, which would break the unbiased form.
+    """
+
+    Options = CKAOptions
+    family = "representation"
+    relational = True
+    title = "Representation similarity"
+
+    def measure(self, bench: Bench) -> Records:
+        o = self.options
+        mine = list(o.layers or bench.subject.layers.cka)
+        theirs = list(o.teacher_layers or bench.teacher.layers.cka)
+        records = Records(notes={"layers": mine, "teacher_layers": theirs})
+        for images in bench.image_sets(o):
+            n = len(images)
+            rng = np.random.default_rng(stream("halves", n))
+            halves = [rng.permutation(n)[: n // 2] for _ in range(o.replicates)]
+            grams = self._grams(bench, bench.subject, images, mine)
+            teacher_grams = self._grams(bench, bench.teacher, images, theirs)
+            for t, teacher_layer in enumerate(theirs):
+                for s, layer in enumerate(mine):
+                    hidden = t == max(0, len(theirs) - 2) and s == max(0, len(mine) - 2)
+                    where = condition(
+                        domain=images.domain, teacher_layer=teacher_layer, student_layer=layer
+                    )
+                    k, m = teacher_grams[t], grams[s]
+                    for metric, unbiased in (("cka_unbiased", True), ("cka_biased", False)):
+                        primary = hidden and unbiased and images.domain == o.primary_domain
+                        # Matching layers carry an uncertainty; the rest is for the heat map.
+                        wanted = halves if primary else []
+                        records.add_set(
+                            Statistic(
+                                condition=where, metric=metric, target="one", primary=primary
+                            ),
+                            cka(k, m, unbiased),
+                            [cka(k[np.ix_(h, h)], m[np.ix_(h, h)], unbiased) for h in wanted],
+                        )
+        return records
+
+    @torch.no_grad()
+    def _grams(
+        self, bench: Bench, network: Network, images: ImageSet, layers: list[str]
+    ) -> list[np.ndarray]:
+        _, features = network.with_features(images.images, layers)
+        return [gram(features[name].float().flatten(1).cpu().numpy()) for name in layers]

@@ -1,0 +1,38 @@
+"""Colour invariance: agreement between an image and its colour-jittered version."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor
+
+from kdpipe.data.augment._colour import jitter
+from kdpipe.probes._agreement import AgreementProbe
+from kdpipe.probes.base import Bench, ImageSet, ProbeOptions, probes
+
+
+class ColourOptions(ProbeOptions):
+    strengths: list[float] = Field(
+        [0.4, 0.3, 0.5, 0.6],
+        min_length=1,
+        description="Brightness, contrast and saturation strength; the first is primary.",
+    )
+    hue: float = Field(0.2, ge=0, le=0.5, description="In turns of the colour circle.")
+
+
+@probes.register("colour")
+class Colour(AgreementProbe):
+    """Ojha et al. 2023, Sec. 4.3, Fig. 4a–c and Tables 7–9."""
+
+    Options = ColourOptions
+    title = "Colour invariance"
+    draws = 4
+    strength_key = "strength"
+
+    def strengths(self) -> list[float | int]:
+        return list(self.options.strengths)
+
+    def views(self, images: Tensor, u: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+        return images, jitter(images, u, (strength, strength, strength, self.options.hue))
+
+    def first_logits(self, bench: Bench, images: ImageSet, view: Tensor) -> Tensor:
+        return bench.clean_logits(bench.subject, images)

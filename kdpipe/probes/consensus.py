@@ -1,0 +1,68 @@
+"""Consensus: do student and teacher predict the same class, right or wrong?"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from kdpipe.probes.base import Bench, Probe, ProbeOptions, condition, probes, resamples
+from kdpipe.results.records import Records, Statistic
+
+
+class ConsensusOptions(ProbeOptions):
+    replicates: int = Field(200, ge=0, description="Bootstrap resamples of the images.")
+
+
+def error_consistency(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Cohen's κ of two networks' correctness, boolean (…, n) each; returns (…,) in [−1, 1].
+
+    Geirhos, Meding & Wichmann 2020, Eq. 1–3: agreement beyond what two independent observers of
+    the same accuracies would show. NaN where that expected agreement is 1.
+    """
+    observed = (one == two).mean(-1)
+    a, b = one.mean(-1), two.mean(-1)
+    expected = a * b + (1 - a) * (1 - b)
+    room = np.where(expected < 1, 1 - expected, np.nan)
+    return (observed - expected) / room
+
+
+@probes.register("consensus")
+class Consensus(Probe):
+    """Ojha et al. 2023, Sec. 4.5, Fig. 5 and Table 11.
+
+    Consensus rises whenever both networks get better, hence also: consensus on the images that
+    the teacher gets wrong, and error consistency.
+    """
+
+    Options = ConsensusOptions
+    relational = True
+    title = "Consensus with the teacher"
+
+    def measure(self, bench: Bench) -> Records:
+        records = Records()
+        for images in bench.image_sets(self.options):
+            mine = bench.clean_logits(bench.subject, images).argmax(1).numpy()
+            theirs = bench.clean_logits(bench.teacher, images).argmax(1).numpy()
+            same = mine == theirs
+            wrong = theirs != images.labels
+            where = condition(domain=images.domain)
+            primary = images.domain == self.options.primary_domain
+            for metric, values in (
+                ("consensus", same.astype(float)),
+                ("consensus_teacher_wrong", np.where(wrong, same, np.nan)),
+            ):
+                statistic = Statistic(
+                    condition=where,
+                    metric=metric,
+                    target="one",
+                    primary=primary and metric == "consensus",
+                )
+                records.add(statistic, values, unit_ids=images.ids)
+            rows = resamples(len(images), self.options.replicates, "consensus")
+            right, teacher_right = mine == images.labels, ~wrong
+            records.add_set(
+                Statistic(condition=where, metric="error_consistency", target="one"),
+                float(error_consistency(right, teacher_right)),
+                error_consistency(right[rows], teacher_right[rows]),
+            )
+        return records

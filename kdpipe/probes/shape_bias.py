@@ -1,0 +1,42 @@
+"""Shape bias: on images whose cues disagree, how often does the network decide by shape?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kdpipe.probes.base import Bench, Probe, condition, probes
+from kdpipe.results.records import Records, Statistic
+
+
+@probes.register("shape_bias")
+class ShapeBias(Probe):
+    """Shape decisions / (shape + other-cue decisions), Geirhos et al. 2019.
+
+    The label is the shape, the index column ``cue`` the class that the other cue (texture, or
+    background colour) stands for. Decisions for neither, and images whose cues agree or that have
+    no cue, do not count.
+    """
+
+    title = "Shape bias"
+
+    def measure(self, bench: Bench) -> Records:
+        records = Records()
+        for images in bench.image_sets(self.options):
+            predicted = bench.clean_logits(bench.subject, images).argmax(1).numpy()
+            conflict = (images.cues >= 0) & (images.cues != images.labels)
+            shape = conflict & (predicted == images.labels)
+            other = conflict & (predicted == images.cues)
+            where = condition(domain=images.domain)
+            records.notes[where] = {
+                "shape_decisions": int(shape.sum()),
+                "other_cue_decisions": int(other.sum()),
+                "conflict_images": int(conflict.sum()),
+            }
+            for metric, values in (
+                ("shape_bias", np.where(shape | other, shape, np.nan)),
+                ("shape_accuracy", np.where(conflict, shape, np.nan)),
+            ):
+                primary = metric == "shape_bias" and images.domain == self.options.primary_domain
+                statistic = Statistic(condition=where, metric=metric, primary=primary)
+                records.add(statistic, values, unit_ids=images.ids)
+        return records

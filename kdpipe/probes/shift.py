@@ -1,0 +1,51 @@
+"""Shift invariance: agreement between two crops that differ by a few pixels of position."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from kdpipe.data.augment._geometry import windows
+from kdpipe.probes._agreement import AgreementProbe
+from kdpipe.probes.base import ProbeOptions, probes
+
+
+class ShiftOptions(ProbeOptions):
+    shifts: list[int] = Field(
+        [16, 8, 24, 32],
+        min_length=1,
+        description="Largest shift m in pixels of a 224-pixel image, scaled to the image size; "
+        "the first is primary.",
+    )
+
+
+@probes.register("shift")
+class Shift(AgreementProbe):
+    """Resize to 256/224 of the size, cut size + m from the centre, two random crops of it.
+
+    Ojha et al. 2023, Sec. 11.4. For images of another size than 224, m is scaled with it and
+    rounded, at least one pixel. No flips, which would turn a digit into another sign.
+    """
+
+    Options = ShiftOptions
+    title = "Shift invariance"
+    draws = 4
+    strength_key = "shift"
+
+    def strengths(self) -> list[float | int]:
+        return list(self.options.shifts)
+
+    def views(self, images: Tensor, u: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+        h, w = images.shape[-2:]
+        m = max(1, round(strength * h / 224))
+        # Room for the largest shift where 256/224 would leave less.
+        large = [max(round(side * 256 / 224), side + m) for side in (h, w)]
+        enlarged = F.interpolate(images, large, mode="bilinear", antialias=True)
+        top, left = (large[0] - h - m) // 2, (large[1] - w - m) // 2
+        centre = enlarged[:, :, top : top + h + m, left : left + w + m]
+        offsets = (u * (m + 1)).long()
+        return (
+            windows(centre, offsets[:, 0], offsets[:, 1], (h, w)),
+            windows(centre, offsets[:, 2], offsets[:, 3], (h, w)),
+        )

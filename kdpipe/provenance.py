@@ -1,0 +1,72 @@
+"""What travels with every artefact: versions, seeds and digests; never a time or a path."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "kdpipe",
+    "torch",
+    "torchvision",
+    "numpy",
+    "pyarrow",
+    "grad-cam",
+    "scipy",
+    "scikit-learn",
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what can change a number, without importing any of it."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def canonical(value: Any) -> str:
+    """One string per value: sorted keys, no spaces; NaN is refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def provenance(slice_: Any, inputs: dict[str, Path]) -> dict[str, Any]:
+    """What an artefact was made from: settings, input digests, versions."""
+    settings = slice_.model_dump(mode="json")
+    return {
+        "settings": settings,
+        "settings_sha256": hashlib.sha256(canonical(settings).encode()).hexdigest(),
+        "inputs": {name: file_digest(path) for name, path in sorted(inputs.items())},
+        "versions": versions(),
+    }
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Call ``write`` on a temporary name beside ``path``, then rename it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    write_atomically(path, lambda p: p.write_text(text))

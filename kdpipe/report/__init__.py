@@ -1,0 +1,1 @@
+"""The words, sentences and page of the report."""

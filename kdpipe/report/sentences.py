@@ -1,0 +1,166 @@
+"""What the report says in words: from verdicts alone, and never more than they carry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kdpipe.report import verdicts, words
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Line(NamedTuple):
+    about: str
+    text: str
+
+
+class Group(NamedTuple):
+    """Sentences about claims that ended alike."""
+
+    key: str
+    heading: str
+    meaning: str
+    lines: list[Line]
+
+
+# Finding -> (heading, what it means, how a method's part of the sentence is put).
+_GROUPS = {
+    "transferred": (
+        "Distilled",
+        "Distilled students are closer to the target than independent ones: the difference is "
+        "significant after correction (Holm, p < 0.05).",
+        "{method} closes {share} of the gap {interval}",
+    ),
+    "not transferred": (
+        "Not distilled",
+        "The interval excludes that a tenth of the gap, or more, was closed.",
+        "{method} closes {share} of the gap {interval}",
+    ),
+    "opposite": (
+        "Moved away",
+        "Distilled students are significantly farther from the target than independent ones.",
+        "{method} moves by {share} of the gap {interval}",
+    ),
+    "inconclusive": (
+        "Undecided",
+        "These seeds and images can neither show a transfer nor exclude one.",
+        "{method} {share} of the gap {interval}",
+    ),
+    verdicts.NO_FINDING: (
+        "No finding: within the spread of independent students",
+        "The difference passes its test, but two independent students differ by as much.",
+        "{method} {share} of the gap {interval}",
+    ),
+    "no gap": (
+        "Nothing to transfer",
+        "Independent students and target do not differ measurably, so no method can be judged.",
+        "{method} changes it by {change}",
+    ),
+}
+
+
+def groups(transfer: pd.DataFrame, controls: pd.DataFrame) -> list[Group]:
+    """Every primary claim, sorted by what was found; kinds that do not occur are left out."""
+    claims = verdicts.primary_claims(transfer)
+    found = [verdicts.finding(controls, row) for _, row in claims.iterrows()]
+    claims = claims.assign(finding=found)
+    made = []
+    for key, (heading, meaning, phrase) in _GROUPS.items():
+        alike = claims[claims["finding"] == key]
+        lines = [_line(part, phrase) for _, part in alike.groupby(verdicts.KEY, sort=False)]
+        if lines:
+            made.append(Group(key, f"{heading} ({len(alike)})", meaning, lines))
+    return made
+
+
+def counted(transfer: pd.DataFrame, controls: pd.DataFrame) -> str:
+    """One sentence: how many claims there are and how they ended."""
+    found = groups(transfer, controls)
+    total = len(verdicts.primary_claims(transfer))
+    parts = [f"{g.heading[g.heading.rindex('(') + 1 : -1]} {_SHORT[g.key]}" for g in found]
+    if not parts:
+        return "No property was compared between distilled and independent students."
+    claims = "claim" if total == 1 else "claims"
+    return f"Of {total} {claims} (a property, a pair, a method): {', '.join(parts)}."
+
+
+_SHORT = {
+    "transferred": "distilled",
+    "not transferred": "not distilled",
+    "opposite": "moved away from the target",
+    "inconclusive": "undecided",
+    verdicts.NO_FINDING: "within the spread of independent students",
+    "no gap": "without a gap to close",
+}
+
+
+def scope_note(transfer: pd.DataFrame) -> str | None:
+    """With one seed a side the statements are about networks, not about methods."""
+    scopes = set(verdicts.primary_claims(transfer)["scope"])
+    if "networks" not in scopes:
+        return None
+    which = "Each side" if scopes == {"networks"} else "In some comparisons each side"
+    return (
+        f"{which} is a single network. Those statements are about these checkpoints: another "
+        "training run of the same method may end differently."
+    )
+
+
+def control_lines(transfer: pd.DataFrame) -> list[Line]:
+    """What changed where the teacher's property cannot be the cause. Controls have no verdict."""
+    rows = verdicts.controls_of(transfer)
+    lines = []
+    for _, part in rows.groupby(verdicts.KEY, sort=False):
+        changes = []
+        for _, row in part.iterrows():
+            away = row["diff_low"] > 0 or row["diff_high"] < 0
+            changes.append(
+                f"{_name(row)} {words.number(row['diff'], row['metric'], signed=True)} "
+                f"{_interval(row)}{', not 0' if away else ''}"
+            )
+        lines.append(Line(_about(part.iloc[0]), "; ".join(changes) + "."))
+    return lines
+
+
+def _line(part: pd.DataFrame, phrase: str) -> Line:
+    """All methods with the same finding on one property, in one sentence."""
+    methods = [
+        phrase.format(
+            method=_name(row),
+            share=words.share(row["gap_closed"]),
+            interval=words.share_interval(row["closed_low"], row["closed_high"]),
+            change=f"{words.number(row['diff'], row['metric'], signed=True)} {_interval(row)}",
+        )
+        for _, row in part.iterrows()
+    ]
+    first = part.iloc[0]
+    levels = [words.number(first[c], first["metric"]) for c in ("ind_mean", "target")]
+    seeds = f"{_range(part['n_seeds_dist'])} against {_range(part['n_seeds_ind'])} seeds"
+    if first["scope"] == "networks":
+        seeds = "these checkpoints"
+    return Line(
+        _about(first),
+        f"{', '.join(methods)}. Independent {levels[0]}, target {levels[1]}; {seeds}, "
+        f"n = {_range(part['n_units'])}.",
+    )
+
+
+def _about(row: Any) -> str:
+    detail = words.condition_words(row["condition"])
+    return (
+        f"{words.property_words(row['probe']).label} ({row['pair']}{', ' * bool(detail)}{detail})"
+    )
+
+
+def _name(row: Any) -> str:
+    return words.method_words(row["method"])
+
+
+def _interval(row: Any) -> str:
+    return words.interval(row["diff_low"], row["diff_high"], row["metric"], signed=True)
+
+
+def _range(values: pd.Series) -> str:
+    low, high = int(values.min()), int(values.max())
+    return str(low) if low == high else f"{low}–{high}"

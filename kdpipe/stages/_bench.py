@@ -1,0 +1,64 @@
+"""Set up the networks and images that a probe job or a calibration looks at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from kdpipe.data.store import Subset
+from kdpipe.errors import KdpipeError
+from kdpipe.options import Options
+from kdpipe.paths import ModelRef, NetworkRef, calibration_file, subset_dir
+from kdpipe.plugin import PluginRef
+from kdpipe.probes.base import Bench, Probe, probes
+from kdpipe.training.artefact import load
+from kdpipe.training.compute import Compute
+
+
+class Instance(Options):
+    """One property as the study wants it: file stem, probe and complete options."""
+
+    name: str
+    probe: PluginRef
+
+
+def make(instance: Instance) -> Probe:
+    cls = probes.get(instance.probe.name)
+    return cls(cls.Options(**instance.probe.options))
+
+
+def open_bench(
+    root: Path,
+    set_name: str,
+    subject: NetworkRef,
+    reference: ModelRef | None,
+    others: list[ModelRef],
+    compute: Compute,
+) -> Bench:
+    """Load the networks; a network that appears twice is loaded once, so that its forward
+    passes are shared."""
+    loaded = {
+        path: load(root / path, compute.device)
+        for path in {n.path for n in (subject, *others, *([reference] if reference else []))}
+    }
+    subset = Subset(root / subset_dir(set_name))
+    for path in loaded:
+        classes = json.loads((root / path / "model.json").read_text())["classes"]
+        if classes != subset.classes:
+            raise KdpipeError(
+                f"{path} was trained on the classes {', '.join(classes)}, but data set "
+                f"'{set_name}' has {', '.join(subset.classes)}; probe it on a set of its own task."
+            )
+    return Bench(
+        subset=subset,
+        subject=loaded[subject.path],
+        reference=loaded[reference.path] if reference else None,
+        reference_ref=reference,
+        others={n.path: loaded[n.path] for n in others},
+        compute=compute,
+        classes=subset.classes,
+    )
+
+
+def read_calibration(root: Path, network: ModelRef, instance: str) -> dict[str, object]:
+    return json.loads((root / calibration_file(network, instance)).read_text())

@@ -1,0 +1,32 @@
+"""Draw the figures of a study from its tables, each as SVG and PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kdpipe.figures.base import Tables, figures
+from kdpipe.options import Options
+
+
+class FiguresSlice(Options):
+    """What the drawings depend on besides the tables."""
+
+    study: str
+    figures: list[str]
+    networks: list[str] = []
+    """Networks whose training curves are shown, such as ``models/teacher/seed0``."""
+
+
+def run(slice: FiguresSlice, root: Path, out: Path) -> list[Path]:
+    """Draw every figure of the slice from ``root/tables`` into ``out``; the files written."""
+    from kdpipe.figures import _style as style
+
+    tables = Tables.load(root, slice.networks)
+    written = []
+    with style.context():
+        for name in slice.figures:
+            figure = figures.get(name)()
+            reason = figure.missing(tables)
+            drawing = figure.draw(tables) if reason is None else style.sentence(reason)
+            written += style.save(drawing, out, name)
+    return written

@@ -1,0 +1,74 @@
+"""Stage ``probe``: one network (beside one teacher), every property of one family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kdpipe.options import Options
+from kdpipe.paths import ModelRef, StudentRef
+from kdpipe.probes.base import Bench
+from kdpipe.provenance import provenance, write_atomically
+from kdpipe.results.records import write_records
+from kdpipe.stages._bench import Instance, make, open_bench, read_calibration
+from kdpipe.training.compute import Compute
+
+
+class ProbeSlice(Options):
+    study: str
+    family: str
+    subject: ModelRef | StudentRef
+    reference: ModelRef | None
+    instances: list[Instance]
+    compute: Compute
+
+
+def run(slice_: ProbeSlice, root: Path, out: Path) -> None:
+    """Write ``<instance>.parquet`` for every instance into the folder ``out``."""
+    slice_.compute.start()
+    made = {instance.name: make(instance) for instance in slice_.instances}
+    inputs = {"subject": root / slice_.subject.path / "model.safetensors"}
+    if slice_.reference is not None:
+        inputs["reference"] = root / slice_.reference.path / "model.safetensors"
+    about = {
+        "study": slice_.study,
+        "family": slice_.family,
+        "subject": slice_.subject.model_dump(),
+        "reference": slice_.reference.model_dump() if slice_.reference else None,
+        "provenance": provenance(slice_, inputs),
+    }
+    benches: dict[str, Bench] = {}
+    for name, probe in made.items():
+        where = probe.options.set
+        if where not in benches:
+            # One bench a data set: its clean forward passes serve every property.
+            others = [
+                network
+                for p in made.values()
+                if p.options.set == where
+                for network in type(p).networks(p.options)
+            ]
+            benches[where] = open_bench(
+                root, where, slice_.subject, slice_.reference, others, slice_.compute
+            )
+        bench = benches[where]
+        if probe.calibrated and slice_.reference is not None:
+            bench.calibrations = {
+                n.path: {
+                    key: value
+                    for key, value in read_calibration(root, n, name).items()
+                    if key != "provenance"
+                }
+                for n in (slice_.reference, *type(probe).networks(probe.options))
+            }
+        records = probe.measure(bench)
+        meta = {
+            **about,
+            "instance": name,
+            "probe": probe.name,
+            "relational": probe.relational,
+            "options": probe.options.model_dump(mode="json"),
+        }
+        write_atomically(
+            out / f"{name}.parquet", lambda p, r=records, m=meta: write_records(p, r, m)
+        )
+        print(f"{name}: {len(records)} records", flush=True)

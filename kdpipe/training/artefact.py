@@ -1,0 +1,65 @@
+"""A trained network on disk: weights, what they mean, and how training went."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from kdpipe.errors import KdpipeError
+from kdpipe.models.base import Network, build
+from kdpipe.plugin import PluginRef
+from kdpipe.provenance import write_atomically, write_json
+
+
+def channel_statistics(pixels: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel of uint8 (n, h, w, c) images, in [0, 1].
+
+    A channel without any variation gets the deviation 1, so that it can be divided by.
+    """
+    flat = np.asarray(pixels).reshape(-1, pixels.shape[-1]).astype(np.float64) / 255
+    std = flat.std(0)
+    return flat.mean(0).tolist(), np.where(std > 1e-6, std, 1.0).tolist()
+
+
+def save(folder: Path, network: Network, about: dict[str, Any], history: list[Any]) -> None:
+    """Write ``model.safetensors``, ``history.parquet`` and, last, ``model.json``."""
+    weights = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
+    write_atomically(folder / "model.safetensors", lambda p: save_file(weights, p))
+    table = pa.Table.from_pylist(history)
+    write_atomically(folder / "history.parquet", lambda p: pq.write_table(table, p))
+    write_json(folder / "model.json", about)
+
+
+def load(folder: Path, device: str = "cpu") -> Network:
+    """The network of ``folder`` in evaluation mode.
+
+    Raises KdpipeError when a file is missing or the weights belong to another architecture.
+    """
+    try:
+        about = json.loads((folder / "model.json").read_text())
+        weights = load_file(folder / "model.safetensors")
+    except FileNotFoundError as error:
+        raise KdpipeError(f"{error.filename} is missing; train this network first.") from None
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise KdpipeError(f"The network in {folder} cannot be read: {error}.") from None
+    ref = PluginRef(**about["network"])
+    network = build(ref, len(about["classes"]), about["mean"], about["std"], seed=0)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise KdpipeError(
+            f"The weights in {folder} do not fit the architecture '{ref.name}' that model.json "
+            f"names: {reason}"
+        ) from None
+    return network.to(torch.device(device), memory_format=torch.channels_last).eval()

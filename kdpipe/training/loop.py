@@ -1,0 +1,154 @@
+"""The training loop: one function, read from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kdpipe.data.augment.base import Pipeline
+from kdpipe.data.images import as_float
+from kdpipe.distill.base import Objective, Step
+from kdpipe.errors import KdpipeError
+from kdpipe.models.base import Network
+from kdpipe.seeding import ranks, stream
+from kdpipe.training.checkpoint import Checkpoint
+from kdpipe.training.compute import Compute
+from kdpipe.training.recipe import Recipe, optimiser_and_schedule
+from kdpipe.training.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Images:
+    """Decoded images on the training device: uint8 (n, 3, h, w), labels (n,), sample ids (n,)."""
+
+    pixels: Tensor
+    labels: Tensor
+    ids: np.ndarray
+
+
+def fit(
+    network: Network,
+    objective: Objective,
+    teacher: Teacher | None,
+    train: Images,
+    val: Images,
+    recipe: Recipe,
+    augment: Pipeline,
+    compute: Compute,
+    seed: int,
+    checkpoint: Checkpoint,
+) -> list[dict[str, Any]]:
+    """Train ``network`` in place; returns one history row per epoch.
+
+    The weights after the last epoch count: choosing a best epoch on anything but the validation
+    split would be wrong, and choosing it there would favour the noisier method.
+
+    Raises KdpipeError when the loss is no longer finite.
+    """
+    optimiser, schedule = optimiser_and_schedule(
+        [*network.parameters(), *objective.parameters()], recipe
+    )
+    layers = type(objective).student_layers(objective.options)
+    history: list[dict[str, Any]] = []
+
+    torch.manual_seed(stream("training", seed))
+    if (state := checkpoint.load()) is not None:
+        network.load_state_dict(state["network"])
+        objective.load_state_dict(state["objective"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
+        torch.set_rng_state(state["rng"])
+        history = state["history"]
+        print(f"Going on after epoch {len(history)} of {recipe.epochs}.", flush=True)
+
+    for epoch in range(len(history), recipe.epochs):
+        network.train()
+        objective.train()
+        sums: dict[str, Tensor] = {}
+        for rows in batches(len(train.labels), recipe.batch_size, stream("order", seed, epoch)):
+            at = torch.from_numpy(rows).to(train.pixels.device)
+            images = augment(as_float(train.pixels[at]), train.ids[rows], epoch)
+            step = Step(rows=at, labels=train.labels[at], logits=torch.empty(0))
+            with compute.autocast():
+                if teacher is not None:
+                    step.teacher_logits, step.teacher_features = teacher(images, at)
+                step.logits, step.features = network.with_features(images, layers)
+                terms = objective(step)
+            optimiser.zero_grad(set_to_none=True)
+            terms["loss"].backward()
+            optimiser.step()
+            with torch.no_grad():
+                correct = (step.logits.argmax(1) == step.labels).float().mean()
+                # Summed as tensors: reading a number here would wait for the device.
+                for name, value in {**terms, "accuracy": correct}.items():
+                    sums[name] = sums.get(name, 0) + value.detach() * len(rows)
+        row = {
+            "epoch": epoch + 1,
+            "lr": optimiser.param_groups[0]["lr"],
+            **{f"train_{k}": float(v) / len(train.labels) for k, v in sums.items()},
+            **evaluate(network, val, recipe.batch_size, compute),
+        }
+        if not np.isfinite(row["train_loss"]):
+            good = f"the weights after epoch {epoch} were finite" if epoch else "no epoch finished"
+            raise KdpipeError(
+                f"The training loss became {row['train_loss']} in epoch {epoch + 1} ({good}); "
+                f"lower training.lr (now {recipe.lr}) or the weights of the objective."
+            )
+        history.append(row)
+        schedule.step()
+        print(describe(row, recipe.epochs), flush=True)
+        if checkpoint.due():
+            checkpoint.save(
+                {
+                    "network": network.state_dict(),
+                    "objective": objective.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "rng": torch.get_rng_state(),
+                    "history": history,
+                }
+            )
+    return history
+
+
+def batches(n: int, size: int, seed: int) -> Iterator[np.ndarray]:
+    """Row numbers of an epoch's batches, in an order that ``seed`` alone decides.
+
+    A last batch of one image is dropped, because batch normalisation cannot train on it.
+    """
+    order = np.argsort(ranks(seed, np.arange(n)), kind="stable")
+    for start in range(0, n, size):
+        rows = order[start : start + size]
+        if len(rows) > 1 or n == 1:
+            yield rows
+
+
+@torch.no_grad()
+def evaluate(network: Network, images: Images, size: int, compute: Compute) -> dict[str, float]:
+    """Cross-entropy and top-1 accuracy, with dropout and batch statistics off."""
+    network.eval()
+    losses, correct = [], []
+    for start in range(0, len(images.labels), size):
+        labels = images.labels[start : start + size]
+        with compute.autocast():
+            logits = network(as_float(images.pixels[start : start + size]))
+        losses.append(F.cross_entropy(logits.float(), labels, reduction="sum"))
+        correct.append((logits.argmax(1) == labels).sum())
+    n = len(images.labels)
+    return {
+        "val_loss": float(torch.stack(losses).sum()) / n,
+        "val_accuracy": float(torch.stack(correct).sum()) / n,
+    }
+
+
+def describe(row: dict[str, Any], epochs: int) -> str:
+    return (
+        f"epoch {row['epoch']:>3}/{epochs}  loss {row['train_loss']:.4f}  "
+        f"train accuracy {row['train_accuracy']:.4f}  val accuracy {row['val_accuracy']:.4f}"
+    )
