@@ -5,7 +5,7 @@ import sys
 sys.path.insert(0, workflow.basedir)
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import Plan
-from kdpipe.study import parse
+from kdpipe.study import parse as parse_study
 from snakemake.exceptions import WorkflowError
 
 # Jobs run with the Python that runs Snakemake, and find kdpipe, from wherever they start.
@@ -21,7 +21,7 @@ if data_root:
     os.environ["KDPIPE_DATA"] = str(data_root)
 
 try:
-    PLAN = Plan(parse(dict(config), "The study"))
+    PLAN = Plan(parse_study(dict(config), "The study"))
 except KdpipeError as error:
     raise WorkflowError(str(error))
 

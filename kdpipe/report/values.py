@@ -43,8 +43,13 @@ def _without_constants(head: list[str], rows: list[list[Cell]]) -> Table:
     constant = [
         k for k, h in enumerate(head) if h in columns and len({r[k].text for r in rows}) == 1
     ]
-    shared = [f"{head[k]}: {rows[0][k].text}" for k in constant if rows[0][k].text not in ("", "–")]
-    kept = [k for k in range(len(head)) if k not in constant]
+    shared = [
+        f"{head[k]}: {rows[0][k].text}"
+        for k in constant
+        if rows[0][k].text not in ("", "–") and not (unary and head[k] == "Target")
+    ]
+    dropped = {*constant, *([head.index("Target")] if unary else [])}
+    kept = [k for k in range(len(head)) if k not in dropped]
     return Table([head[k] for k in kept], [[r[k] for k in kept] for r in rows], "; ".join(shared))
 
 
@@ -68,7 +73,11 @@ def _comparison_row(row: dict[Any, Any], control: dict[Any, Any] | None) -> list
         closed += " " + words.share_interval(row["closed_low"], row["closed_high"])
     corrected = row["p_adjusted"] == row["p_adjusted"] and row["p_adjusted"] is not None
     p = row["p_adjusted"] if corrected else row["p_value"]
-    verdict = row["verdict"] or ("control" if row["role"] == "control" else "–")
+    verdict = row["verdict"] if isinstance(row["verdict"], str) else "–"
+    if row["role"] == "control":
+        verdict = "control"
+    elif verdict in ("transferred", "opposite") and control is not None and control["inside"]:
+        verdict += " †"
     return [
         Cell(row["pair"]),
         Cell(words.condition_words(row["condition"])),

@@ -139,7 +139,7 @@ def _transfer(ind: np.ndarray, dist: np.ndarray, target: float, noise: float, n:
     half = 2.2 * noise
     measurable = abs(gap) >= 0.02 and abs(gap) > half
     closed, wide = (diff / gap, half / abs(gap)) if measurable else (np.nan, np.nan)
-    p = float(np.exp(-2.5 * abs(diff) / half))
+    p = float(np.exp(-3.8 * abs(diff) / half))
     if not measurable:
         verdict = "no gap"
     elif abs(diff) > half:

@@ -1,0 +1,223 @@
+"""Record files of a study, read into what the tables are computed from.
+
+A ``Measured`` holds one probe of one pair: the outcomes of the teacher, of the independent and of
+the distilled students. Tables are joins over these objects; nothing is measured again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from kdpipe.errors import KdpipeError
+from kdpipe.paths import NetworkRef
+from kdpipe.results.comparison import Array, mean
+from kdpipe.results.records import Statistic, read_records
+from kdpipe.results.slices import InstanceSlice, PairSlice, TablesSlice
+from kdpipe.results.win_rate import win_rates
+
+Key = tuple[str, str]
+"""(condition, metric) of a statistic."""
+
+SET = "image set"
+REPLICATE = "replicate"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One statistic of one network, by unit.
+
+    ``ids``, ``values``: (n,); a set statistic has one value and ``replicate_ids``,
+    ``replicates``: (B,).
+    """
+
+    unit: str
+    ids: NDArray[np.int64]
+    values: Array
+    replicate_ids: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    replicates: Array = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def value(self) -> float:
+        """Mean over the units that count; NaN when none does."""
+        return mean(self.values)
+
+    @property
+    def n(self) -> int:
+        """Number of units that count."""
+        return int(np.isfinite(self.values).sum())
+
+
+@dataclass(frozen=True)
+class Network:
+    """What one probe found in one network."""
+
+    seed: int
+    outcomes: dict[Key, Outcome]
+    statistics: list[Statistic]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One probe of one pair.
+
+    ``teacher`` is None for a property that only makes sense for a student. ``second_teacher`` is
+    another seed of the teacher compared with it. ``won_from``: derived metric -> the metric whose
+    values it compares (see win_rate.py).
+    """
+
+    pair: PairSlice
+    instance: InstanceSlice
+    statistics: list[Statistic]
+    teacher: Network | None
+    second_teacher: Network | None
+    ind: list[Network]
+    dist: dict[str, list[Network]]
+    won_from: dict[Key, Key] = field(default_factory=dict)
+
+
+def read_study(tables: TablesSlice, root: Path) -> list[Measured]:
+    """Every probe of every pair, win rates included.
+
+    ``root``: folder of the study's results. Raises KdpipeError naming a record file that is
+    missing or damaged, or two probes of a pair that would share a row of a table.
+    """
+    found = []
+    for pair in tables.pairs:
+        owner: dict[tuple[str, str, str], str] = {}
+        for instance in pair.instances:
+            measured = add_win_rates(read_instance(pair, instance, root))
+            for s in measured.statistics:
+                first = owner.setdefault((instance.probe, s.condition, s.metric), instance.name)
+                if first != instance.name:
+                    raise KdpipeError(
+                        f"Probes '{first}' and '{instance.name}' of pair '{pair.name}' both "
+                        f"measure {s.metric} of {instance.probe} under '{s.condition}'; "
+                        "remove one of them from the study."
+                    )
+            found.append(measured)
+    return found
+
+
+def read_instance(pair: PairSlice, instance: InstanceSlice, root: Path) -> Measured:
+    """One probe of one pair as it was recorded."""
+
+    def read(network: NetworkRef, seed: int) -> Network:
+        return read_network(root / pair.record_file(network, instance), seed)
+
+    teacher = second = None
+    if not instance.relational or instance.on_teacher:
+        teacher = read(pair.teacher, pair.teacher.seed)
+    if instance.relational and pair.second_teacher is not None:
+        second = read(pair.second_teacher, pair.second_teacher.seed)
+    ind = [read(ref, ref.seed) for ref in pair.independents()]
+    dist = {
+        method: [read(ref, ref.seed) for ref in pair.students(method)] for method in pair.methods
+    }
+    networks = ind + [network for group in dist.values() for network in group]
+    statistics = {(s.condition, s.metric): s for n in reversed(networks) for s in n.statistics}
+    return Measured(
+        pair=pair,
+        instance=instance,
+        statistics=sorted(statistics.values(), key=lambda s: (s.condition, s.metric)),
+        teacher=teacher,
+        second_teacher=second,
+        ind=ind,
+        dist=dist,
+    )
+
+
+def read_network(path: Path, seed: int) -> Network:
+    """One record file. Raises KdpipeError naming the file if it cannot be used."""
+    table, about = read_records(path)
+    try:
+        statistics = [Statistic.model_validate(s) for s in about["statistics"]]
+        return Network(seed, _outcomes(table), statistics)
+    except (KeyError, ValueError) as error:
+        raise KdpipeError(f"{path} is not a kdpipe record file ({error}).") from error
+
+
+def aligned(outcomes: Sequence[Outcome], replicates: bool = False) -> Array:
+    """Values of networks by unit, (K, n): columns are all units of any of them, NaN if absent."""
+    ids = [o.replicate_ids if replicates else o.ids for o in outcomes]
+    values = [o.replicates if replicates else o.values for o in outcomes]
+    if not outcomes:
+        return np.empty((0, 0))
+    units = np.unique(np.concatenate(ids))
+    rows = np.full((len(outcomes), len(units)), np.nan)
+    for row, own, value in zip(rows, ids, values, strict=True):
+        row[np.searchsorted(units, own)] = value
+    return rows
+
+
+def outcomes_of(networks: Sequence[Network], key: Key) -> list[Outcome]:
+    """The outcomes of those networks that have the statistic."""
+    return [network.outcomes[key] for network in networks if key in network.outcomes]
+
+
+def add_win_rates(measured: Measured) -> Measured:
+    """``measured`` with the derived metrics that its statistics ask for.
+
+    A win rate is 1/2 where there is nothing to inherit, and has no target of its own.
+    """
+    for statistic in list(measured.statistics):
+        if statistic.win_rate is None:
+            continue
+        key = (statistic.condition, statistic.metric)
+        won = (statistic.condition, statistic.win_rate)
+        rivals = outcomes_of(measured.ind, key)
+        for group in (measured.ind, *measured.dist.values()):
+            _add_wins(group, key, won, rivals, rivals_are_group=group is measured.ind)
+        measured.won_from[won] = key
+        measured.statistics.append(
+            Statistic(
+                condition=statistic.condition,
+                metric=statistic.win_rate,
+                role=statistic.role,
+                target="none",
+            )
+        )
+    return measured
+
+
+def _add_wins(
+    group: list[Network], key: Key, won: Key, rivals: list[Outcome], rivals_are_group: bool
+) -> None:
+    owners = [network for network in group if key in network.outcomes]
+    if not owners or not rivals or rivals[0].unit == SET:
+        return
+    outcomes = outcomes_of(owners, key)
+    both = aligned([*outcomes, *rivals])
+    rates = win_rates(both[: len(owners)], None if rivals_are_group else both[len(owners) :])
+    ids = np.unique(np.concatenate([o.ids for o in (*outcomes, *rivals)]))
+    for network, rate, outcome in zip(owners, rates, outcomes, strict=True):
+        network.outcomes[won] = Outcome(unit=outcome.unit, ids=ids, values=rate)
+
+
+def _outcomes(table: pa.Table) -> dict[Key, Outcome]:
+    """Split a record table by condition and metric; rows of a unit stay in unit_id order."""
+    columns = [table[c].combine_chunks() for c in ("condition", "metric", "unit")]
+    codes = np.stack([c.indices.to_numpy(zero_copy_only=False) for c in columns])
+    words = [c.dictionary.to_pylist() for c in columns]
+    ids, values = table["unit_id"].to_numpy(), table["value"].to_numpy()
+    parts: dict[Key, dict[str, tuple[NDArray[np.int64], Array]]] = {}
+    for code in np.unique(codes, axis=1).T:
+        condition, metric, unit = (w[i] for w, i in zip(words, code, strict=True))
+        rows = np.flatnonzero((codes == code[:, None]).all(axis=0))
+        rows = rows[np.argsort(ids[rows], kind="stable")]
+        if (np.diff(ids[rows]) == 0).any():
+            raise ValueError(f"a {unit} has two values of {metric} under '{condition}'")
+        parts.setdefault((condition, metric), {})[unit] = (ids[rows], values[rows])
+    outcomes = {}
+    for key, by_unit in parts.items():
+        replicates = by_unit.pop(REPLICATE, (np.empty(0, dtype=np.int64), np.empty(0)))
+        if len(by_unit) != 1:
+            raise ValueError(f"{key[1]} under '{key[0]}' has the units {sorted(by_unit)}")
+        ((unit, (own, value)),) = by_unit.items()
+        outcomes[key] = Outcome(unit, own, value, *replicates)
+    return outcomes

@@ -1,0 +1,54 @@
+"""The table of measurements: one value for each network and statistic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kdpipe.results.collect import Measured, Network
+from kdpipe.results.schemas import Row
+
+TEACHER = "teacher"
+SECOND_TEACHER = "teacher2"
+INDEPENDENT = "ind"
+
+
+def measurement_rows(study: str, found: Iterable[Measured]) -> list[Row]:
+    """Rows of ``measurements``: fractions in [0, 1] and the number of units that count.
+
+    Teachers and independents appear once for each pair that uses them. The row of a second
+    teacher (``teacher2``) is its similarity to the teacher. Replicates are no measurements.
+    """
+    rows = []
+    for measured in found:
+        for method, networks in _groups(measured):
+            for network in networks:
+                rows += _rows_of(study, measured, method, network)
+    return rows
+
+
+def _groups(measured: Measured) -> Iterable[tuple[str, list[Network]]]:
+    yield TEACHER, [measured.teacher] if measured.teacher else []
+    yield SECOND_TEACHER, [measured.second_teacher] if measured.second_teacher else []
+    yield INDEPENDENT, measured.ind
+    yield from measured.dist.items()
+
+
+def _rows_of(study: str, measured: Measured, method: str, network: Network) -> list[Row]:
+    pair = measured.pair
+    return [
+        {
+            "study": study,
+            "pair": pair.name,
+            "teacher": pair.teacher.model,
+            "student": pair.student,
+            "method": method,
+            "seed": network.seed,
+            "probe": measured.instance.probe,
+            "condition": condition,
+            "metric": metric,
+            "value": outcome.value,
+            "n": outcome.n,
+            "unit": outcome.unit,
+        }
+        for (condition, metric), outcome in network.outcomes.items()
+    ]

@@ -1,0 +1,143 @@
+"""Probe records: one Parquet file per network and property, with what describes it.
+
+A record is one outcome of one unit. ``value`` is NaN where the unit does not count (an image
+that did not fool the teacher has no fooling outcome). A statistic that exists only for a set of
+images (CKA, calibration error) has one row of unit ``image set`` and, for its uncertainty, rows
+of unit ``replicate``: the statistic on bootstrap resample ``unit_id`` of the images, the same
+resample for every network, so that differences between networks stay paired.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kdpipe.errors import KdpipeError
+from kdpipe.options import Options
+
+COLUMNS = pa.schema(
+    [
+        ("condition", pa.dictionary(pa.int32(), pa.string())),
+        ("metric", pa.dictionary(pa.int32(), pa.string())),
+        ("unit", pa.dictionary(pa.int32(), pa.string())),
+        ("unit_id", pa.int64()),
+        ("value", pa.float64()),
+    ]
+)
+
+
+class Statistic(Options):
+    """What a (condition, metric) of a probe means to the tables.
+
+    ``target``: what perfect inheritance would give. ``teacher`` is the teacher's own value,
+    ``one`` is 1 (similarity to the teacher); ``none`` has no target and therefore no gap.
+    ``min_gap`` is in the metric's own unit.
+    """
+
+    condition: str
+    metric: str
+    primary: bool = False
+    role: Literal["claim", "control"] = "claim"
+    target: Literal["teacher", "one", "none"] = "teacher"
+    min_gap: float = 0.02
+    win_rate: str | None = None
+    """Name of a derived metric: how often a unit's value is higher than an independent's."""
+
+
+@dataclass
+class Records:
+    """Outcomes collected by one probe of one network, in the order they were added."""
+
+    statistics: list[Statistic] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
+    _parts: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(
+        self,
+        statistic: Statistic,
+        values: Any,
+        *,
+        unit: str = "sample",
+        unit_ids: Any = None,
+    ) -> None:
+        """Add the values (n,) of one condition and metric; booleans become 0 and 1."""
+        values = np.atleast_1d(np.asarray(values, dtype=np.float64))
+        ids = np.arange(len(values)) if unit_ids is None else np.asarray(unit_ids, dtype=np.int64)
+        if len(ids) != len(values):
+            raise ValueError(f"{len(values)} values for {len(ids)} units")
+        if statistic not in self.statistics:
+            self.statistics.append(statistic)
+        self._parts.append(
+            {
+                "condition": statistic.condition,
+                "metric": statistic.metric,
+                "unit": unit,
+                "ids": ids,
+                "values": values,
+            }
+        )
+
+    def add_set(self, statistic: Statistic, value: float, replicates: Any = ()) -> None:
+        """Add a statistic of a whole image set and its bootstrap replicates (B,)."""
+        self.add(statistic, [value], unit="image set")
+        if len(replicates):
+            self.add(statistic, replicates, unit="replicate")
+
+    def __len__(self) -> int:
+        return sum(len(part["ids"]) for part in self._parts)
+
+    def table(self) -> pa.Table:
+        def repeat(key: str) -> pa.Array:
+            words = [p[key] for p in self._parts]
+            distinct = sorted(set(words))
+            codes = np.repeat(
+                np.array([distinct.index(w) for w in words], dtype=np.int32),
+                [len(p["ids"]) for p in self._parts],
+            )
+            return pa.DictionaryArray.from_arrays(codes, distinct)
+
+        return pa.table(
+            [
+                repeat("condition"),
+                repeat("metric"),
+                repeat("unit"),
+                pa.array(np.concatenate([p["ids"] for p in self._parts])),
+                pa.array(np.concatenate([p["values"] for p in self._parts])),
+            ],
+            schema=COLUMNS,
+        )
+
+
+def write_records(path: Path, records: Records, about: dict[str, Any]) -> None:
+    """Write ``records`` with ``about`` (probe, subject, reference, …) in the file's metadata."""
+    meta = {
+        **about,
+        "statistics": [s.model_dump() for s in records.statistics],
+        "notes": records.notes,
+    }
+    table = records.table().replace_schema_metadata(
+        {b"kdpipe": json.dumps(meta, sort_keys=True).encode()}
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, compression="zstd")
+
+
+def read_records(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+    """The record table and its description.
+
+    Raises KdpipeError when the file is missing or is not a record file.
+    """
+    try:
+        table = pq.read_table(path)
+        about = json.loads(table.schema.metadata[b"kdpipe"])
+    except FileNotFoundError:
+        raise KdpipeError(f"The record file {path} is missing; run its probe again.") from None
+    except (pa.ArrowInvalid, KeyError, TypeError) as error:
+        raise KdpipeError(f"{path} is not a kdpipe record file ({error}).") from error
+    return table, about

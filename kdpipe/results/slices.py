@@ -1,0 +1,62 @@
+"""The part of a study that the tables depend on, as validated options.
+
+Only pydantic is imported here, so that planning a study does not load numpy or pyarrow.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from kdpipe.options import Options
+from kdpipe.paths import ModelRef, NetworkRef, StudentRef, probe_dir
+
+
+class InstanceSlice(Options):
+    """One probe of a pair. ``name`` is the stem of its record files."""
+
+    name: str
+    probe: str
+    """Name of the property in the tables, e.g. ``colour``; also the id of its Holm family."""
+    family: str
+    """Folder of the probe job, e.g. ``predictions``."""
+    relational: bool
+    on_teacher: bool = False
+    """A relational property that is measured on the teacher itself as well."""
+
+
+class PairSlice(Options):
+    """A teacher, a student, and what was distilled and measured."""
+
+    name: str
+    role: Literal["claim", "control"] = "claim"
+    teacher: ModelRef
+    second_teacher: ModelRef | None = None
+    """Another seed of the teacher's model; its similarity to the teacher is the ceiling."""
+    student: str
+    ind_seeds: list[int]
+    methods: dict[str, list[int]]
+    instances: list[InstanceSlice]
+    paper: str | None = None
+    """The pair's name in ``paper_values.csv``, where it repeats one of the paper's."""
+    paper_domains: dict[str, str] = {}
+    """Condition of this study -> condition in ``paper_values.csv``."""
+
+    def independents(self) -> list[ModelRef]:
+        return [ModelRef(model=self.student, seed=seed) for seed in self.ind_seeds]
+
+    def students(self, method: str) -> list[StudentRef]:
+        seeds = self.methods[method]
+        return [StudentRef(pair=self.name, method=method, seed=seed) for seed in seeds]
+
+    def record_file(self, network: NetworkRef, instance: InstanceSlice) -> Path:
+        """Where the records of ``network`` lie, relative to the study's results."""
+        reference = self.teacher if instance.relational else None
+        return Path(probe_dir(network, reference, instance.family)) / f"{instance.name}.parquet"
+
+
+class TablesSlice(Options):
+    """Everything the tables of one study are made from."""
+
+    study: str
+    pairs: list[PairSlice]

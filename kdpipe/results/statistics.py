@@ -1,0 +1,173 @@
+"""How sure a difference between distilled and independent students is, and what follows.
+
+Two things vary: the seed a student was trained with, and the units (images) it was measured on.
+Both enter as covariance matrices of (diff, gap), which share the independents: ``variance_terms``
+is the one place that says so, and every interval and p-value is made from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import bdtr, betaincinv, stdtr, stdtrit
+
+from kdpipe.results.comparison import Comparison, Term
+
+Verdict = Literal["no gap", "transferred", "opposite", "not transferred", "inconclusive"]
+
+ALPHA = 0.05
+EQUIVALENCE = 0.1
+"""Less than this share of the gap closed counts as none of it."""
+_TINY = 1e-12
+"""A standard error below this is rounding: all values are equal."""
+
+
+class Interval(NamedTuple):
+    """A confidence interval and the p-value of "the true value is 0"; NaN where unknown."""
+
+    low: float
+    high: float
+    p: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+UNKNOWN = Interval(np.nan, np.nan, np.nan)
+
+
+def variance_terms(c: Comparison) -> list[Term]:
+    """What makes (diff, gap) uncertain: s2_dist/K_d + s2_ind/K_i + s2_unit/n, as matrices.
+
+    The seeds of the distilled students move diff alone; those of the independent ones move diff
+    and gap together. Networks that nobody drew from a method have no seed terms.
+    """
+    terms = []
+    if c.scope == "method":
+        k_d, k_i = len(c.dist), len(c.ind)
+        terms.append(Term(np.var(c.dist, ddof=1) / k_d * np.array([[1.0, 0], [0, 0]]), k_d - 1))
+        terms.append(Term(np.var(c.ind, ddof=1) / k_i * np.ones((2, 2)), k_i - 1))
+    if c.unit is not None:
+        terms.append(c.unit)
+    return terms
+
+
+def contrast(terms: Sequence[Term], weights: tuple[float, float]) -> tuple[float, float]:
+    """Variance and Satterthwaite degrees of freedom of w0*diff + w1*gap; NaN without terms."""
+    w = np.array(weights)
+    parts = [(max(float(w @ term.covariance @ w), 0.0), term.df) for term in terms]
+    total = sum(v for v, _ in parts)
+    if not parts:
+        return float("nan"), float("nan")
+    if total == 0:
+        return 0.0, min(df for _, df in parts)
+    # Shares first: the square of a very small variance would underflow.
+    return total, 1 / sum((v / total) ** 2 / df for v, df in parts)
+
+
+def interval(value: float, variance: float, df: float) -> Interval:
+    """Confidence interval and p-value of ``value`` from one t distribution.
+
+    With no variance at all the interval is the value, and p is 1 for a value of 0 and else 0.
+    """
+    if not (np.isfinite(value) and np.isfinite(variance)):
+        return UNKNOWN
+    se = float(np.sqrt(variance))
+    if se <= _TINY:
+        return Interval(value, value, 1.0 if abs(value) <= _TINY else 0.0)
+    half = float(stdtrit(df, 1 - ALPHA / 2)) * se
+    return Interval(value - half, value + half, min(1.0, 2 * float(stdtr(df, -abs(value) / se))))
+
+
+def diff_interval(c: Comparison) -> Interval:
+    """Interval and p of diff; for two networks with binary outcomes from the exact McNemar test."""
+    if c.discordant is not None:
+        return mcnemar(*c.discordant, c.n_units)
+    return interval(c.diff, *contrast(variance_terms(c), (1, 0)))
+
+
+def gap_interval(c: Comparison) -> Interval:
+    return interval(c.gap, *contrast(variance_terms(c), (0, 1)))
+
+
+def closed_interval(c: Comparison) -> tuple[float, float]:
+    """Fieller's interval for diff / gap: the shares r for which diff - r*gap may be 0.
+
+    Degrees of freedom are those of diff - r*gap, so that the interval contains 0 when that of
+    diff does and is bounded when that of gap excludes 0. NaN where it is not bounded. Two
+    networks with binary outcomes get the t distribution here too; only diff has an exact test.
+    """
+    terms = variance_terms(c)
+    diff, gap = c.diff, c.gap
+    if not terms or not np.isfinite(diff + gap) or gap == 0:
+        return float("nan"), float("nan")
+    share = diff / gap
+
+    def excess(r: float) -> float:
+        """Negative where r is in the interval."""
+        variance, df = contrast(terms, (1, -r))
+        return abs(diff - r * gap) - float(stdtrit(df, 1 - ALPHA / 2) * np.sqrt(variance))
+
+    return _crossing(excess, share, -1), _crossing(excess, share, 1)
+
+
+def mcnemar(only_dist: int, only_ind: int, n: int) -> Interval:
+    """Exact McNemar test of two networks on ``n`` units with binary outcomes.
+
+    The interval is that of Clopper and Pearson for the share of the distilled network among the
+    units on which the two differ, times the frequency of such units: it excludes 0 exactly when
+    p < 0.05. Without any such unit: (0, 0), p = 1.
+    """
+    m = only_dist + only_ind
+    if m == 0:
+        return Interval(0.0, 0.0, 1.0)
+    p = min(1.0, 2 * float(bdtr(min(only_dist, only_ind), m, 0.5)))
+    low = float(betaincinv(only_dist, only_ind + 1, ALPHA / 2)) if only_dist else 0.0
+    high = float(betaincinv(only_dist + 1, only_ind, 1 - ALPHA / 2)) if only_ind else 1.0
+    return Interval((2 * low - 1) * m / n, (2 * high - 1) * m / n, p)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values of one family; NaN stays NaN and does not count as a test."""
+    from statsmodels.stats.multitest import multipletests
+
+    p = np.array(p_values, dtype=np.float64)
+    known = np.isfinite(p)
+    if known.any():
+        p[known] = multipletests(p[known], method="holm")[1]
+    return [float(v) for v in p]
+
+
+def gap_exists(gap: float, of_gap: Interval, min_gap: float) -> bool:
+    """Whether there is something to inherit: a gap beyond doubt and of a size that matters."""
+    return of_gap.excludes_zero and abs(gap) >= min_gap
+
+
+def verdict(
+    has_gap: bool, diff: float, gap: float, p_adjusted: float, closed_high: float
+) -> Verdict:
+    """The first rule that applies, in the order of the contract; NaN satisfies none."""
+    if not has_gap:
+        return "no gap"
+    if p_adjusted < ALPHA:
+        return "transferred" if diff * gap > 0 else "opposite"
+    if closed_high < EQUIVALENCE:
+        return "not transferred"
+    return "inconclusive"
+
+
+def _crossing(excess: Callable[[float], float], start: float, sign: int) -> float:
+    """The point beyond ``start`` at which ``excess`` turns positive; NaN if it never does."""
+    if excess(start) >= 0:
+        return start
+    step = 1e-6
+    for _ in range(80):
+        end = start + sign * step
+        if excess(end) > 0:
+            return float(brentq(excess, start, end, xtol=1e-12))
+        step *= 2
+    return float("nan")

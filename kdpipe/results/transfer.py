@@ -1,0 +1,128 @@
+"""The transfer table: what the distilled students have of the teacher that independents lack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from kdpipe.results import statistics as st
+from kdpipe.results.collect import SET, Measured, Network, Outcome, aligned, outcomes_of
+from kdpipe.results.comparison import (
+    Comparison,
+    from_replicates,
+    from_units,
+    mean,
+    std,
+)
+from kdpipe.results.records import Statistic
+from kdpipe.results.schemas import Row
+
+
+def transfer_rows(found: Iterable[Measured]) -> list[Row]:
+    """Rows of ``transfer``, one for each pair, method and statistic of the study.
+
+    Only primary claims are corrected for being many (Holm within a probe) and get a verdict.
+    """
+    rows = []
+    for measured in found:
+        for statistic in measured.statistics:
+            for method, networks in measured.dist.items():
+                rows.append(_row(measured, statistic, method, networks))
+    judge(rows)
+    return [{k: v for k, v in row.items() if k != "min_gap"} for row in rows]
+
+
+def judge(rows: Sequence[Row]) -> None:
+    """Fill ``p_adjusted`` and ``verdict`` of the primary claims, in place."""
+    families: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["primary"] and row["role"] == "claim":
+            families.setdefault(row["family"], []).append(row)
+    for family in families.values():
+        adjusted = st.holm([row["p_value"] for row in family])
+        for row, p in zip(family, adjusted, strict=True):
+            row["p_adjusted"] = p
+            row["verdict"] = st.verdict(
+                has_gap=st.gap_exists(row["gap"], _gap_of(row), row["min_gap"]),
+                diff=row["diff"],
+                gap=row["gap"],
+                p_adjusted=p,
+                closed_high=row["closed_high"],
+            )
+
+
+def _gap_of(row: Row) -> st.Interval:
+    return st.Interval(row["gap_low"], row["gap_high"], np.nan)
+
+
+def _row(measured: Measured, statistic: Statistic, method: str, networks: list[Network]) -> Row:
+    key = (statistic.condition, statistic.metric)
+    teacher = measured.teacher.outcomes.get(key) if measured.teacher else None
+    second = measured.second_teacher.outcomes.get(key) if measured.second_teacher else None
+    c = compare(
+        outcomes_of(networks, key), outcomes_of(measured.ind, key), teacher, statistic.target
+    )
+    diff, gap = st.diff_interval(c), st.gap_interval(c)
+    closed, low, high = float("nan"), float("nan"), float("nan")
+    if st.gap_exists(c.gap, gap, statistic.min_gap):
+        closed = c.diff / c.gap
+        low, high = st.closed_interval(c)
+    is_control = "control" in (measured.pair.role, statistic.role)
+    return {
+        "pair": measured.pair.name,
+        "method": method,
+        "probe": measured.instance.probe,
+        "condition": statistic.condition,
+        "metric": statistic.metric,
+        "role": "control" if is_control else "claim",
+        "family": measured.instance.probe,
+        "primary": statistic.primary,
+        "scope": c.scope,
+        "teacher": teacher.value if teacher else None,
+        "target": c.target,
+        "ceiling": second.value if second and statistic.target == "one" else None,
+        "ind_mean": mean(c.ind),
+        "ind_std": std(c.ind),
+        "dist_mean": mean(c.dist),
+        "dist_std": std(c.dist),
+        "diff": c.diff,
+        "diff_low": diff.low,
+        "diff_high": diff.high,
+        "gap": c.gap,
+        "gap_low": gap.low,
+        "gap_high": gap.high,
+        "gap_closed": closed,
+        "closed_low": low,
+        "closed_high": high,
+        "p_value": diff.p,
+        "p_adjusted": None,
+        "n_seeds_ind": len(c.ind),
+        "n_seeds_dist": len(c.dist),
+        "n_units": c.n_units,
+        "verdict": None,
+        "min_gap": statistic.min_gap,
+    }
+
+
+def compare(
+    dist: list[Outcome], ind: list[Outcome], teacher: Outcome | None, target: str
+) -> Comparison:
+    """Align the networks by unit and compare them; ``target`` as in ``Statistic.target``."""
+    if target != "teacher":
+        teacher = None
+    everyone = [*dist, *ind, *([teacher] if teacher else [])]
+    fixed = 1.0 if target == "one" else float("nan")
+    is_set = any(outcome.unit == SET for outcome in everyone)
+    rows = aligned(everyone, replicates=is_set)
+    of_dist, of_ind, of_teacher = np.split(rows, [len(dist), len(dist) + len(ind)])
+    if not is_set:
+        return from_units(of_dist, of_ind, of_teacher[0] if teacher else fixed)
+    return from_replicates(
+        dist=np.array([outcome.value for outcome in dist]),
+        ind=np.array([outcome.value for outcome in ind]),
+        target=teacher.value if teacher else fixed,
+        dist_replicates=of_dist,
+        ind_replicates=of_ind,
+        target_replicates=of_teacher[0] if teacher else None,
+    )

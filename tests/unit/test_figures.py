@@ -1,0 +1,155 @@
+"""Every figure draws: on a full study, on a poor one, and twice with the same bytes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.patches import Rectangle
+
+import synthetic_study
+from kdpipe.errors import KdpipeError
+from kdpipe.figures import _style as style
+from kdpipe.figures.base import Figure, Tables, figures
+from kdpipe.report import verdicts, words
+from kdpipe.stages.figures import FiguresSlice, run
+
+NAMES = figures.names()
+
+
+def made(**options: object) -> Tables:
+    histories = {n: synthetic_study.history(k) for k, n in enumerate(synthetic_study.NETWORKS)}
+    return Tables(**synthetic_study.tables(**options), histories=histories)  # type: ignore[arg-type]
+
+
+def texts(canvas: object) -> list[str]:
+    from matplotlib.text import Text
+
+    return [t.get_text() for t in canvas.findobj(Text) if t.get_text()]  # type: ignore[attr-defined]
+
+
+def test_every_property_has_a_figure_with_words():
+    assert set(words.PROPERTIES) <= set(NAMES)
+    for name in NAMES:
+        figure = figures.get(name)
+        assert issubclass(figure, Figure)
+        assert figure.title, name
+        assert figure.caption.endswith("."), name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_draws_on_a_full_study(name):
+    with style.context():
+        figure, tables = figures.get(name)(), made()
+        assert figure.missing(tables) is None
+        assert texts(figure.draw(tables))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_draws_an_audit_of_single_networks(name):
+    with style.context():
+        assert figures.get(name)().draw(made(scope="networks", methods=("my_student",)))
+
+
+def test_says_why_there_is_nothing_to_draw(tmp_path):
+    tables = synthetic_study.tables(probes=("accuracy",))
+    tables["paper"] = tables["paper"].head(0)
+    root = synthetic_study.write(tmp_path / "study", tables)
+    run(FiguresSlice(study="s", figures=["colour", "paper", "training"]), root, tmp_path / "out")
+    for name, words_ in (
+        ("colour", "did not measure colour"),
+        ("paper", "No cell of the paper"),
+        ("training", "No network of this study was trained"),
+    ):
+        assert words_ in (tmp_path / "out" / f"{name}.svg").read_text()
+
+
+def test_draws_without_any_claim_or_control(tmp_path):
+    tables = synthetic_study.tables()
+    for name in ("transfer", "controls", "paper"):
+        tables[name] = tables[name].head(0)
+    root = synthetic_study.write(tmp_path / "study", tables)
+    written = run(FiguresSlice(study="s", figures=NAMES), root, tmp_path / "out")
+    assert len(written) == 2 * len(NAMES)
+
+
+def test_same_input_same_bytes(tmp_path):
+    root = synthetic_study.write(tmp_path / "study")
+    names = ["transfer", "colour", "cka"]
+    first, second = (
+        run(FiguresSlice(study="s", figures=names), root, tmp_path / folder)
+        for folder in ("a", "b")
+    )
+    for a, b in zip(first, second, strict=True):
+        assert a.read_bytes() == b.read_bytes(), a.name
+    assert not [p for p in (tmp_path / "a").iterdir() if p.name.startswith(".")]
+
+
+def test_a_missing_table_is_named(tmp_path):
+    with pytest.raises(KdpipeError, match=r"measurements\.parquet is missing"):
+        run(FiguresSlice(study="s", figures=["colour"]), tmp_path, tmp_path / "out")
+
+
+def cells_of(verdict: str, inside: bool = False) -> tuple[list[str], list[Rectangle]]:
+    """Texts and boxes of a transfer figure whose every claim ended in ``verdict``."""
+    tables = made(probes=("colour",), methods=("kl",))
+    claim = tables.transfer["primary"] & (tables.transfer["role"] == "claim")
+    tables.transfer = tables.transfer[claim].assign(verdict=verdict)
+    tables.controls["inside"] = inside
+    with style.context():
+        canvas = figures.get("transfer")().draw(tables)
+    return texts(canvas), canvas.findobj(Rectangle)
+
+
+def test_transfer_marks_every_verdict():
+    # The legend shows each mark once; a claim adds a second one.
+    plain = cells_of("not transferred")
+    assert sum("▼" in t for t in cells_of("opposite")[0]) == 2
+    assert sum(t == "no gap" for t in cells_of("no gap")[0]) == 3  # cell, sample, its label
+    assert sum(t.startswith("†") for t in cells_of("transferred", inside=True)[0]) == 3
+
+    def hatched(boxes: list[Rectangle]) -> int:
+        return sum(b.get_hatch() is not None for b in boxes)
+
+    assert hatched(cells_of("inconclusive")[1]) == hatched(plain[1]) + 1
+    assert len(cells_of("transferred")[1]) == len(plain[1]) + 1  # its frame
+
+
+def test_transfer_keeps_controls_and_families_apart():
+    with style.context():
+        shown = texts(figures.get("transfer")().draw(made()))
+    unary, relational = (shown.index(words.FAMILIES[r]) for r in (False, True))
+    control = next(i for i, t in enumerate(shown) if t.startswith("Controls"))
+    assert unary < shown.index("Shape bias") < relational < shown.index("Localisation") < control
+    assert "foreign attack" in shown[control:]
+    assert any("colour_control" in t for t in shown[control:])
+    assert not any("colour_control" in t for t in shown[:control])
+
+
+def test_a_missing_method_leaves_its_cell_blank():
+    tables = made(probes=("colour", "crop"))
+    gone = (tables.transfer["probe"] == "crop") & (tables.transfer["method"] == "crd")
+    tables.transfer = tables.transfer[~gone]
+    with style.context():
+        assert figures.get("transfer")().draw(tables)
+
+
+def test_a_plug_in_property_is_placed_by_its_teacher_value():
+    row = pd.Series({"probe": "my_probe", "teacher": 0.5})
+    assert not verdicts.is_relational(row)
+    assert verdicts.is_relational(pd.Series({"probe": "my_probe", "teacher": float("nan")}))
+
+
+def test_unknown_methods_keep_their_colour():
+    assert style.look("my_student") == style.look("my_student")
+    assert style.look("my_student")[0] not in {style.look(m)[0] for m in words.METHODS}
+
+
+def test_the_stage_is_cheap_to_import():
+    code = "import sys, kdpipe.stages.figures; print({'matplotlib', 'pandas'} & set(sys.modules))"
+    here = Path(__file__).parents[2]
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=here)
+    assert out.stdout.strip() == "set()", out.stderr
