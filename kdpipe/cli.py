@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +25,9 @@ OutArg = Annotated[Path, typer.Option("--out", help="File or folder to write.")]
 CodeArg = Annotated[
     str, typer.Option("--code", help="Digest of the code, part of the checkpoint's name.")
 ]
+DataRootArg = Annotated[
+    Path | None, typer.Option(envvar="KDPIPE_DATA", help="Folder of data on disk.")
+]
 StudyArg = Annotated[Path, typer.Argument(help="A study file (YAML).")]
 
 
@@ -43,13 +45,14 @@ def _validated(model: Any, text: str) -> Any:
 @app.command()
 def subset(
     slice_: SliceArg,
+    root: RootArg,
     out: OutArg,
-    data_root: Annotated[Path | None, typer.Option(help="Folder of data on disk.")] = None,
+    data_root: DataRootArg = None,
 ) -> None:
     """Pick images, render their domains."""
     from kdpipe.stages import subset as stage
 
-    stage.run(_validated(stage.SubsetSlice, slice_), out, data_root)
+    stage.run(_validated(stage.SubsetSlice, slice_), root, out, data_root)
 
 
 @app.command()
@@ -127,13 +130,13 @@ def check(study: StudyArg) -> None:
 
 
 @app.command()
-def plan(study: StudyArg) -> None:
+def plan(study: StudyArg, data_root: DataRootArg = None) -> None:
     """Jobs, training work and disk of a study, before anything runs."""
     from kdpipe.cost import print_cost
     from kdpipe.plan import Plan
     from kdpipe.study import load
 
-    print_cost(Plan(load(study)), _data_root())
+    print_cost(Plan(load(study)), data_root)
 
 
 @app.command()
@@ -153,8 +156,8 @@ def jobs(
         raise KdpipeError(f"No job of {study} makes '{target}'; 'kdpipe jobs {study}' lists all.")
     for job in made.jobs.values():
         if target in ("", job.target):
-            place = [] if job.stage == "subset" else ["--root", str(root)]
-            words = ["kdpipe", job.stage, *place, "--out", str(root / job.target)]
+            place = ["--root", str(root), "--out", str(root / job.target)]
+            words = ["kdpipe", job.stage, *place]
             print(shlex.join([*words, "--slice", job.slice_json]))
 
 
@@ -162,18 +165,14 @@ def jobs(
 def run(
     study: StudyArg,
     results: Annotated[Path, typer.Option(help="Where results/<study> goes.")] = Path("results"),
-    data_root: Annotated[Path | None, typer.Option(help="Folder of data on disk.")] = None,
+    data_root: DataRootArg = None,
 ) -> None:
     """Run a whole study in this process, without Snakemake and without its cache."""
     from kdpipe.inprocess import run_all
     from kdpipe.plan import Plan
     from kdpipe.study import load
 
-    run_all(Plan(load(study)), results, data_root or _data_root())
-
-
-def _data_root() -> Path | None:
-    return Path(os.environ["KDPIPE_DATA"]) if os.environ.get("KDPIPE_DATA") else None
+    run_all(Plan(load(study)), results, data_root)
 
 
 def main() -> None:

@@ -24,10 +24,8 @@ def run_job(job: Job, root: Path, data_root: Path | None = None) -> None:
     """Call the stage function of one job."""
     stage = importlib.import_module(f"kdpipe.stages.{job.stage}")
     out = root / job.target
-    if job.stage == "subset":
-        stage.run(job.slice, out, data_root)
-    else:
-        stage.run(job.slice, root, out)
+    extra = [data_root] if job.stage == "subset" else []
+    stage.run(job.slice, root, out, *extra)
 
 
 def run_all(plan: Plan, results: Path, data_root: Path | None = None) -> None:

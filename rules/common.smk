@@ -1,33 +1,22 @@
 # Helpers shared by all rules; everything about a study is asked of kdpipe's plan.
-import os
 import sys
 
 sys.path.insert(0, workflow.basedir)
 from kdpipe.errors import KdpipeError
-from kdpipe.plan import Plan
-from kdpipe.study import parse as parse_study
+from kdpipe.workflow import open_plan
 from snakemake.exceptions import WorkflowError
 
-# Jobs run with the Python that runs Snakemake, and find kdpipe, from wherever they start.
-os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [str(workflow.basedir), os.environ.get("PYTHONPATH")])
-)
-
-# Where data lies is no part of a study's identity: an environment variable is no rerun reason.
-data_root = config.pop("data_root", None) or os.environ.get("KDPIPE_DATA")
-data_root = data_root or (config.get("data") or {}).get("root")
-if data_root:
-    os.environ["KDPIPE_DATA"] = str(data_root)
-
 try:
-    PLAN = Plan(parse_study(dict(config), "The study"))
+    PLAN = open_plan(config, workflow.basedir)
 except KdpipeError as error:
     raise WorkflowError(str(error))
 
 ROOT = f"results/{PLAN.study.study}"
-# A job writes to its log; when it fails, the last lines come to the screen.
-TO_LOG = "> {log} 2>&1 || (tail -n 15 {log} >&2; exit 1)"
+# How every stage is called. It writes to its log; when it fails, the last lines come to the screen.
+ARGUMENTS = (
+    "--root {params.root} --out {params.out} --slice {params.slice:q}"
+    " > {log} 2>&1 || (tail -n 15 {log} >&2; exit 1)"
+)
 
 
 wildcard_constraints:
@@ -44,7 +33,9 @@ wildcard_constraints:
 
 def results(stages):
     """Every file that these stages of the study make."""
-    return [f"{ROOT}/{path}" for s in stages for j in PLAN.by_stage(s) for path in j.outputs]
+    return [
+        f"{ROOT}/{path}" for s in stages for j in PLAN.by_stage(s) for path in j.outputs
+    ]
 
 
 def job_of(target, wildcards):
@@ -59,12 +50,17 @@ def inputs(target):
     return lambda w: [f"{ROOT}/{path}" for path in job_of(target, w).inputs]
 
 
-def settings(target):
-    return lambda w: job_of(target, w).slice_json
+def job(target):
+    """The parameters of the rule that makes ``target``: where, with which settings and code.
 
-
-def code(target):
-    return lambda w: job_of(target, w).code
+    ``slice`` and ``code`` are what a rerun is decided by.
+    """
+    return {
+        "root": lambda w: ROOT,
+        "out": lambda w: f"{ROOT}/{target.format(**w)}",
+        "slice": lambda w: job_of(target, w).slice_json,
+        "code": lambda w: job_of(target, w).code,
+    }
 
 
 def outputs(target):

@@ -3,24 +3,22 @@ rule calibrate:
         inputs("probes/{network}/calibration/{instance}.json"),
     output:
         f"{ROOT}/probes/{{network}}/calibration/{{instance}}.json",
-    params:
-        slice=settings("probes/{network}/calibration/{instance}.json"),
-        code=code("probes/{network}/calibration/{instance}.json"),
     log:
         f"{ROOT}/logs/probes/{{network}}/calibration/{{instance}}.log",
     benchmark:
         f"{ROOT}/benchmarks/probes/{{network}}/calibration/{{instance}}.tsv"
+    conda:
+        "../envs/kdpipe.yaml"
     threads: PLAN.compute.threads
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        "../envs/kdpipe.yaml"
+    params:
+        **job("probes/{network}/calibration/{instance}.json"),
     message:
         "calibrate {wildcards.instance} on {wildcards.network}"
     shell:
-        "python -m kdpipe calibrate --root {ROOT} --out {output} "
-        "--slice {params.slice:q} " + TO_LOG
+        f"python -m kdpipe calibrate {ARGUMENTS}"
 
 
 rule probe:
@@ -28,20 +26,19 @@ rule probe:
         inputs("probes/{network}/{against}/{family}"),
     output:
         directory(f"{ROOT}/probes/{{network}}/{{against}}/{{family}}"),
-    params:
-        slice=settings("probes/{network}/{against}/{family}"),
-        code=code("probes/{network}/{against}/{family}"),
     log:
         f"{ROOT}/logs/probes/{{network}}/{{against}}/{{family}}.log",
     benchmark:
         f"{ROOT}/benchmarks/probes/{{network}}/{{against}}/{{family}}.tsv"
+    conda:
+        "../envs/kdpipe.yaml"
     threads: PLAN.compute.threads
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        "../envs/kdpipe.yaml"
+    params:
+        **job("probes/{network}/{against}/{family}"),
     message:
         "probe   {wildcards.family} of {wildcards.network} ({wildcards.against})"
     shell:
-        "python -m kdpipe probe --root {ROOT} --out {output} --slice {params.slice:q} " + TO_LOG
+        f"python -m kdpipe probe {ARGUMENTS}"

@@ -3,25 +3,22 @@ rule tables:
         inputs("tables"),
     output:
         outputs("tables"),
-    params:
-        slice=settings("tables"),
-        code=code("tables"),
-        out=f"{ROOT}/tables",
     log:
         f"{ROOT}/logs/tables.log",
     benchmark:
         f"{ROOT}/benchmarks/tables.tsv"
+    conda:
+        "../envs/kdpipe.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
-    conda:
-        "../envs/kdpipe.yaml"
+    params:
+        **job("tables"),
     message:
         "tables"
     shell:
-        "python -m kdpipe tables --root {ROOT} --out {params.out} "
-        "--slice {params.slice:q} " + TO_LOG
+        f"python -m kdpipe tables {ARGUMENTS}"
 
 
 rule figures:
@@ -29,25 +26,22 @@ rule figures:
         inputs("figures"),
     output:
         outputs("figures"),
-    params:
-        slice=settings("figures"),
-        code=code("figures"),
-        out=f"{ROOT}/figures",
     log:
         f"{ROOT}/logs/figures.log",
     benchmark:
         f"{ROOT}/benchmarks/figures.tsv"
+    conda:
+        "../envs/kdpipe.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
-    conda:
-        "../envs/kdpipe.yaml"
+    params:
+        **job("figures"),
     message:
         "figures"
     shell:
-        "python -m kdpipe figures --root {ROOT} --out {params.out} "
-        "--slice {params.slice:q} " + TO_LOG
+        f"python -m kdpipe figures {ARGUMENTS}"
 
 
 rule report:
@@ -55,20 +49,19 @@ rule report:
         inputs("report.html"),
     output:
         outputs("report.html"),
-    params:
-        slice=settings("report.html"),
-        code=code("report.html"),
     log:
         f"{ROOT}/logs/report.log",
     benchmark:
         f"{ROOT}/benchmarks/report.tsv"
+    conda:
+        "../envs/kdpipe.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
-    conda:
-        "../envs/kdpipe.yaml"
+    params:
+        **job("report.html"),
     message:
         "report  {output}"
     shell:
-        "python -m kdpipe report --root {ROOT} --out {output} --slice {params.slice:q} " + TO_LOG
+        f"python -m kdpipe report {ARGUMENTS}"

@@ -3,21 +3,19 @@ rule pick_subset:
         f"{ROOT}/subset/{{set}}/index.parquet",
         f"{ROOT}/subset/{{set}}/pixels.npy",
         f"{ROOT}/subset/{{set}}/subset.json",
-    params:
-        slice=settings("subset/{set}"),
-        code=code("subset/{set}"),
-        out=f"{ROOT}/subset/{{set}}",
     log:
         f"{ROOT}/logs/subset/{{set}}.log",
     benchmark:
         f"{ROOT}/benchmarks/subset/{{set}}.tsv"
+    conda:
+        "../envs/kdpipe.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        "../envs/kdpipe.yaml"
+    params:
+        **job("subset/{set}"),
     message:
         "subset  {wildcards.set}"
     shell:
-        "python -m kdpipe subset --out {params.out} --slice {params.slice:q} " + TO_LOG
+        f"python -m kdpipe subset {ARGUMENTS}"

@@ -18,6 +18,11 @@ class ShiftOptions(ProbeOptions):
         description="Largest shift m in pixels of a 224-pixel image, scaled to the image size; "
         "the first is primary.",
     )
+    distinct: bool = Field(
+        True,
+        description="Never cut the same window twice. The paper draws independently, which gives "
+        "1/(m+1)² identical pairs: few at 224 pixels, one in nine of a 28-pixel image at m = 16.",
+    )
 
 
 @probes.register("shift")
@@ -30,7 +35,7 @@ class Shift(AgreementProbe):
 
     Options = ShiftOptions
     title = "Shift invariance"
-    draws = 4
+    draws = 2
     strength_key = "shift"
 
     def strengths(self) -> list[float | int]:
@@ -44,8 +49,11 @@ class Shift(AgreementProbe):
         enlarged = F.interpolate(images, large, mode="bilinear", antialias=True)
         top, left = (large[0] - h - m) // 2, (large[1] - w - m) // 2
         centre = enlarged[:, :, top : top + h + m, left : left + w + m]
-        offsets = (u * (m + 1)).long()
-        return (
-            windows(centre, offsets[:, 0], offsets[:, 1], (h, w)),
-            windows(centre, offsets[:, 2], offsets[:, 3], (h, w)),
-        )
+        places = (m + 1) ** 2
+        first = (u[:, 0] * places).long()
+        if self.options.distinct:
+            second = (first + 1 + (u[:, 1] * (places - 1)).long()) % places
+        else:
+            second = (u[:, 1] * places).long()
+        one, two = (windows(centre, p // (m + 1), p % (m + 1), (h, w)) for p in (first, second))
+        return one, two

@@ -102,7 +102,7 @@ def scope_note(transfer: pd.DataFrame) -> str | None:
         return None
     which = "Each side" if scopes == {"networks"} else "In some comparisons each side"
     return (
-        f"{which} is a single network. Those statements are about these checkpoints: another "
+        f"{which} is a single network. What is said of it holds for these checkpoints: another "
         "training run of the same method may end differently."
     )
 

@@ -39,16 +39,18 @@ def comparison(transfer: pd.DataFrame, controls: pd.DataFrame) -> Table:
 
 
 def _without_constants(head: list[str], rows: list[list[Cell]]) -> Table:
+    teacher, target = head.index("Teacher"), head.index("Target")
+    unary = all(r[teacher].text == r[target].text for r in rows)  # then one of the two is enough
     columns = ("Condition", "Metric", "Teacher", "Target", "Seeds", "n")
     constant = [
         k for k, h in enumerate(head) if h in columns and len({r[k].text for r in rows}) == 1
     ]
+    dropped = {*constant, *([target] if unary else [])}
     shared = [
         f"{head[k]}: {rows[0][k].text}"
         for k in constant
-        if rows[0][k].text not in ("", "–") and not (unary and head[k] == "Target")
+        if rows[0][k].text not in ("", "–") and not (unary and k == target)
     ]
-    dropped = {*constant, *([head.index("Target")] if unary else [])}
     kept = [k for k in range(len(head)) if k not in dropped]
     return Table([head[k] for k in kept], [[r[k] for k in kept] for r in rows], "; ".join(shared))
 

@@ -133,7 +133,8 @@ def number(value: float, metric: str, *, signed: bool = False, unit: bool = True
         return "–"
     percent = metric_words(metric).unit == "%"
     sign = "+" if signed else ""
-    text = f"{100 * value:{sign}.1f}" if percent else f"{value:{sign}.3f}"
+    rounded = (round(100 * value, 1) if percent else round(value, 3)) + 0.0  # no negative zero
+    text = f"{rounded:{sign}.{1 if percent else 3}f}"
     suffix = ("\N{NO-BREAK SPACE}pp" if signed else PERCENT) if percent and unit else ""
     return text.replace("-", MINUS) + suffix
 

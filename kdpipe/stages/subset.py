@@ -48,7 +48,7 @@ class SubsetSlice(Options):
     domains: dict[str, PluginRef]
 
 
-def run(slice_: SubsetSlice, out: Path, data_root: Path | None) -> None:
+def run(slice_: SubsetSlice, root: Path, out: Path, data_root: Path | None = None) -> None:
     """Write ``index.parquet``, ``pixels.npy`` and ``subset.json`` into ``out``."""
     cls = sources.get(slice_.source.name)
     source = cls(cls.Options(**slice_.source.options), data_root)

@@ -85,10 +85,9 @@ def tables(
                 values["teacher"] = np.array([goal])
             elif name == metric:
                 values["teacher2"] = np.array([goal - 0.08])
-            for share, method in zip(closed, METHODS, strict=True):
-                if method in methods:
-                    mean = base + (0.02 if foreign else share) * (goal - base)
-                    values[method] = mean + noise * random.standard_normal(len(seeds))
+            for share, method in zip(closed, methods, strict=False):
+                mean = base + (0.02 if foreign else share) * (goal - base)
+                values[method] = mean + noise * random.standard_normal(len(seeds))
             for method, per_seed in values.items():
                 of = [1] if method == "teacher2" else seeds
                 measured += [
@@ -190,7 +189,7 @@ def history(k: int) -> pd.DataFrame:
 def write(root: Path, made: dict[str, pd.DataFrame] | None = None) -> Path:
     """Lay the study out under ``root`` as the stages before the figures would."""
     (root / "tables").mkdir(parents=True)
-    for name, frame in (made or tables()).items():
+    for name, frame in (tables() if made is None else made).items():
         frame.to_parquet(root / "tables" / f"{name}.parquet")
     for k, network in enumerate(NETWORKS):
         (root / network).mkdir(parents=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import synthetic_study
 from matplotlib.patches import Rectangle
 
-import synthetic_study
 from kdpipe.errors import KdpipeError
 from kdpipe.figures import _style as style
 from kdpipe.figures.base import Figure, Tables, figures

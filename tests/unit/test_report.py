@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-
 import synthetic_study
+
 from kdpipe.errors import KdpipeError
 from kdpipe.report import sentences, values, words
 from kdpipe.stages.figures import FiguresSlice

@@ -1,0 +1,37 @@
+"""What the Snakefile asks of kdpipe: the plan of its configuration, and a ready environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kdpipe.plan import Plan
+from kdpipe.study import parse
+
+
+def open_plan(config: Mapping[str, Any], basedir: str | Path) -> Plan:
+    """Plan the study that Snakemake was given, and set up the environment of its jobs.
+
+    Raises KdpipeError when the study is not valid.
+    """
+    raw = dict(config)
+    # Where data lies is no part of a study's identity, so it travels as an environment variable,
+    # which is no rerun reason.
+    root = raw.pop("data_root", None) or os.environ.get("KDPIPE_DATA")
+    if not root and isinstance(raw.get("data"), dict):
+        root = raw["data"].get("root")
+    if root:
+        os.environ["KDPIPE_DATA"] = str(root)
+    # Jobs run with the Python that runs Snakemake, and find kdpipe wherever they start.
+    _prepend("PATH", str(Path(sys.executable).parent))
+    _prepend("PYTHONPATH", str(basedir))
+    return Plan(parse(raw, "The study"))
+
+
+def _prepend(variable: str, folder: str) -> None:
+    parts = os.environ.get(variable, "").split(os.pathsep)
+    if folder not in parts:
+        os.environ[variable] = os.pathsep.join(filter(None, [folder, *parts]))
