@@ -142,7 +142,8 @@ class Study(Options):
         if pair.teacher.model == pair.student and pair.teacher.seed in self.ind_seeds(pair):
             raise ValueError(
                 f"{where}.teacher: seed {pair.teacher.seed} of '{pair.student}' is also an "
-                f"independent student; give the teacher a seed that is not in models.{pair.student}.seeds"
+                f"independent student; give the teacher a seed that is not in "
+                f"models.{pair.student}.seeds"
             )
         if reserved := RESERVED_METHODS & set(pair.methods):
             raise ValueError(f"{where}.methods: '{reserved.pop()}' is a reserved name")

@@ -39,7 +39,7 @@ def results(stages):
 
 
 def job_of(target, wildcards):
-    """The planned job behind a rule's wildcards."""
+    """The planned job behind the wildcards."""
     name = target.format(**wildcards)
     if name not in PLAN.jobs:
         raise WorkflowError(f"Study '{PLAN.study.study}' has no job that makes {name}.")
@@ -51,7 +51,7 @@ def inputs(target):
 
 
 def job(target):
-    """The parameters of the rule that makes ``target``: where, with which settings and code.
+    """The parameters of the job that makes ``target``: where, with which settings and code.
 
     ``slice`` and ``code`` are what a rerun is decided by.
     """

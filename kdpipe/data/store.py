@@ -47,7 +47,8 @@ class Subset:
     @cached_property
     def index(self) -> dict[str, np.ndarray]:
         """Column name to array (n,)."""
-        table = pq.read_table(self._file("index.parquet"))
+        # ParquetFile, because read_table imports pyarrow.dataset and pandas.
+        table = pq.ParquetFile(self._file("index.parquet")).read()
         return {c: table[c].to_numpy(zero_copy_only=False) for c in table.column_names}
 
     @cached_property

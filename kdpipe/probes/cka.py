@@ -88,7 +88,7 @@ class CKA(Probe):
                     k, m = teacher_grams[t], grams[s]
                     for metric, unbiased in (("cka_unbiased", True), ("cka_biased", False)):
                         primary = hidden and unbiased and images.domain == o.primary_domain
-                        # Matching layers carry an uncertainty; the rest is for the heat map.
+                        # Replicates cost time: only the statistic that is tested carries them.
                         wanted = halves if primary else []
                         records.add_set(
                             Statistic(

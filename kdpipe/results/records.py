@@ -134,7 +134,7 @@ def read_records(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     Raises KdpipeError when the file is missing or is not a record file.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.ParquetFile(path).read()
         about = json.loads(table.schema.metadata[b"kdpipe"])
     except FileNotFoundError:
         raise KdpipeError(f"The record file {path} is missing; run its probe again.") from None

@@ -35,8 +35,11 @@ class Compute(Options):
         # NumPy's BLAS as well: sums in another order are other bytes.
         torch.set_num_threads(self.threads)
         threadpool_limits(self.threads)
-        torch.use_deterministic_algorithms(self.deterministic, warn_only=True)
-        torch.backends.cudnn.benchmark = not self.deterministic
+        if self.device == "cuda":
+            # On a CPU torch is deterministic for a given number of threads; asking for it there
+            # would only import the compiler, which takes longer than many a job.
+            torch.use_deterministic_algorithms(self.deterministic, warn_only=True)
+            torch.backends.cudnn.benchmark = not self.deterministic
 
     def autocast(self) -> AbstractContextManager[object]:
         import torch
