@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,9 @@ TABLES = tuple(
     for name in ("measurements", "transfer", "controls", "paper")
     for ending in ("parquet", "csv")
 )
+
+
+Plugins = Sequence[tuple[Registry[Any], PluginRef]]
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class Plan:
         slice_: Options,
         inputs: Iterable[str],
         outputs: Iterable[str],
-        plugins: Iterable[tuple[Registry[Any], PluginRef]] = (),
+        plugins: Plugins = (),
     ) -> None:
         modules = sorted({registry.module_of(ref.name) for registry, ref in plugins})
         job = Job(stage, target, slice_, tuple(inputs), tuple(outputs), tuple(modules))
@@ -109,7 +112,7 @@ class Plan:
         data = self.study.data.sets[name]
         folder = paths.subset_dir(name)
         slice_ = SubsetSlice(name=name, **dict(data))
-        plugins = [(sources, data.source), *((domains, d) for d in data.domains.values())]
+        plugins: Plugins = [(sources, data.source), *((domains, d) for d in data.domains.values())]
         files = ("index.parquet", "pixels.npy", "subset.json")
         self._add("subset", folder, slice_, [], [f"{folder}/{f}" for f in files], plugins)
 
@@ -125,7 +128,7 @@ class Plan:
             recipe=model.training,
             compute=self.compute,
         )
-        plugins = [(builders, model.network), *((augmentations, a) for a in model.augment)]
+        plugins: Plugins = [(builders, model.network), *((augmentations, a) for a in model.augment)]
         inputs = [f"{paths.subset_dir(model.data.set)}/subset.json"]
         self._add("train", ref.path, slice_, inputs, _files(ref), plugins)
         self.models[ref.path] = ref
@@ -140,8 +143,8 @@ class Plan:
             for method in pair.methods
             for seed in pair.seeds
         ]
-        for ref in students:
-            self._distil(ref, pair, layers)
+        for student in students:
+            self._distil(student, pair, layers)
         independents = [ModelRef(model=pair.student, seed=s) for s in self.study.ind_seeds(pair)]
         second = self.second_teacher(pair)
         for instance in pair.probes:
@@ -244,14 +247,14 @@ class Plan:
             compute=self.compute,
         )
         inputs = [f"{paths.subset_dir(model.data.set)}/subset.json"]
-        plugins = [
+        plugins: Plugins = [
             (builders, model.network),
             (objectives, objective),
             *((augmentations, a) for a in model.augment),
         ]
         if uses_teacher:
             inputs += _files(pair.teacher)[:2]
-            plugins.append((builders, self.study.models[pair.teacher.model].network))
+            plugins = [*plugins, (builders, self.study.models[pair.teacher.model].network)]
         if tabulated:
             inputs.append(paths.teacher_outputs_file(ref.pair))
         self._add("distil", ref.path, slice_, inputs, _files(ref), plugins)
@@ -266,7 +269,7 @@ class Plan:
                 f"one probe entry for each pair, with its own domains."
             )
         subset = f"{paths.subset_dir(instance.probe.options['set'])}/subset.json"
-        plugins = [
+        plugins: Plugins = [
             (probes, instance.probe),
             (builders, self.study.models[network.model].network),
         ]
@@ -296,7 +299,7 @@ class Plan:
                     inputs.append(paths.calibration_file(attacked, instance.name))
         for network in networks:
             inputs += _files(network)[:2]
-        plugins = [
+        plugins: Plugins = [
             *((probes, i.probe) for i in instances),
             *((builders, self._architecture(n)) for n in networks),
         ]

@@ -15,7 +15,7 @@ import numpy as np
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-def stream(*key: str | int) -> int:
+def stream(*key: str | float) -> int:
     """A 63-bit seed for the random stream named by ``key``."""
     digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

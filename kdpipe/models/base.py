@@ -53,6 +53,9 @@ class Network(nn.Module):
     ``mean`` and ``std`` (3,) are per channel, in the unit of the images, [0, 1].
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self, body: nn.Module, layers: Layers, mean: Sequence[float], std: Sequence[float]
     ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from kdpipe.options import Options
@@ -68,7 +69,6 @@ def run(slice_: ProbeSlice, root: Path, out: Path) -> None:
             "relational": probe.relational,
             "options": probe.options.model_dump(mode="json"),
         }
-        write_atomically(
-            out / f"{name}.parquet", lambda p, r=records, m=meta: write_records(p, r, m)
-        )
+        write = partial(write_records, records=records, about=meta)
+        write_atomically(out / f"{name}.parquet", write)
         print(f"{name}: {len(records)} records", flush=True)

@@ -62,4 +62,4 @@ def load(folder: Path, device: str = "cpu") -> Network:
             f"The weights in {folder} do not fit the architecture '{ref.name}' that model.json "
             f"names: {reason}"
         ) from None
-    return network.to(torch.device(device), memory_format=torch.channels_last).eval()
+    return network.to(memory_format=torch.channels_last).to(device).eval()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class Domain(ABC):
     name: str
     Options: type[Options] = Options
 
-    def __init__(self, options: Options, seed: int, root: Path | None) -> None:
+    def __init__(self, options: Any, seed: int, root: Path | None) -> None:
         self.options = options
         self.seed = seed
         self.root = root

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Source(ABC):
     name: str
     Options: type[Options] = Options
 
-    def __init__(self, options: Options, root: Path | None) -> None:
+    def __init__(self, options: Any, root: Path | None) -> None:
         self.options = options
         self.root = root
 
