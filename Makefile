@@ -1,0 +1,45 @@
+# make run    build the environment in .venv/ and run the default study
+# make test   build the environment and run every check
+PYTHON ?= python3
+CORES ?= $(shell nproc)
+VENV := .venv
+STAMP := $(VENV)/.installed
+REQUIREMENTS := envs/requirements.txt envs/requirements-dev.txt envs/constraints.txt
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: run test lint unit workflow environment clean
+.DELETE_ON_ERROR:
+
+run: environment
+	snakemake --cores $(CORES) $(LOGGER)
+	@echo "Open results/digits/report.html"
+
+test: environment lint unit workflow
+
+lint: environment
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile rules
+	mypy
+
+unit: environment
+	python -m pytest tests/unit -n $(CORES)
+
+workflow: environment
+	python -m pytest tests/workflow
+
+environment: $(STAMP)
+
+$(STAMP): $(REQUIREMENTS) pyproject.toml
+	@command -v git >/dev/null && $(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "kdpipe needs git and Python 3.11 or newer with venv:"; \
+		     echo "  apt-get install -y git python3 python3-venv make"; \
+		     echo "or name another Python: make run PYTHON=python3.12"; exit 1; }
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r envs/requirements.txt -r envs/requirements-dev.txt -c envs/constraints.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $(STAMP)
+
+clean:
+	rm -rf results .snakemake
