@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 .DELETE_ON_ERROR:
 
 run: environment
-	snakemake --cores $(CORES) $(LOGGER)
+	snakemake --cores $(CORES) --quiet host reason
 	@echo "Open results/digits/report.html"
 
 test: environment lint unit workflow

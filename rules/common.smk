@@ -3,19 +3,21 @@ import sys
 
 sys.path.insert(0, workflow.basedir)
 from kdpipe.errors import KdpipeError
+from kdpipe.progress import Progress
 from kdpipe.workflow import open_plan
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 try:
     PLAN = open_plan(config, workflow.basedir)
 except KdpipeError as error:
     raise WorkflowError(str(error))
 
+logger.addHandler(Progress(workers=workflow.cores or 1))
 ROOT = f"results/{PLAN.study.study}"
-# How every stage is called. It writes to its log; when it fails, the last lines come to the screen.
+# How every stage is called. It writes to its log; when it fails, Progress shows how the log ends.
 ARGUMENTS = (
-    "--root {params.root} --out {params.out} --slice {params.slice:q}"
-    " > {log} 2>&1 || (tail -n 15 {log} >&2; exit 1)"
+    "--root {params.root} --out {params.out} --slice {params.slice:q}" " > {log} 2>&1"
 )
 
 

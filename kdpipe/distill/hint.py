@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from kdpipe.distill.base import Objective, ObjectiveOptions, Setting, Step, objectives
+from kdpipe.errors import KdpipeError
 
 
 class HintOptions(ObjectiveOptions):
@@ -31,6 +32,11 @@ class Regressor(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], target: tuple[int, ...]) -> None:
         super().__init__()
+        if len(shape) != len(target) or len(shape) not in (1, 3):
+            raise KdpipeError(
+                f"hint: the student's layer has shape {shape} and the teacher's {target}; choose "
+                f"two feature maps or two vectors with layer and teacher_layer."
+            )
         self.size = target[1:]
         self.map: nn.Module = (
             nn.Linear(shape[0], target[0])

@@ -99,7 +99,7 @@ class Transfer(Figure):
         ax.text(x, y + 0.17, level, va="center", size=8.5)
         seeds = sorted({int(n) for n in part["n_seeds_dist"]})
         many = f"{seeds[0]}–{seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
-        note = f"n = {int(first['n_units'])}, seeds {int(first['n_seeds_ind'])} vs {many}"
+        note = f"{words.units(int(first['n_units']))}, seeds {int(first['n_seeds_ind'])} vs {many}"
         ax.text(x, y + 0.35, note, va="center", size=7, color="#555555")
 
 

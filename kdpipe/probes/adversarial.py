@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from kdpipe.results.records import Records, Statistic
 
 
 class AdversarialOptions(ProbeOptions):
-    epsilon: float | Literal["auto"] = Field(
+    epsilon: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = Field(
         "auto", description="Largest change per pixel in [0, 1]; auto bisects it on the val split."
     )
     steps: int = Field(5, ge=1, description="k.")

@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from kdpipe.errors import KdpipeError
 from kdpipe.probes.base import Bench, Probe, ProbeOptions, condition, probes
 from kdpipe.results.records import Records, Statistic
 from kdpipe.seeding import stream
@@ -66,6 +67,11 @@ class Boundary(Probe):
         o = self.options
         records = Records()
         for images in bench.image_sets(o):
+            if len(images) < 3:
+                raise KdpipeError(
+                    f"Probe {self.name} needs three images of domain '{images.domain}', but there "
+                    f"are {len(images)}; raise its limit or enlarge the set."
+                )
             rng = np.random.default_rng(stream("triplets", o.set or "", images.domain))
             agreement, iou = [], []
             for _ in range(o.triplets):

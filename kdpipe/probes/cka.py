@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from kdpipe.errors import KdpipeError
 from kdpipe.models.base import Network
 from kdpipe.probes.base import Bench, ImageSet, Probe, ProbeOptions, condition, probes
 from kdpipe.results.records import Records, Statistic
@@ -13,7 +14,7 @@ from kdpipe.seeding import stream
 
 
 class CKAOptions(ProbeOptions):
-    limit: int | None = Field(100, ge=4, description="Images per domain.")
+    limit: int | None = Field(100, ge=8, description="Images per domain.")
     layers: list[str] = Field([], description="Student's layers; empty for the network's default.")
     teacher_layers: list[str] = Field([], description="Teacher's layers; empty for its default.")
     replicates: int = Field(100, ge=0, description="Random halves of the images.")
@@ -75,6 +76,11 @@ class CKA(Probe):
         records = Records(notes={"layers": mine, "teacher_layers": theirs})
         for images in bench.image_sets(o):
             n = len(images)
+            if n < 8:
+                raise KdpipeError(
+                    f"Probe {self.name} needs eight images of domain '{images.domain}', but there "
+                    f"are {n}; raise its limit or enlarge the set."
+                )
             rng = np.random.default_rng(stream("halves", n))
             halves = [rng.permutation(n)[: n // 2] for _ in range(o.replicates)]
             grams = self._grams(bench, bench.subject, images, mine)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
+from kdpipe.errors import KdpipeError
 from kdpipe.probes.base import Bench, Probe, ProbeOptions, condition, probes
 from kdpipe.results.records import Records, Statistic
 
@@ -29,6 +30,11 @@ class GroupAccuracy(Probe):
             correct = predicted == images.labels
             names = sorted(np.unique(images.groups))
             first = self.options.group or names[0]
+            if first not in names:
+                raise KdpipeError(
+                    f"Probe {self.name}: domain '{images.domain}' has no group '{first}'; it has "
+                    f"{', '.join(names)}."
+                )
             for name in names:
                 here = images.groups == name
                 what = Statistic(

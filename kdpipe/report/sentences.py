@@ -142,8 +142,12 @@ def _line(part: pd.DataFrame, phrase: str) -> Line:
     return Line(
         _about(first),
         f"{', '.join(methods)}. Independent {levels[0]}, target {levels[1]}; {seeds}, "
-        f"n = {_range(part['n_units'])}.",
+        f"{_units(part['n_units'])}.",
     )
+
+
+def _units(counts: Any) -> str:
+    return words.units(int(counts.iloc[0])) if counts.nunique() == 1 else f"n = {_range(counts)}"
 
 
 def _about(row: Any) -> str:

@@ -95,7 +95,7 @@ def _comparison_row(row: dict[Any, Any], control: dict[Any, Any] | None) -> list
         level("target"),
         Cell(words.p_words(p) + ("" if corrected else " raw"), p),
         Cell(f"{row['n_seeds_dist']} vs {row['n_seeds_ind']}", row["n_seeds_dist"]),
-        Cell(str(row["n_units"]), row["n_units"]),
+        Cell(words.units(int(row["n_units"])).removeprefix("n = "), row["n_units"]),
     ]
 
 

@@ -29,7 +29,7 @@ PROPERTIES = {
     "colour": Property("Colour invariance", "same answer after colour jitter"),
     "crop": Property("Crop invariance", "same answer on two random crops"),
     "shift": Property("Shift invariance", "same answer after a shift"),
-    "shape_bias": Property("Shape bias", "decides by shape, not by texture"),
+    "shape_bias": Property("Shape bias", "decides by shape, not by the other cue"),
     "group_accuracy": Property("Group bias", "right answers within a group"),
     "calibration": Property("Calibration", "stated confidence against accuracy"),
     "localization": Property("Localisation", "looks where the teacher looks", True),
@@ -50,7 +50,7 @@ METRICS = {
     "attack_success": Metric("Attack success"),
     "same_wrong_label": Metric("Teacher's wrong label"),
     "agreement": Metric("Agreement"),
-    "agreement_correct": Metric("Agreement, both right"),
+    "agreement_correct": Metric("Agreement, first view right"),
     "consensus": Metric("Consensus"),
     "consensus_teacher_wrong": Metric("Consensus, teacher wrong"),
     "error_consistency": Metric("Error consistency", "Cohen's κ"),
@@ -122,6 +122,11 @@ def condition_words(condition: str) -> str:
         return f"teacher {values['teacher_layer']}, student {values['student_layer']}"
     obvious = {"domain", "attacker"}
     return ", ".join(v if k in obvious else f"{k} {v}" for k, v in values.items() if v)
+
+
+def units(n: int) -> str:
+    """How many units a value rests on; a statistic of all images together has one."""
+    return "1 image set" if n == 1 else f"n = {n}"
 
 
 def number(value: float, metric: str, *, signed: bool = False, unit: bool = True) -> str:

@@ -1,0 +1,436 @@
+"""Every training objective against a plain NumPy version in double precision."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from scipy import stats
+
+from kdpipe.distill.base import Setting, Step, objectives
+from kdpipe.distill.crd import CRD, CRDOptions, OtherClassSampler
+from kdpipe.distill.hint import Hint, HintOptions, Regressor
+from kdpipe.distill.kl import KL, KLOptions, tempered_kl
+from kdpipe.distill.labels import Labels, LabelsOptions
+from kdpipe.distill.soft_label import SoftLabel, SoftLabelOptions
+from kdpipe.errors import KdpipeError
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    return float(-np.log(softmax(logits)[np.arange(len(labels)), labels]).mean())
+
+
+def reference_kl(teacher: np.ndarray, student: np.ndarray, tau: float) -> float:
+    p, q = softmax(teacher / tau), softmax(student / tau)
+    return float(tau**2 * (p * np.log(p / q)).sum(1).mean())
+
+
+def setting(labels=(0, 1, 2, 0), n_classes=3, shapes=None, teacher_shapes=None) -> Setting:
+    return Setting(torch.tensor(labels), n_classes, shapes or {}, teacher_shapes or {})
+
+
+def some_logits(seed: int, n: int = 5, classes: int = 3) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(seed)
+    teacher, student = 3 * rng.normal(size=(2, n, classes))
+    return teacher, student, rng.integers(classes, size=n)
+
+
+def step_of(student, labels, teacher=None) -> Step:
+    return Step(
+        rows=torch.arange(len(labels)),
+        labels=torch.as_tensor(labels),
+        logits=torch.as_tensor(student),
+        teacher_logits=None if teacher is None else torch.as_tensor(teacher),
+    )
+
+
+# Labels
+
+
+def test_labels_is_cross_entropy():
+    _, student, labels = some_logits(0)
+    objective = Labels(LabelsOptions(), setting())
+    assert float(objective(step_of(student, labels))["loss"]) == pytest.approx(
+        cross_entropy(student, labels), rel=1e-12
+    )
+
+
+# KL
+
+
+@given(seed=some.integers(0, 1000), tau=some.floats(0.5, 20))
+@settings(max_examples=30, deadline=None)
+def test_kl_value_and_gradient_follow_the_closed_form(seed, tau):
+    teacher, student, _ = some_logits(seed)
+    logits = torch.tensor(student, requires_grad=True)
+    got = tempered_kl(torch.tensor(teacher), logits, tau)
+    got.backward()
+    assert float(got.detach()) == pytest.approx(
+        reference_kl(teacher, student, tau), rel=1e-8, abs=1e-10
+    )
+    want = tau * (softmax(student / tau) - softmax(teacher / tau)) / len(student)
+    np.testing.assert_allclose(logits.grad.numpy(), want, rtol=1e-7, atol=1e-10)
+
+
+def test_gradient_of_kl_keeps_its_size_at_high_temperature():
+    """For τ → ∞ it tends to (z_s − z_t, both centred) / classes, which needs the factor τ²."""
+    teacher, student, _ = some_logits(1)
+    logits = torch.tensor(student, requires_grad=True)
+    tempered_kl(torch.tensor(teacher), logits, 1e4).backward()
+    difference = student - teacher
+    want = (difference - difference.mean(1, keepdims=True)) / student.shape[1] / len(student)
+    np.testing.assert_allclose(logits.grad.numpy(), want, rtol=1e-2, atol=1e-4)
+
+
+@given(tau=some.floats(0.5, 20))
+@settings(max_examples=20, deadline=None)
+def test_kl_of_equal_logits_is_zero_and_so_is_its_gradient(tau):
+    teacher, _, _ = some_logits(2)
+    # A constant added to all logits of an image changes no probability.
+    logits = torch.tensor(teacher + 5.0, requires_grad=True)
+    got = tempered_kl(torch.tensor(teacher), logits, tau)
+    got.backward()
+    assert abs(float(got.detach())) < 1e-9
+    assert logits.grad.abs().max() < 1e-9
+
+
+def test_kl_is_from_the_teacher_to_the_student():
+    teacher, student, _ = some_logits(3)
+    got = float(tempered_kl(torch.tensor(teacher), torch.tensor(student), 2.0))
+    assert got == pytest.approx(reference_kl(teacher, student, 2.0))
+    assert got != pytest.approx(reference_kl(student, teacher, 2.0), rel=0.01)
+
+
+@pytest.mark.parametrize(("gamma", "alpha"), [(0.1, 0.9), (1.0, 0.0), (0.0, 2.5)])
+def test_kl_objective_weighs_labels_by_gamma_and_teacher_by_alpha(gamma, alpha):
+    teacher, student, labels = some_logits(4)
+    objective = KL(KLOptions(gamma=gamma, alpha=alpha, temperature=4), setting())
+    got = objective(step_of(student, labels, teacher))
+    ce, kl = cross_entropy(student, labels), reference_kl(teacher, student, 4)
+    assert float(got["labels"]) == pytest.approx(ce)
+    assert float(got["kl"]) == pytest.approx(kl)
+    assert float(got["loss"]) == pytest.approx(gamma * ce + alpha * kl)
+
+
+# Hint
+
+
+def hint_step(student: torch.Tensor, teacher: torch.Tensor) -> Step:
+    n = len(student)
+    return Step(
+        rows=torch.arange(n),
+        labels=torch.zeros(n, dtype=torch.long),
+        logits=torch.zeros(n, 3, dtype=student.dtype),
+        features={"hint": student},
+        teacher_features={"hint": teacher},
+    )
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_hint_is_half_the_squared_distance_to_the_regressed_feature_map(reduction):
+    torch.manual_seed(0)
+    student = torch.randn(4, 3, 5, 5, dtype=torch.float64)
+    teacher = torch.randn(4, 2, 5, 5, dtype=torch.float64)
+    objective = Hint(
+        HintOptions(gamma=0.3, beta=1.7, reduction=reduction),
+        setting(shapes={"hint": (3, 5, 5)}, teacher_shapes={"hint": (2, 5, 5)}),
+    ).double()
+    with torch.no_grad():
+        got = objective(hint_step(student, teacher))
+
+    weight = objective.regressor.map.weight.detach().numpy()[:, :, 0, 0]
+    bias = objective.regressor.map.bias.detach().numpy()
+    guess = np.einsum("oc,nchw->nohw", weight, student.numpy()) + bias[:, None, None]
+    square = (teacher.numpy() - guess) ** 2
+    per_image = square.reshape(4, -1).mean(1) if reduction == "mean" else square.sum((1, 2, 3))
+    want = 0.5 * per_image.mean()
+    assert float(got["hint"]) == pytest.approx(want, rel=1e-10)
+    assert float(got["loss"]) == pytest.approx(0.3 * np.log(3) + 1.7 * want, rel=1e-10)
+
+
+def test_regressor_resizes_bilinearly_before_its_convolution():
+    """From 4×4 to 2×2 with centres aligned, every output is the mean of a 2×2 block."""
+    regressor = Regressor((3, 4, 4), (5, 2, 2)).double()
+    assert tuple(regressor.map.weight.shape) == (5, 3, 1, 1)
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    small = x.numpy().reshape(2, 3, 2, 2, 2, 2).mean((3, 5))
+    weight = regressor.map.weight.detach().numpy()[:, :, 0, 0]
+    want = np.einsum("oc,nchw->nohw", weight, small)
+    want += regressor.map.bias.detach().numpy()[:, None, None]
+    np.testing.assert_allclose(regressor(x).detach().numpy(), want, rtol=1e-9, atol=1e-12)
+
+
+def test_regressor_of_vectors_is_linear():
+    regressor = Regressor((6,), (4,)).double()
+    x = torch.randn(3, 6, dtype=torch.float64)
+    weight, bias = (p.detach().numpy() for p in regressor.map.parameters())
+    np.testing.assert_allclose(regressor(x).detach().numpy(), x.numpy() @ weight.T + bias)
+
+
+@pytest.mark.parametrize(("shape", "target"), [((8, 4, 8), (5,)), ((5,), (8, 4, 4)), ((7, 5),) * 2])
+def test_a_map_and_a_vector_cannot_be_regressed_onto_each_other(shape, target):
+    with pytest.raises(KdpipeError, match="hint"):
+        Regressor(shape, target)
+
+
+def test_hint_trains_student_and_regressor_but_not_the_teacher():
+    student = torch.randn(4, 6, requires_grad=True)
+    teacher = torch.randn(4, 5)
+    objective = Hint(HintOptions(), setting(shapes={"hint": (6,)}, teacher_shapes={"hint": (5,)}))
+    step = hint_step(student, teacher)
+    step.logits = torch.zeros(4, 3, requires_grad=True)
+    objective(step)["loss"].backward()
+    assert student.grad.abs().sum() > 0
+    assert all(p.grad.abs().sum() > 0 for p in objective.parameters())
+    assert teacher.grad is None
+
+
+# CRD
+
+
+class ReferenceCRD:
+    """Tian, Krishnan & Isola (2020) in NumPy: one bank and one constant Z per direction."""
+
+    def __init__(self, objective: CRD, size: int) -> None:
+        self.o = objective.options
+        self.size = size
+        self.bank = objective.bank.numpy().astype(np.float64).copy()
+        self.teacher_bank = objective.teacher_bank.numpy().astype(np.float64).copy()
+        self.embed = self._linear(objective.embed)
+        self.teacher_embed = self._linear(objective.teacher_embed)
+        self.z: dict[str, float] = {}
+
+    @staticmethod
+    def _linear(embedding):
+        weight = embedding.linear.weight.detach().numpy().astype(np.float64)
+        bias = embedding.linear.bias.detach().numpy().astype(np.float64)
+
+        def embed(x):
+            y = x.reshape(len(x), -1) @ weight.T + bias
+            return y / np.linalg.norm(y, axis=1, keepdims=True)
+
+        return embed
+
+    def direction(self, name, anchors, bank, rows, negatives) -> float:
+        n, many = negatives.shape
+        scores = np.empty((n, 1 + many))
+        for i in range(n):
+            scores[i, 0] = np.exp(anchors[i] @ bank[rows[i]] / self.o.temperature)
+            for j in range(many):
+                scores[i, 1 + j] = np.exp(anchors[i] @ bank[negatives[i, j]] / self.o.temperature)
+        self.z.setdefault(name, scores.mean() * self.size)
+        p = scores / self.z[name]
+        h = p / (p + many / self.size)
+        return float(-(np.log(h[:, 0]) + np.log(1 - h[:, 1:]).sum(1)).mean())
+
+    def batch(self, features, teacher_features, rows, negatives) -> float:
+        student, teacher = self.embed(features), self.teacher_embed(teacher_features)
+        loss = self.direction("student", student, self.teacher_bank, rows, negatives)
+        loss += self.direction("teacher", teacher, self.bank, rows, negatives)
+        m = self.o.momentum
+        for bank, fresh in ((self.bank, student), (self.teacher_bank, teacher)):
+            for i, row in enumerate(rows):
+                mixed = m * bank[row] + (1 - m) * fresh[i]
+                bank[row] = mixed / np.linalg.norm(mixed)
+        return loss
+
+
+SIZE, CLASSES = 30, 3
+
+
+def make_crd(**options) -> tuple[CRD, torch.Tensor]:
+    torch.manual_seed(0)
+    labels = torch.arange(SIZE) % CLASSES
+    defaults = {"negatives": 7, "dimension": 6, "temperature": 0.2, "gamma": 0.4, "beta": 1.3}
+    made = CRD(
+        CRDOptions(**{**defaults, **options}),
+        Setting(labels, CLASSES, {"penultimate": (5,)}, {"penultimate": (2, 2, 2)}),
+    )
+    return made, labels
+
+
+def crd_step(rows: list[int], labels: torch.Tensor, seed: int, grad: bool = False) -> Step:
+    generator = torch.Generator().manual_seed(seed)
+    at = torch.tensor(rows)
+    n = len(rows)
+    return Step(
+        rows=at,
+        labels=labels[at],
+        logits=torch.randn(n, CLASSES, generator=generator),
+        features={"penultimate": torch.randn(n, 5, generator=generator).requires_grad_(grad)},
+        teacher_features={"penultimate": torch.randn(n, 2, 2, 2, generator=generator)},
+    )
+
+
+def test_crd_agrees_with_a_plain_version_over_several_batches():
+    """The second batch comes with other scores, so that it would see a Z of its own; the third
+    meets rows again, so that an update of the banks in the wrong way would show."""
+    objective, labels = make_crd()
+    reference = ReferenceCRD(objective, SIZE)
+    first_z = None
+    for seed, rows in enumerate([[0, 4, 8, 12], [1, 2, 3], [4, 1, 20, 8, 12]]):
+        drawn = torch.Generator().manual_seed(seed)
+        negatives = torch.randint(SIZE, (len(rows), 7), generator=drawn)
+        objective.sample.forward = lambda labels, n, fixed=negatives: fixed
+        step = crd_step(rows, labels, seed)
+        got = objective(step)
+        want = reference.batch(
+            step.features["penultimate"].numpy().astype(np.float64),
+            step.teacher_features["penultimate"].numpy().astype(np.float64),
+            rows,
+            negatives.numpy(),
+        )
+        ce = cross_entropy(step.logits.numpy().astype(np.float64), step.labels.numpy())
+        assert float(got["crd"]) == pytest.approx(want, rel=2e-5)
+        assert float(got["labels"]) == pytest.approx(ce, rel=1e-5)
+        assert float(got["loss"]) == pytest.approx(0.4 * ce + 1.3 * want, rel=2e-5)
+        np.testing.assert_allclose(objective.bank.numpy(), reference.bank, atol=1e-6)
+        np.testing.assert_allclose(
+            objective.teacher_bank.numpy(), reference.teacher_bank, atol=1e-6
+        )
+        first_z = objective.z.clone() if first_z is None else first_z
+        assert torch.equal(objective.z, first_z)
+    z = [reference.z["student"], reference.z["teacher"]]
+    np.testing.assert_allclose(objective.z.numpy(), z, rtol=1e-5)
+    assert z[0] != pytest.approx(z[1], rel=1e-3)
+
+
+def test_crd_changes_the_banks_at_the_rows_of_the_batch_and_nowhere_else():
+    objective, labels = make_crd()
+    before = objective.bank.clone(), objective.teacher_bank.clone()
+    rows = [3, 11, 29]
+    objective(crd_step(rows, labels, 0))
+    for was, bank in zip(before, (objective.bank, objective.teacher_bank), strict=True):
+        changed = (was != bank).any(1).nonzero()[:, 0].tolist()
+        assert changed == rows
+        torch.testing.assert_close(bank[rows].norm(dim=1), torch.ones(3))
+
+
+def test_crd_gives_gradients_to_the_student_and_both_embeddings_only():
+    objective, labels = make_crd()
+    step = crd_step([0, 1, 2, 3], labels, 0, grad=True)
+    objective(step)["loss"].backward()
+    assert step.features["penultimate"].grad.abs().sum() > 0
+    assert step.teacher_features["penultimate"].grad is None
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in objective.parameters())
+    assert not objective.bank.requires_grad
+    assert not objective.teacher_bank.requires_grad
+
+
+def test_crd_falls_when_the_pairs_are_told_apart():
+    """Positives that agree and negatives that do not lose less than the other way round."""
+    objective, labels = make_crd()
+    objective.sample.forward = lambda labels, n: (
+        (torch.arange(len(labels))[:, None] + 5) % 10 + (torch.zeros(1, n, dtype=torch.long))
+    )
+    step = crd_step([0, 1, 2], labels, 0)
+    anchors = objective.embed(step.features["penultimate"]).detach()
+    losses = []
+    for sign in (1, -1):
+        objective.z.fill_(50.0)
+        objective.teacher_bank[[0, 1, 2]] = sign * anchors
+        objective.teacher_bank[[5, 6, 7]] = -sign * anchors
+        objective.bank.zero_()
+        losses.append(float(objective(step)["crd"].detach()))
+    assert losses[0] < losses[1]
+
+
+def test_crd_computes_in_full_precision_inside_autocast():
+    """e^{a·b/τ} with a·b rounded to 8 bits would be off by several percent."""
+    plain, labels = make_crd(negatives=20, temperature=0.07)
+    mixed, _ = make_crd(negatives=20, temperature=0.07)
+    step = crd_step([0, 1, 2, 3], labels, 0)
+    torch.manual_seed(1)
+    want = plain(step)
+    torch.manual_seed(1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = mixed(step)
+    torch.testing.assert_close(got["crd"], want["crd"])
+    assert torch.equal(mixed.bank, plain.bank)
+
+
+@given(
+    labels=some.lists(some.integers(0, 4), min_size=2, max_size=40).filter(
+        lambda labels: len(set(labels)) > 1
+    ),
+    seed=some.integers(0, 100),
+)
+@settings(max_examples=40, deadline=None)
+def test_negatives_never_have_the_class_of_the_anchor(labels, seed):
+    torch.manual_seed(seed)
+    labels = torch.tensor(labels)
+    rows = OtherClassSampler(labels, 5)(labels, 50)
+    assert rows.shape == (len(labels), 50)
+    assert (labels[rows] != labels[:, None]).all()
+
+
+def test_negatives_are_uniform_over_the_images_of_the_other_classes():
+    torch.manual_seed(0)
+    labels = torch.tensor([2, 0, 1, 1, 0, 2, 2, 1, 0, 0, 0, 2])
+    sampler = OtherClassSampler(labels, 3)
+    for anchor in range(3):
+        drawn = sampler(torch.full((4,), anchor), 6000).flatten()
+        counts = torch.bincount(drawn, minlength=len(labels)).numpy()
+        others = (labels != anchor).numpy()
+        assert counts[~others].sum() == 0
+        assert stats.chisquare(counts[others]).pvalue > 1e-4
+
+
+def test_negatives_need_a_second_class():
+    with pytest.raises(ValueError, match="two classes"):
+        OtherClassSampler(torch.zeros(5, dtype=torch.long), 3)
+
+
+# Soft labels
+
+
+def test_soft_label_without_noise_is_kl_to_a_tempered_one_hot():
+    _, student, labels = some_logits(5)
+    options = SoftLabelOptions(gamma=0.2, alpha=0.7, variance=0, temperature=3)
+    got = SoftLabel(options, setting())(step_of(student, labels))
+    one_hot = np.eye(3)[labels]
+    p, q = softmax(one_hot / 0.15), softmax(student / 3)
+    want = 9 * (p * np.log(p / q)).sum(1).mean()
+    assert float(got["soft_label"]) == pytest.approx(want)
+    assert float(got["loss"]) == pytest.approx(0.2 * cross_entropy(student, labels) + 0.7 * want)
+
+
+def test_soft_label_noise_has_the_variance_asked_for():
+    """The mean of the loss over draws against NumPy's own draws from N(0, 0.2)."""
+    n = 20000
+    labels = torch.zeros(n, dtype=torch.long)
+    student = torch.tensor([[1.0, 0.0, -1.0]], dtype=torch.float64).repeat(n, 1)
+    torch.manual_seed(0)
+    got = float(SoftLabel(SoftLabelOptions(), setting())(step_of(student, labels))["soft_label"])
+
+    def expected(variance: float) -> float:
+        rng = np.random.default_rng(0)
+        noisy = np.eye(3)[[0]] + np.sqrt(variance) * rng.normal(size=(200_000, 3))
+        p, q = softmax(noisy / 0.15), softmax(student[:1].numpy())
+        return float((p * np.log(p / q)).sum(1).mean())
+
+    assert got == pytest.approx(expected(0.2), rel=0.02)
+    assert got != pytest.approx(expected(0.2**2), rel=0.05)
+
+
+def test_soft_label_noise_is_drawn_anew_at_every_step():
+    _, student, labels = some_logits(6)
+    objective = SoftLabel(SoftLabelOptions(), setting())
+    torch.manual_seed(0)
+    first, second = (float(objective(step_of(student, labels))["loss"]) for _ in range(2))
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    ("name", "uses_teacher"),
+    [("labels", False), ("soft_label", False), ("kl", True), ("hint", True), ("crd", True)],
+)
+def test_objectives_say_whether_they_need_a_teacher(name, uses_teacher):
+    assert objectives.get(name).uses_teacher is uses_teacher
