@@ -10,9 +10,12 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+
+_FILE_NAME = re.compile(r"[\w-]+\.\w+")
 
 
 @cache
@@ -61,8 +64,13 @@ def imports(module: str) -> tuple[str, ...]:
 
 @cache
 def module_digest(module: str) -> str:
-    """SHA-256 of the module's syntax tree without docstrings."""
-    tree, _ = _parse(module)
+    """SHA-256 of the module's syntax tree without docstrings, and of the data files it names.
+
+    A data file (a template, a table) counts for a module when it lies in the same folder and the
+    module holds its name as a string.
+    """
+    tree, path = _parse(module)
+    total = hashlib.sha256()
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
@@ -72,7 +80,13 @@ def module_digest(module: str) -> str:
                 and isinstance(first.value.value, str)
             ):
                 node.body = node.body[1:] or [ast.Pass()]
-    return hashlib.sha256(ast.dump(tree, include_attributes=False).encode()).hexdigest()
+    total.update(ast.dump(tree, include_attributes=False).encode())
+    words = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
+    for name in sorted(w for w in words if isinstance(w, str) and _FILE_NAME.fullmatch(w)):
+        data = path.parent / name
+        if data.is_file() and data.suffix != ".py":
+            total.update(f"{name}\0".encode() + data.read_bytes())
+    return total.hexdigest()
 
 
 @cache

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from kdpipe.errors import KdpipeError
 from kdpipe.figures.base import Tables, figures
 from kdpipe.options import Options
+from kdpipe.provenance import write_atomically
 from kdpipe.report import sentences, values, verdicts, words
+from kdpipe.report.page import render
 
 
 class ReportSlice(Options):
@@ -31,22 +31,12 @@ def run(slice: ReportSlice, root: Path, out_file: Path) -> Path:
 
     Raises KdpipeError when a table or a figure of the slice is missing.
     """
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
     tables = Tables.load(root, [])
     pictures = {name: _picture(root / "figures", name) for name in slice.figures}
-    text = {name: files("kdpipe.report").joinpath(name).read_text(encoding="utf-8") for name in
-            ("template.html", "style.css", "sort.js")}  # fmt: skip
     shared, digests = values.provenance(_provenance(root, slice.networks))
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.from_string(text["template.html"]).render(
+    page = render(
         study=slice.study,
         title=slice.title,
-        css=Markup(text["style.css"]),
-        js=Markup(text["sort.js"]),
         counted=sentences.counted(tables.transfer, tables.controls),
         scope_note=sentences.scope_note(tables.transfer),
         groups=sentences.groups(tables.transfer, tables.controls),
@@ -60,10 +50,7 @@ def run(slice: ReportSlice, root: Path, out_file: Path) -> Path:
         shared=shared,
         digests=digests,
     )
-    out_file.parent.mkdir(parents=True, exist_ok=True)
-    part = out_file.with_name(f".{out_file.name}.part")
-    part.write_text(page, encoding="utf-8")
-    os.replace(part, out_file)
+    write_atomically(out_file, lambda p: p.write_text(page, encoding="utf-8"))
     return out_file
 
 
