@@ -38,6 +38,7 @@ def print_cost(plan: Plan, data_root: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    data_root = data_root or (Path(root) if (root := plan.study.data.root) else None)
     counts = Counter(job.stage for job in plan.jobs.values())
     stages = Table("stage", "jobs", title=f"Study {plan.study.study}")
     for stage in (*STAGES, "figures", "report"):

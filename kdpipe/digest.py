@@ -37,6 +37,11 @@ def closure(modules: Iterable[str]) -> set[str]:
             continue
         found.add(name)
         waiting.extend(imports(name))
+        # Importing a module runs its package's __init__ as well; the top-level one holds the
+        # version, whose change is no reason to train again.
+        parent = name.rpartition(".")[0]
+        if "." in parent:
+            waiting.append(parent)
     return found
 
 
@@ -73,13 +78,8 @@ def module_digest(module: str) -> str:
     total = hashlib.sha256()
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:] or [ast.Pass()]
+            # Also the strings under attributes; and a body is never left empty.
+            node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]
     total.update(ast.dump(tree, include_attributes=False).encode())
     words = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
     for name in sorted(w for w in words if isinstance(w, str) and _FILE_NAME.fullmatch(w)):
@@ -87,6 +87,15 @@ def module_digest(module: str) -> str:
         if data.is_file() and data.suffix != ".py":
             total.update(f"{name}\0".encode() + data.read_bytes())
     return total.hexdigest()
+
+
+def _is_text(node: ast.stmt) -> bool:
+    """Whether a statement is a bare string, which does nothing."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 @cache

@@ -25,7 +25,9 @@ def run_job(job: Job, root: Path, data_root: Path | None = None) -> None:
     stage = importlib.import_module(f"kdpipe.stages.{job.stage}")
     out = root / job.target
     extra = [data_root] if job.stage == "subset" else []
-    stage.run(job.slice, root, out, *extra)
+    # Through its JSON, as a job of its own gets it: classes and methods in the same order.
+    slice_ = type(job.slice).model_validate_json(job.slice_json)
+    stage.run(slice_, root, out, *extra)
 
 
 def run_all(plan: Plan, results: Path, data_root: Path | None = None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kdpipe import paths
+from kdpipe import pairs, paths
 from kdpipe.data.augment.base import augmentations
 from kdpipe.data.domains.base import domains
 from kdpipe.data.sources.base import sources
@@ -134,8 +134,9 @@ class Plan:
         self.models[ref.path] = ref
 
     def _pair(self, name: str, pair: Pair, groups: dict[str, _ProbeGroup]) -> None:
+        study = self.study
         self._train(pair.teacher)
-        layers = self._tabulated_layers(pair)
+        layers = pairs.tabulated_layers(study, pair)
         if layers is not None:
             self._teacher_outputs(name, pair, layers)
         students = [
@@ -145,10 +146,10 @@ class Plan:
         ]
         for student in students:
             self._distil(student, pair, layers)
-        independents = [ModelRef(model=pair.student, seed=s) for s in self.study.ind_seeds(pair)]
-        second = self.second_teacher(pair)
+        independents = [ModelRef(model=pair.student, seed=s) for s in study.ind_seeds(pair)]
+        second = pairs.second_teacher(study, pair)
         for instance in pair.probes:
-            ref = self.resolved(instance, pair)
+            ref = pairs.resolved_probe(study, instance, pair)
             cls = probes.get(ref.name)
             against = pair.teacher if cls.relational else None
             subjects: list[NetworkRef] = [*independents, *students]
@@ -171,50 +172,6 @@ class Plan:
                         f"one probe entry for each."
                     )
 
-    def resolved(self, instance: str, pair: Pair) -> PluginRef:
-        """The probe's options with set and domains filled in from the pair's student."""
-        ref = self.study.probes[instance]
-        data = self.study.models[pair.student].data
-        options = dict(ref.options)
-        options["set"] = options["set"] or data.set
-        options["domains"] = options["domains"] or data.domains
-        if options["primary"] is not None and options["primary"] not in options["domains"]:
-            raise KdpipeError(
-                f"probes.{instance}.primary: '{options['primary']}' is not among its domains "
-                f"{', '.join(options['domains'])}."
-            )
-        return PluginRef(name=ref.name, options=options)
-
-    def second_teacher(self, pair: Pair) -> ModelRef | None:
-        """Another training run of the teacher: its similarity to the teacher is the ceiling."""
-        others = [s for s in self.study.models[pair.teacher.model].seeds if s != pair.teacher.seed]
-        # A teacher that is a further seed of the independent students has no ceiling of its own.
-        if not others or pair.teacher.model == pair.student:
-            return None
-        return ModelRef(model=pair.teacher.model, seed=others[0])
-
-    def _tabulated_layers(self, pair: Pair) -> list[str] | None:
-        """Teacher layers to tabulate, or None where tabulating would not be lossless or pay.
-
-        Lossless where the student sees each image in one view only; feature maps are left out,
-        they are large and cost as much to read as to compute.
-        """
-        if self.study.models[pair.student].augment:
-            return None
-        kinds = [(objectives.get(m.name), m) for m in pair.methods.values()]
-        layers = {
-            layer
-            for cls, ref in kinds
-            if cls.uses_teacher and self._tabulates(ref)
-            for layer in cls.teacher_layers(cls.Options(**ref.options))
-        }
-        wanted = any(cls.uses_teacher and self._tabulates(ref) for cls, ref in kinds)
-        return sorted(layers) if wanted else None
-
-    def _tabulates(self, method: PluginRef) -> bool:
-        cls = objectives.get(method.name)
-        return set(cls.teacher_layers(cls.Options(**method.options))) <= {"penultimate"}
-
     def _teacher_outputs(self, name: str, pair: Pair, layers: list[str]) -> None:
         model = self.study.models[pair.student]
         slice_ = TeacherOutputsSlice(
@@ -234,7 +191,7 @@ class Plan:
         model = self.study.models[pair.student]
         objective = pair.methods[ref.method]
         uses_teacher = objectives.get(objective.name).uses_teacher
-        tabulated = layers is not None and uses_teacher and self._tabulates(objective)
+        tabulated = layers is not None and uses_teacher and pairs.tabulates(objective)
         slice_ = DistilSlice(
             ref=ref,
             teacher=pair.teacher,
@@ -310,24 +267,25 @@ class Plan:
         return self.study.models[name].network
 
     def _results(self, probed: list[str]) -> None:
-        self._add("tables", "tables", tables_slice(self), probed, TABLES)
-        names = figure_names(self)
-        histories = [f"{path}/history.parquet" for path in (*self.models, *self.students)]
+        self._add("tables", "tables", tables_slice(self.study), probed, TABLES)
+        names = figure_names(self.study)
+        networks = [*self.models, *self.students]
+        histories = [f"{path}/history.parquet" for path in networks]
         drawn = [f"figures/{name}.{ending}" for name in names for ending in ("svg", "png")]
         self._add(
             "figures",
             "figures",
-            figures_slice(self, names),
+            figures_slice(self.study, names, networks),
             [t for t in TABLES if t.endswith(".parquet")] + histories,
             drawn,
             [(figures, PluginRef(name=name)) for name in names],
         )
         parquet = [t for t in TABLES if t.endswith(".parquet")]
-        metadata = [f"{path}/model.json" for path in (*self.models, *self.students)]
+        metadata = [f"{path}/model.json" for path in networks]
         self._add(
             "report",
             "report.html",
-            report_slice(self, names),
+            report_slice(self.study, self.compute, names, networks),
             [*parquet, *drawn, *metadata],
             ["report.html"],
             [(figures, PluginRef(name=name)) for name in names],

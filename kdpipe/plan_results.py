@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kdpipe.figures.base import figures
+from kdpipe.pairs import second_teacher
 from kdpipe.probes.base import probes
 from kdpipe.stages.figures import FiguresSlice
 from kdpipe.stages.report import ReportSlice
 from kdpipe.stages.tables import InstanceSlice, PairSlice, TablesSlice
-
-if TYPE_CHECKING:
-    from kdpipe.plan import Plan
-    from kdpipe.study import Pair
+from kdpipe.study import Pair, Study
+from kdpipe.training.compute import Compute
 
 
-def tables_slice(plan: Plan) -> TablesSlice:
-    pairs = [_pair(plan, name, pair) for name, pair in plan.study.pairs.items()]
-    return TablesSlice(study=plan.study.study, pairs=pairs)
+def tables_slice(study: Study) -> TablesSlice:
+    pairs = [_pair(study, name, pair) for name, pair in study.pairs.items()]
+    return TablesSlice(study=study.study, pairs=pairs)
 
 
-def _pair(plan: Plan, name: str, pair: Pair) -> PairSlice:
+def _pair(study: Study, name: str, pair: Pair) -> PairSlice:
     instances = []
     for instance in pair.probes:
-        cls = probes.get(plan.study.probes[instance].name)
+        cls = probes.get(study.probes[instance].name)
         instances.append(
             InstanceSlice(
                 name=instance,
@@ -37,9 +36,9 @@ def _pair(plan: Plan, name: str, pair: Pair) -> PairSlice:
         name=name,
         role=pair.role,
         teacher=pair.teacher,
-        second_teacher=plan.second_teacher(pair),
+        second_teacher=second_teacher(study, pair),
         student=pair.student,
-        ind_seeds=plan.study.ind_seeds(pair),
+        ind_seeds=study.ind_seeds(pair),
         methods=dict.fromkeys(pair.methods, pair.seeds),
         instances=instances,
         paper=pair.paper,
@@ -47,44 +46,41 @@ def _pair(plan: Plan, name: str, pair: Pair) -> PairSlice:
     )
 
 
-def figure_names(plan: Plan) -> list[str]:
+def figure_names(study: Study) -> list[str]:
     """Figures that have something to show in this study, in alphabetical order."""
-    measured = {
-        plan.study.probes[i].name for pair in plan.study.pairs.values() for i in pair.probes
-    }
+    measured = {study.probes[i].name for pair in study.pairs.values() for i in pair.probes}
     names = []
     for name in figures.names():
         needed = figures.get(name).probes
-        if name == "paper" and not any(p.paper for p in plan.study.pairs.values()):
+        if name == "paper" and not any(p.paper for p in study.pairs.values()):
             continue
         if not needed or measured & set(needed):
             names.append(name)
     return names
 
 
-def figures_slice(plan: Plan, names: list[str]) -> FiguresSlice:
-    networks = [*plan.models, *plan.students]
-    return FiguresSlice(study=plan.study.study, figures=names, networks=networks)
+def figures_slice(study: Study, names: list[str], networks: list[str]) -> FiguresSlice:
+    return FiguresSlice(study=study.study, figures=names, networks=networks)
 
 
-def report_slice(plan: Plan, names: list[str]) -> ReportSlice:
-    study = plan.study
+def report_slice(
+    study: Study, compute: Compute, names: list[str], networks: list[str]
+) -> ReportSlice:
     return ReportSlice(
         study=study.study,
         title=study.title or study.study,
         figures=names,
-        summary=_facts(plan),
-        networks=[*plan.models, *plan.students],
+        summary=_facts(study, compute, len(networks)),
+        networks=networks,
     )
 
 
-def _facts(plan: Plan) -> dict[str, Any]:
+def _facts(study: Study, compute: Compute, n_networks: int) -> dict[str, Any]:
     """What a reader wants to know of the study beside its results."""
-    study = plan.study
     facts: dict[str, Any] = {
-        "networks trained": len(plan.models) + len(plan.students),
-        "device": plan.compute.device,
-        "precision": plan.compute.precision,
+        "networks trained": n_networks,
+        "device": compute.device,
+        "precision": compute.precision,
     }
     for name, data in study.data.sets.items():
         facts[f"data set {name}"] = (

@@ -97,7 +97,9 @@ class Study(Options):
         raw = _named(raw, "probes", "probe")
         if not isinstance(raw, dict) or not isinstance(raw.get("models"), dict):
             return raw
-        base = raw.get("training", {})
+        base = {} if raw.get("training") is None else raw["training"]
+        if not isinstance(base, dict):
+            raise ValueError("training: give a mapping of options")
         raw = {key: value for key, value in raw.items() if key != "training"}
         raw["models"] = {name: _over(base, m) for name, m in raw["models"].items()}
         if isinstance(raw.get("pairs"), dict):
@@ -109,6 +111,12 @@ class Study(Options):
 
     @model_validator(mode="after")
     def _references(self) -> Study:
+        for where, seeds in (
+            *((f"models.{name}", model.seeds) for name, model in self.models.items()),
+            *((f"pairs.{name}", pair.seeds) for name, pair in self.pairs.items()),
+        ):
+            if len(set(seeds)) < len(seeds):
+                raise ValueError(f"{where}.seeds: a seed is listed twice")
         for name, model in self.models.items():
             self._check_data(f"models.{name}.data", model.data.set, model.data.domains)
         for name, probe in self.probes.items():
@@ -161,7 +169,19 @@ class Study(Options):
                     f"takes one of them"
                 )
             seen[kind] = instance
+            # What the probe leaves open comes from the student's data.
+            options, data = self.probes[instance].options, self.models[pair.student].data
+            self._check_data(
+                f"probes.{instance}",
+                options["set"] or data.set,
+                options["domains"] or data.domains,
+            )
             foreign = self.probes[instance].options.get("foreign")
+            if foreign and foreign["model"] not in self.models:
+                raise ValueError(
+                    f"probes.{instance}.foreign.model: there is no model '{foreign['model']}'; "
+                    f"there are {', '.join(self.models)}"
+                )
             if foreign and ModelRef(**foreign) == pair.teacher:
                 raise ValueError(
                     f"probes.{instance}.foreign: it is the teacher of {where}; a foreign attacker "
@@ -215,6 +235,8 @@ def load(path: Path) -> Study:
         raw = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise KdpipeError(f"There is no study file {path}.") from None
+    except OSError as error:
+        raise KdpipeError(f"{path} cannot be read: {error.strerror}.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         detail = " ".join(str(error).split())
         raise KdpipeError(f"{path} is not readable as YAML: {detail}.") from None

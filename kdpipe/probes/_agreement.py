@@ -70,7 +70,7 @@ class AgreementProbe(Probe):
         for metric, values in (
             ("agreement", same.astype(float)),
             ("agreement_correct", np.where(right, same, np.nan)),
-            ("accuracy", (right + (two == images.labels)) / 2),
+            ("accuracy", np.mean([right, two == images.labels], axis=0)),
         ):
             statistic = Statistic(
                 condition=where, metric=metric, primary=primary and metric == "agreement"

@@ -135,18 +135,24 @@ def assign_splits(slice_: SubsetSlice, listing: Listing, labels: np.ndarray) -> 
         if not len(members):
             continue
         members = members[np.argsort(ranks(key, members), kind="stable")]
-        if slice_.per_class is not None:
-            if len(members) < slice_.per_class:
-                raise KdpipeError(
-                    f"data.sets.{slice_.name}.per_class asks for {slice_.per_class} images, but "
-                    f"class '{name}' has {len(members)}; lower it."
-                )
-            members = members[: slice_.per_class]
+        count = slice_.per_class or len(members)
+        if len(members) < count:
+            raise KdpipeError(
+                f"data.sets.{slice_.name}.per_class asks for {count} images, but class '{name}' "
+                f"has {len(members)}; lower it."
+            )
         if listing.splits is None:
             n_train = round(fractions.train * len(members))
             n_val = round(fractions.val * len(members))
             parts = np.split(members, [n_train, n_train + n_val])
+            # All are split before some are left out, so that a smaller set of the same source
+            # never tests on what a larger one trains on.
+            n_val = round(fractions.val * count)
+            n_test = min(count - round(fractions.train * count) - n_val, len(parts[2]))
+            sizes = (count - n_val - n_test, n_val, n_test)
+            parts = [ids[:n] for ids, n in zip(parts, sizes, strict=True)]
         else:
+            members = members[:count]
             test = members[listing.splits[members] == "test"]
             rest = members[listing.splits[members] != "test"]
             share = fractions.train / (fractions.train + fractions.val)
@@ -155,7 +161,7 @@ def assign_splits(slice_: SubsetSlice, listing: Listing, labels: np.ndarray) -> 
             if not len(ids):
                 raise KdpipeError(
                     f"Class '{name}' of data.sets.{slice_.name} has no image for the {part} "
-                    f"split: {len(members)} images are too few."
+                    f"split: {count} images are too few."
                 )
             split[ids] = part
     return split

@@ -45,11 +45,12 @@ def load(folder: Path, device: str = "cpu") -> Network:
 
     Raises KdpipeError when a file is missing or the weights belong to another architecture.
     """
+    for name in ("model.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise KdpipeError(f"{folder / name} is missing; train this network first.")
     try:
         about = json.loads((folder / "model.json").read_text())
         weights = load_file(folder / "model.safetensors")
-    except FileNotFoundError as error:
-        raise KdpipeError(f"{error.filename} is missing; train this network first.") from None
     except (SafetensorError, json.JSONDecodeError) as error:
         raise KdpipeError(f"The network in {folder} cannot be read: {error}.") from None
     ref = PluginRef(**about["network"])

@@ -64,6 +64,8 @@ def fit(
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
         torch.set_rng_state(state["rng"])
+        if compute.device == "cuda":
+            torch.cuda.set_rng_state(state["device_rng"])
         history = state["history"]
         print(f"Going on after epoch {len(history)} of {recipe.epochs}.", flush=True)
 
@@ -71,6 +73,7 @@ def fit(
         network.train()
         objective.train()
         sums: dict[str, Tensor] = {}
+        seen = 0
         for rows in batches(len(train.labels), recipe.batch_size, stream("order", seed, epoch)):
             at = torch.from_numpy(rows).to(train.pixels.device)
             images = augment(as_float(train.pixels[at]), train.ids[rows], epoch)
@@ -84,6 +87,7 @@ def fit(
             terms["loss"].backward()
             optimiser.step()
             with torch.no_grad():
+                seen += len(rows)
                 correct = (step.logits.argmax(1) == step.labels).float().mean()
                 # Summed as tensors: reading a number here would wait for the device.
                 for name, value in {**terms, "accuracy": correct}.items():
@@ -91,15 +95,17 @@ def fit(
         row = {
             "epoch": epoch + 1,
             "lr": optimiser.param_groups[0]["lr"],
-            **{f"train_{k}": float(v) / len(train.labels) for k, v in sums.items()},
+            **{f"train_{k}": float(v) / seen for k, v in sums.items()},
             **evaluate(network, val, recipe.batch_size, compute),
         }
-        if not np.isfinite(row["train_loss"]):
-            good = f"the weights after epoch {epoch} were finite" if epoch else "no epoch finished"
-            raise KdpipeError(
-                f"The training loss became {row['train_loss']} in epoch {epoch + 1} ({good}); "
-                f"lower training.lr (now {recipe.lr}) or the weights of the objective."
-            )
+        # The last step of an epoch shows in the validation loss only.
+        for what, loss in (("training", row["train_loss"]), ("validation", row["val_loss"])):
+            if not np.isfinite(loss):
+                good = f"the losses of epoch {epoch} were finite" if epoch else "no epoch finished"
+                raise KdpipeError(
+                    f"The {what} loss became {loss} in epoch {epoch + 1} ({good}); lower "
+                    f"training.lr (now {recipe.lr}) or the weights of the objective."
+                )
         history.append(row)
         schedule.step()
         print(describe(row, recipe.epochs), flush=True)
@@ -111,6 +117,10 @@ def fit(
                     "optimiser": optimiser.state_dict(),
                     "schedule": schedule.state_dict(),
                     "rng": torch.get_rng_state(),
+                    # Dropout and CRD's negatives are drawn on the device.
+                    "device_rng": (
+                        torch.cuda.get_rng_state() if compute.device == "cuda" else None
+                    ),
                     "history": history,
                 }
             )

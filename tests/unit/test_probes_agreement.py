@@ -49,8 +49,8 @@ def scenes(n=24, size=16):
 
 
 @pytest.fixture
-def bench_of(tiny):
-    return lambda body: tiny.bench(scenes(), [0, 1, 2] * 8, tiny.network(body))
+def bench_of(kit):
+    return lambda body: kit.bench(scenes(), [0, 1, 2] * 8, kit.network(body))
 
 
 @pytest.mark.parametrize("name", PROBES)
@@ -110,19 +110,19 @@ def test_a_view_depends_on_its_image_alone(name):
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_a_constant_classifier_agrees_but_is_at_chance(tiny, name, bench_of):
+def test_a_constant_classifier_agrees_but_is_at_chance(kit, name, bench_of):
     records = PROBES[name]().measure(bench_of(Constant()))
     where = FIRST[name]
-    assert tiny.values(records, "agreement", where).tolist() == [1] * 24
-    assert tiny.values(records, "accuracy", where).mean() == pytest.approx(1 / 3)
+    assert kit.values(records, "agreement", where).tolist() == [1] * 24
+    assert kit.values(records, "accuracy", where).mean() == pytest.approx(1 / 3)
     # Agreement among images whose first view is right: the eight of class b.
-    correct = tiny.values(records, "agreement_correct", where)
+    correct = kit.values(records, "agreement_correct", where)
     assert np.isnan(correct).sum() == 16
     assert np.nansum(correct) == 8
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_outcomes_are_counted_from_the_two_views(tiny, name, bench_of, monkeypatch):
+def test_outcomes_are_counted_from_the_two_views(kit, name, bench_of, monkeypatch):
     """A hand-made pair of views for 24 images, of which each third is answered differently."""
     red, other = torch.zeros(24, 3, 16, 16), torch.zeros(24, 3, 16, 16)
     red[:, 0], other[:, 1] = 0.9, 0.9
@@ -136,10 +136,10 @@ def test_outcomes_are_counted_from_the_two_views(tiny, name, bench_of, monkeypat
     where = FIRST[name]
     labels = np.tile([0, 1, 2], 8)
     one, two = np.zeros(24), np.where(np.arange(24) < 8, 0, 1)
-    assert tiny.values(records, "agreement", where).tolist() == (one == two).tolist()
+    assert kit.values(records, "agreement", where).tolist() == (one == two).tolist()
     expected = ((one == labels) * 1.0 + (two == labels)) / 2
-    assert tiny.values(records, "accuracy", where).tolist() == expected.tolist()
-    correct = tiny.values(records, "agreement_correct", where)
+    assert kit.values(records, "accuracy", where).tolist() == expected.tolist()
+    correct = kit.values(records, "agreement_correct", where)
     assert np.array_equal(correct, np.where(labels == 0, one == two, np.nan), equal_nan=True)
 
 

@@ -31,22 +31,22 @@ def primaries(records):
     return [(s.condition, s.metric) for s in records.statistics if s.primary]
 
 
-def test_accuracy_is_per_image_and_per_domain(tiny):
-    bench = tiny.bench(
-        tiny.numbered(6),
+def test_accuracy_is_per_image_and_per_domain(kit):
+    bench = kit.bench(
+        kit.numbered(6),
         [0, 1, 2, 0, 1, 2],
-        tiny.decides([0, 1, 1, 2, 2, 2], 3),
+        kit.decides([0, 1, 1, 2, 2, 2], 3),
         domain=["grey"] * 3 + ["colour"] * 3,
     )
     records = Accuracy(options(domains=["grey", "colour"], primary="colour")).measure(bench)
-    assert tiny.values(records, "accuracy", "domain=grey").tolist() == [1, 1, 0]
-    assert tiny.values(records, "accuracy", "domain=colour").tolist() == [0, 0, 1]
+    assert kit.values(records, "accuracy", "domain=grey").tolist() == [1, 1, 0]
+    assert kit.values(records, "accuracy", "domain=colour").tolist() == [0, 0, 1]
     assert primaries(records) == [("domain=colour", "accuracy")]
     assert records.table().to_pandas().unit_id.tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_limit_shows_the_same_source_images_of_every_network(tiny):
-    bench = tiny.bench(tiny.numbered(9), [0, 1, 2] * 3, tiny.decides([0] * 9, 3))
+def test_a_limit_shows_the_same_source_images_of_every_network(kit):
+    bench = kit.bench(kit.numbered(9), [0, 1, 2] * 3, kit.decides([0] * 9, 3))
     limited = Accuracy(options(limit=4)).measure(bench)
     chosen = limited.table().to_pandas().unit_id.tolist()
     assert len(set(chosen)) == 4
@@ -56,39 +56,39 @@ def test_a_limit_shows_the_same_source_images_of_every_network(tiny):
     assert set(fewer) < set(chosen)
 
 
-def test_group_accuracy_by_hand(tiny):
-    bench = tiny.bench(
-        tiny.numbered(5),
+def test_group_accuracy_by_hand(kit):
+    bench = kit.bench(
+        kit.numbered(5),
         [0, 1, 0, 1, 0],
-        tiny.decides([0, 1, 1, 1, 2], 3),
+        kit.decides([0, 1, 1, 1, 2], 3),
         group=["old", "old", "new", "new", "new"],
     )
     records = GroupAccuracy(options(GroupAccuracyOptions, group="old")).measure(bench)
-    assert tiny.values(records, "accuracy", "domain=grey;group=old").tolist() == [1, 1]
-    assert tiny.values(records, "accuracy", "domain=grey;group=new").tolist() == [0, 1, 0]
-    assert tiny.values(records, "accuracy", "domain=grey;group=all").tolist() == [1, 1, 0, 1, 0]
+    assert kit.values(records, "accuracy", "domain=grey;group=old").tolist() == [1, 1]
+    assert kit.values(records, "accuracy", "domain=grey;group=new").tolist() == [0, 1, 0]
+    assert kit.values(records, "accuracy", "domain=grey;group=all").tolist() == [1, 1, 0, 1, 0]
     assert primaries(records) == [("domain=grey;group=old", "accuracy")]
     first = GroupAccuracy(options(GroupAccuracyOptions)).measure(bench)
     assert primaries(first) == [("domain=grey;group=new", "accuracy")]
 
 
-def test_group_accuracy_of_an_unknown_group_is_refused(tiny):
+def test_group_accuracy_of_an_unknown_group_is_refused(kit):
     """Otherwise the study would silently have no primary statistic."""
-    bench = tiny.bench(tiny.numbered(2), [0, 1], tiny.decides([0, 1], 3), group=["old", "new"])
+    bench = kit.bench(kit.numbered(2), [0, 1], kit.decides([0, 1], 3), group=["old", "new"])
     with pytest.raises(KdpipeError, match="young"):
         GroupAccuracy(options(GroupAccuracyOptions, group="young")).measure(bench)
 
 
-def test_shape_bias_counts_only_decisions_between_two_cues(tiny):
+def test_shape_bias_counts_only_decisions_between_two_cues(kit):
     # image:      0 shape, 1 other cue, 2 neither, 3 cues agree, 4 no cue, 5 shape
     labels = [0, 0, 0, 1, 2, 2]
     cues = [1, 1, 1, 1, -1, 0]
     said = [0, 1, 2, 1, 2, 2]
-    bench = tiny.bench(tiny.numbered(6), labels, tiny.decides(said, 3), cue=cues)
+    bench = kit.bench(kit.numbered(6), labels, kit.decides(said, 3), cue=cues)
     records = ShapeBias(options()).measure(bench)
     nan = np.nan
-    np.testing.assert_array_equal(tiny.values(records, "shape_bias"), [1, 0, nan, nan, nan, 1])
-    np.testing.assert_array_equal(tiny.values(records, "shape_accuracy"), [1, 0, 0, nan, nan, 1])
+    np.testing.assert_array_equal(kit.values(records, "shape_bias"), [1, 0, nan, nan, nan, 1])
+    np.testing.assert_array_equal(kit.values(records, "shape_accuracy"), [1, 0, 0, nan, nan, 1])
     assert records.notes["domain=grey"] == {
         "shape_decisions": 2,
         "other_cue_decisions": 1,
@@ -96,27 +96,27 @@ def test_shape_bias_counts_only_decisions_between_two_cues(tiny):
     }
 
 
-def test_consensus_by_hand(tiny):
+def test_consensus_by_hand(kit):
     labels = [0, 1, 2, 0, 1]
     mine = [0, 1, 0, 2, 0]
     theirs = [0, 2, 0, 1, 1]
-    bench = tiny.bench(tiny.numbered(5), labels, tiny.decides(mine, 3), tiny.decides(theirs, 3))
+    bench = kit.bench(kit.numbered(5), labels, kit.decides(mine, 3), kit.decides(theirs, 3))
     records = Consensus(options(ConsensusOptions, replicates=7)).measure(bench)
-    assert tiny.values(records, "consensus").tolist() == [1, 0, 1, 0, 0]
-    wrong = tiny.values(records, "consensus_teacher_wrong")
+    assert kit.values(records, "consensus").tolist() == [1, 0, 1, 0, 0]
+    wrong = kit.values(records, "consensus_teacher_wrong")
     np.testing.assert_array_equal(wrong, [np.nan, 0, 1, 0, np.nan])
     # Right: mine 1 1 0 0 0, theirs 1 0 0 0 1: observed 3/5, expected 2/5·2/5 + 3/5·3/5 = 13/25.
-    (kappa,) = tiny.values(records, "error_consistency", unit="image set")
+    (kappa,) = kit.values(records, "error_consistency", unit="image set")
     assert kappa == pytest.approx((3 / 5 - 13 / 25) / (1 - 13 / 25))
-    assert len(tiny.values(records, "error_consistency", unit="replicate")) == 7
+    assert len(kit.values(records, "error_consistency", unit="replicate")) == 7
 
 
-def test_networks_are_compared_on_the_same_resamples(tiny):
+def test_networks_are_compared_on_the_same_resamples(kit):
     """Error consistency of a network with itself is 1 on every resample with both outcomes."""
-    same = tiny.decides([0, 1, 0, 1, 1, 0], 3)
-    bench = tiny.bench(tiny.numbered(6), [0, 1, 1, 1, 0, 0], same, same)
+    same = kit.decides([0, 1, 0, 1, 1, 0], 3)
+    bench = kit.bench(kit.numbered(6), [0, 1, 1, 1, 0, 0], same, same)
     records = Consensus(options(ConsensusOptions, replicates=50)).measure(bench)
-    resampled = tiny.values(records, "error_consistency", unit="replicate")
+    resampled = kit.values(records, "error_consistency", unit="replicate")
     finite = resampled[np.isfinite(resampled)]
     assert len(finite) > 30
     assert finite == pytest.approx(1)
@@ -140,19 +140,19 @@ def test_error_consistency_of_independent_errors_is_about_zero():
     assert (one == two).mean() > 0.55  # what plain agreement would call similar
 
 
-def test_fidelity_against_scipy(tiny):
+def test_fidelity_against_scipy(kit):
     rng = np.random.default_rng(2)
     mine, theirs = rng.normal(0, 2, (2, 8, 3))
-    bench = tiny.bench(tiny.numbered(8), [0] * 8, tiny.answers(mine), tiny.answers(theirs))
+    bench = kit.bench(kit.numbered(8), [0] * 8, kit.answers(mine), kit.answers(theirs))
     records = Fidelity(options()).measure(bench)
     p, q = (np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in (theirs, mine))
     np.testing.assert_allclose(
-        tiny.values(records, "predictive_kl"), entropy(p, q, axis=1), rtol=1e-5
+        kit.values(records, "predictive_kl"), entropy(p, q, axis=1), rtol=1e-5
     )
     assert not np.allclose(entropy(p, q, axis=1), entropy(q, p, axis=1), rtol=0.05)
     expected = (mine.argmax(1) == theirs.argmax(1)).astype(float)
     assert 0 < expected.mean() < 1
-    np.testing.assert_array_equal(tiny.values(records, "top1_agreement"), expected)
+    np.testing.assert_array_equal(kit.values(records, "top1_agreement"), expected)
 
 
 def plain_ece(confidence, correct, bins):
@@ -183,18 +183,18 @@ def test_ece_against_a_plain_loop(outcomes, bins):
     assert float(ours) == pytest.approx(plain_ece(confidence, correct, bins), abs=1e-12)
 
 
-def test_calibration_by_hand(tiny):
+def test_calibration_by_hand(kit):
     # Two confident images at p = 0.8 (one right), two doubtful at p = 0.5 (both right).
     sure, doubt = [math.log(8), 0.0, 0.0], [math.log(2), 0.0, 0.0]
-    network = tiny.answers([sure, sure, doubt, doubt])
-    bench = tiny.bench(tiny.numbered(4), [0, 1, 0, 0], network)
+    network = kit.answers([sure, sure, doubt, doubt])
+    bench = kit.bench(kit.numbered(4), [0, 1, 0, 0], network)
     records = Calibration(options(CalibrationOptions, bins=10, replicates=20)).measure(bench)
-    (ece,) = tiny.values(records, "ece", unit="image set")
+    (ece,) = kit.values(records, "ece", unit="image set")
     assert ece == pytest.approx(0.5 * abs(0.5 - 0.8) + 0.5 * abs(1 - 0.5))
-    assert tiny.values(records, "confidence_gap") == pytest.approx([-0.2, 0.8, -0.5, -0.5])
-    assert tiny.values(records, "accuracy").tolist() == [1, 0, 1, 1]
+    assert kit.values(records, "confidence_gap") == pytest.approx([-0.2, 0.8, -0.5, -0.5])
+    assert kit.values(records, "accuracy").tolist() == [1, 0, 1, 1]
     # A resample of n images: its error is one of a few values, never beyond 1.
-    resampled = tiny.values(records, "ece", unit="replicate")
+    resampled = kit.values(records, "ece", unit="replicate")
     assert len(resampled) == 20
     assert len(np.unique(resampled.round(9))) > 1
     assert ((resampled >= 0) & (resampled <= 1)).all()
@@ -258,21 +258,21 @@ class Brightest(torch.nn.Module):
         return self.sign * images.mean((2, 3))
 
 
-def test_boundary_of_a_network_with_itself_and_with_its_opposite(tiny):
+def test_boundary_of_a_network_with_itself_and_with_its_opposite(kit):
     few = options(BoundaryOptions, triplets=4, resolution=5)
-    same = tiny.network(Brightest(1))
-    pixels = tiny.numbered(7)
-    bench = tiny.bench(pixels, [0] * 7, same, same)
+    same = kit.network(Brightest(1))
+    pixels = kit.numbered(7)
+    bench = kit.bench(pixels, [0] * 7, same, same)
     records = Boundary(few).measure(bench)
-    assert tiny.values(records, "boundary_agreement", unit="triplet").tolist() == [1] * 4
-    assert tiny.values(records, "boundary_iou", unit="triplet").tolist() == [1] * 4
-    bench = tiny.bench(pixels, [0] * 7, tiny.network(Brightest(-1)), same)
+    assert kit.values(records, "boundary_agreement", unit="triplet").tolist() == [1] * 4
+    assert kit.values(records, "boundary_iou", unit="triplet").tolist() == [1] * 4
+    bench = kit.bench(pixels, [0] * 7, kit.network(Brightest(-1)), same)
     opposite = Boundary(few).measure(bench)
-    assert tiny.values(opposite, "boundary_agreement", unit="triplet").tolist() == [0] * 4
+    assert kit.values(opposite, "boundary_agreement", unit="triplet").tolist() == [0] * 4
 
 
-def test_boundary_needs_three_images(tiny):
-    same = tiny.network(Brightest(1))
-    bench = tiny.bench(tiny.numbered(2), [0, 1], same, same)
+def test_boundary_needs_three_images(kit):
+    same = kit.network(Brightest(1))
+    bench = kit.bench(kit.numbered(2), [0, 1], same, same)
     with pytest.raises(KdpipeError, match="three"):
         Boundary(options(BoundaryOptions, triplets=1)).measure(bench)

@@ -1,0 +1,193 @@
+"""What a dry run wants to do after an edit: what depends on the edit, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from workspace import Workspace
+
+pytestmark = pytest.mark.workflow
+
+Study = dict[str, Any]
+ENDS = {"tables": 1, "figures": 1, "report": 1}
+NOTHING: dict[str, int] = {}
+
+
+def setting(path: str, value: Any) -> Callable[[Workspace], None]:
+    """Put ``value`` at ``key.key.…`` of the study."""
+
+    def edit(workspace: Workspace) -> None:
+        def change(study: Study) -> None:
+            *above, last = path.split(".")
+            place: Any = study
+            for key in above:
+                place = place[key]
+            place[last] = value
+
+        workspace.change_study(change)
+
+    return edit
+
+
+def appended(file: str, text: str) -> Callable[[Workspace], None]:
+    """Add ``text`` at the end of a file of kdpipe, which may be new."""
+
+    def edit(workspace: Workspace) -> None:
+        with (workspace.path / "kdpipe" / file).open("a") as stream:
+            stream.write(text)
+
+    return edit
+
+
+def replaced(file: str, old: str, new: str) -> Callable[[Workspace], None]:
+    def edit(workspace: Workspace) -> None:
+        path = workspace.path / "kdpipe" / file
+        text = path.read_text()
+        assert old in text, f"kdpipe/{file} no longer holds {old!r}"
+        path.write_text(text.replace(old, new, 1))
+
+    return edit
+
+
+def keys_reversed(workspace: Workspace) -> None:
+    """The same study with every mapping in another order."""
+
+    def turned(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: turned(value[key]) for key in reversed(value)}
+        return value
+
+    study = turned(workspace.study())
+    # The order of models and pairs is the order of jobs; it has no part in any of them either.
+    (workspace.path / "study.yaml").write_text(json.dumps(study))
+
+
+CODE = "\n\ndef added_by_a_test() -> int:\n    return 1\n"
+COMMENT = "\n# A comment.\n"
+KL = "pairs.answers.methods.kl"
+
+# Of the answers pair (kl): 2 students and 2 independents, each with a unary and a relational job
+# of the predictions family, and the teacher with a unary one. Of the features pair (hint): 2
+# students and 2 independents, each with a job of the attribution and one of the attack family,
+# and the teacher with one of the attack family.
+CASES: dict[str, tuple[Callable[[Workspace], None], dict[str, int]]] = {
+    # --- options of probes
+    "option of a unary probe": (
+        setting("probes.colour.hue", 0.3),
+        {"probe": 5, **ENDS},
+    ),
+    "option of a relational probe": (
+        setting("probes.localization.limit", 21),
+        {"probe": 4, **ENDS},
+    ),
+    "option of a calibrated probe": (
+        setting("probes.adversarial.steps", 3),
+        {"calibrate": 1, "probe": 5, **ENDS},
+    ),
+    # --- seeds
+    "seed of a model": (
+        setting("models.small.seeds", [0, 1, 2]),
+        {"train": 1, "probe": 4, **ENDS},
+    ),
+    "seed of a pair": (
+        setting("pairs.answers.seeds", [0, 1, 2]),
+        {"distil": 1, "probe": 2, **ENDS},
+    ),
+    # --- training
+    "weight of an objective": (
+        setting(f"{KL}.alpha", 0.8),
+        {"distil": 2, "probe": 4, **ENDS},
+    ),
+    "two weights swapped": (
+        setting(KL, {"gamma": 0.9, "alpha": 0.1, "temperature": 4}),
+        {"distil": 2, "probe": 4, **ENDS},
+    ),
+    "recipe of one pair": (
+        setting("pairs.features.training", {"lr": 0.5}),
+        {"distil": 2, "probe": 4, **ENDS},
+    ),
+    "images of the data set": (
+        setting("data.sets.few.per_class", 31),
+        {
+            "pick_subset": 1,
+            "train": 3,
+            "teacher_outputs": 1,
+            "distil": 4,
+            "calibrate": 1,
+            "probe": 18,
+            **ENDS,
+        },
+    ),
+    # --- words
+    "title": (setting("title", "Another title"), {"report": 1}),
+    "order of keys": (keys_reversed, NOTHING),
+    "a number written in another way": (setting(f"{KL}.temperature", 4.0), NOTHING),
+    "where data lies": (setting("data.root", "/nowhere"), NOTHING),
+    # --- code
+    "comment in the training loop": (appended("training/loop.py", COMMENT), NOTHING),
+    "docstring of the training loop": (
+        replaced("training/loop.py", '"""The training loop: ', '"""The loop: '),
+        NOTHING,
+    ),
+    "code of the training loop": (
+        appended("training/loop.py", CODE),
+        {"train": 3, "teacher_outputs": 1, "distil": 4, "calibrate": 1, "probe": 18, **ENDS},
+    ),
+    "code of a probe": (appended("probes/accuracy.py", CODE), {"probe": 5, **ENDS}),
+    "code of an objective": (
+        appended("distill/kl.py", CODE),
+        {"distil": 2, "probe": 4, **ENDS},
+    ),
+    "code of a figure": (appended("figures/accuracy.py", CODE), {"figures": 1, "report": 1}),
+    "code of the tables": (appended("results/transfer.py", CODE), ENDS),
+    "a probe that the study does not use": (appended("probes/shift.py", CODE), NOTHING),
+    "a new plug-in": (
+        appended(
+            "probes/brand_new.py",
+            "from kdpipe.probes.accuracy import Accuracy\n"
+            "from kdpipe.probes.base import probes\n\n\n"
+            '@probes.register("brand_new")\n'
+            "class BrandNew(Accuracy):\n"
+            '    """Not in any study."""\n',
+        ),
+        NOTHING,
+    ),
+    "code of the plan": (appended("plan.py", CODE), NOTHING),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_exactly_what_depends_on_an_edit_runs_again(finished_copy: Workspace, case: str) -> None:
+    edit, expected = CASES[case]
+    edit(finished_copy)
+    assert finished_copy.would_run() == expected
+
+
+def test_only_the_new_seed_is_named(finished_copy: Workspace) -> None:
+    """The jobs of a new seed are that seed's, not as many of others."""
+    finished_copy.change_study(lambda study: study["models"]["small"].update(seeds=[0, 1, 2]))
+    done = finished_copy.run("--dry-run", "--quiet", "reason")
+    assert "train   small, seed 2" in done.stdout
+    for line in done.stdout.splitlines():
+        if "train   " in line or "distil  " in line or "probe   " in line:
+            assert "seed 2" in line or "models/small/seed2" in line, line
+
+
+def test_data_root_by_environment_and_command_line_changes_nothing(
+    finished_copy: Workspace,
+) -> None:
+    assert finished_copy.would_run(KDPIPE_DATA="/elsewhere") == NOTHING
+    assert finished_copy.would_run("--config", "data_root=/somewhere") == NOTHING
+
+
+def test_an_edit_is_really_done_once(finished_copy: Workspace) -> None:
+    """After the run that an edit asks for there is nothing left to do, and the edit shows."""
+    setting("title", "Quite another title")(finished_copy)
+    done = finished_copy.run()
+    assert done.returncode == 0, done.stdout
+    assert "Quite another title" in (finished_copy.results / "report.html").read_text()
+    assert finished_copy.would_run() == NOTHING

@@ -1,0 +1,180 @@
+"""One run of a tiny study: files, tables and targets as the contract says."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from workspace import NOTHING, STUDY, Workspace
+
+pytestmark = pytest.mark.workflow
+
+MEASUREMENTS = "study pair teacher student method seed probe condition metric value n unit"
+TRANSFER = (
+    "pair method probe condition metric role family primary scope teacher target ceiling ind_mean "
+    "ind_std dist_mean dist_std diff diff_low diff_high gap gap_low gap_high gap_closed closed_low "
+    "closed_high p_value p_adjusted n_seeds_ind n_seeds_dist n_units verdict"
+)
+PAPER = (
+    "table pair method condition metric paper_value paper_std approximate measured_mean "
+    "measured_std same_direction"
+)
+PROBES = {"accuracy", "consensus", "colour", "localization", "adversarial"}
+VERDICTS = {"no gap", "transferred", "opposite", "not transferred", "inconclusive"}
+TABLES = ("measurements", "transfer", "controls", "paper")
+
+
+def rows(workspace: Workspace, table: str) -> list[dict]:
+    return pq.read_table(workspace.results / "tables" / f"{table}.parquet").to_pylist()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(f"tables/{name}.{ending}" for name in TABLES for ending in ("parquet", "csv")),
+        "figures/transfer.svg",
+        "figures/transfer.png",
+        "report.html",
+        "subset/few/index.parquet",
+        *(
+            f"{network}/{name}"
+            for network in (
+                "models/big/seed0",
+                "models/small/seed0",
+                "models/small/seed1",
+                "students/answers/kl/seed0",
+                "students/answers/kl/seed1",
+                "students/features/hint/seed0",
+                "students/features/hint/seed1",
+            )
+            for name in ("model.safetensors", "model.json", "history.parquet")
+        ),
+    ],
+)
+def test_file_of_the_contract(finished: Workspace, path: str) -> None:
+    assert (finished.results / path).stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [("measurements", MEASUREMENTS), ("transfer", TRANSFER), ("paper", PAPER)],
+)
+def test_columns_of_the_contract(finished: Workspace, table: str, columns: str) -> None:
+    folder = finished.results / "tables"
+    assert pq.read_schema(folder / f"{table}.parquet").names == columns.split()
+    with (folder / f"{table}.csv").open() as stream:
+        assert next(csv.reader(stream)) == columns.split()
+
+
+def test_csv_and_parquet_hold_the_same_rows(finished: Workspace) -> None:
+    for table in TABLES:
+        with (finished.results / "tables" / f"{table}.csv").open() as stream:
+            assert len(list(csv.DictReader(stream))) == len(rows(finished, table))
+
+
+def test_measurements(finished: Workspace) -> None:
+    found = rows(finished, "measurements")
+    assert {row["study"] for row in found} == {"tiny"}
+    assert {row["probe"] for row in found} == PROBES
+    methods = {
+        pair: {row["method"] for row in found if row["pair"] == pair}
+        for pair in ("answers", "features")
+    }
+    assert methods == {"answers": {"teacher", "ind", "kl"}, "features": {"teacher", "ind", "hint"}}
+    for row in found:
+        # Cohen's kappa is the one measure here that may be negative.
+        lowest = -1 if row["metric"] == "error_consistency" else 0
+        assert row["value"] is None or lowest <= row["value"] <= 1, row
+        assert all(re.fullmatch(r"\w+=[^=;]+", part) for part in row["condition"].split(";")), row
+        assert row["n"] > 0, row
+
+
+def test_transfer_has_one_row_per_comparison(finished: Workspace) -> None:
+    found = rows(finished, "transfer")
+    keys = [tuple(row[c] for c in ("pair", "method", "probe", "condition", "metric"))
+            for row in found]  # fmt: skip
+    assert len(set(keys)) == len(keys)
+    assert {row["verdict"] for row in found if row["verdict"] is not None} <= VERDICTS
+    primary = [(row["pair"], row["method"], row["probe"]) for row in found if row["primary"]]
+    expected = [
+        *(("answers", "kl", probe) for probe in ("accuracy", "consensus", "colour")),
+        *(("features", "hint", probe) for probe in ("localization", "adversarial")),
+    ]
+    assert sorted(primary) == sorted(expected)
+    for row in found:
+        if row["primary"]:
+            assert row["scope"] == "method"
+            assert (row["n_seeds_ind"], row["n_seeds_dist"]) == (2, 2)
+
+
+def test_every_job_leaves_a_log_and_a_benchmark(finished: Workspace) -> None:
+    def stems(folder: str, ending: str) -> set[Path]:
+        base = finished.results / folder
+        return {p.relative_to(base).with_suffix("") for p in base.rglob(f"*{ending}")}
+
+    logs, benchmarks = stems("logs", ".log"), stems("benchmarks", ".tsv")
+    assert logs == benchmarks
+    # subset, 3 trained, teacher outputs, 4 distilled, calibration, 18 probes, three at the end
+    assert len(logs) == 31
+
+
+def test_no_checkpoint_is_left(finished: Workspace) -> None:
+    assert [p for p in finished.path.rglob("*") if "checkpoint" in p.name.lower()
+            and not p.is_relative_to(finished.path / "kdpipe")
+            and any(q.is_file() for q in [p, *p.rglob("*")])] == []  # fmt: skip
+
+
+def test_a_second_run_has_nothing_to_do(finished_copy: Workspace) -> None:
+    done = finished_copy.run()
+    assert done.returncode == 0, done.stdout
+    assert NOTHING in done.stdout
+
+
+def test_nothing_of_the_default_study_is_mixed_in(empty: Workspace) -> None:
+    """Snakemake merges --configfile over the Snakefile's own unless the Snakefile forbids it."""
+    done = empty.run("--dry-run")
+    assert done.returncode == 0, done.stdout
+    assert "results/digits" not in done.stdout
+    networks = set(re.findall(r"results/tiny/(?:models|students)/(\w+)", done.stdout))
+    assert networks == {"big", "small", "answers", "features"}
+    assert set(re.findall(r"results/tiny/subset/(\w+)", done.stdout)) == {"few"}
+
+
+def test_a_key_of_the_study_can_be_set_on_the_command_line(finished_copy: Workspace) -> None:
+    assert finished_copy.would_run("--config", "title=Other") == {"report": 1}
+
+
+def test_without_a_configfile_the_default_study_is_planned(empty: Workspace) -> None:
+    (empty.path / STUDY).unlink()
+    done = empty.snakemake("--cores", "2", "--dry-run")
+    assert done.returncode == 0, done.stdout
+    assert "results/digits/report.html" in done.stdout
+    assert "results/tiny" not in done.stdout
+
+
+TARGETS = {
+    "subset": {"pick_subset": 1},
+    "models": {"pick_subset": 1, "train": 3},
+    "students": {"pick_subset": 1, "train": 1, "teacher_outputs": 1, "distil": 4},
+}
+MEASURED = {
+    "pick_subset": 1,
+    "train": 3,
+    "teacher_outputs": 1,
+    "distil": 4,
+    "calibrate": 1,
+    "probe": 18,
+}
+TARGETS["probes"] = MEASURED
+TARGETS["tables"] = {**MEASURED, "tables": 1}
+TARGETS["figures"] = {**MEASURED, "tables": 1, "figures": 1}
+TARGETS["report"] = {**MEASURED, "tables": 1, "figures": 1, "report": 1}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_named_target(empty: Workspace, target: str) -> None:
+    assert empty.would_run(target) == TARGETS[target]
