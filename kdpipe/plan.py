@@ -271,17 +271,17 @@ class Plan:
         names = figure_names(self.study)
         networks = [*self.models, *self.students]
         histories = [f"{path}/history.parquet" for path in networks]
+        metadata = [f"{path}/model.json" for path in networks]
         drawn = [f"figures/{name}.{ending}" for name in names for ending in ("svg", "png")]
         self._add(
             "figures",
             "figures",
             figures_slice(self.study, names, networks),
-            [t for t in TABLES if t.endswith(".parquet")] + histories,
+            [t for t in TABLES if t.endswith(".parquet")] + histories + metadata,
             drawn,
             [(figures, PluginRef(name=name)) for name in names],
         )
         parquet = [t for t in TABLES if t.endswith(".parquet")]
-        metadata = [f"{path}/model.json" for path in networks]
         self._add(
             "report",
             "report.html",

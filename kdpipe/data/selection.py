@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -22,7 +23,7 @@ class Selection(Options):
     set: str = Field(description="A data set of the study (a key under data.sets).")
     domains: list[str] = Field(min_length=1, description="Domains that the model is trained on.")
     per_class: int | None = Field(None, ge=1, description="Source images per class; null for all.")
-    per_group: dict[str, int] | None = Field(
+    per_group: dict[str, Annotated[int, Field(ge=0)]] | None = Field(
         None, description="Source images per group; null for all."
     )
     seed: int = Field(0, description="Picks which images, where not all are used.")

@@ -101,7 +101,8 @@ def positions(conditions: pd.Series) -> tuple[dict[str, float], bool]:
     Numbers of groups are names, not amounts.
     """
     distinct = list(dict.fromkeys(conditions))
-    keyed = [item for c in distinct for item in words.condition_values(c).items()]
+    told, _ = words.apart(distinct)
+    keyed = [item for c in told.values() for item in words.condition_values(c).items()]
     try:
         values = [float(value) for key, value in keyed if key not in ("group", "domain")]
     except ValueError:
@@ -147,13 +148,20 @@ def grouped_points(ax: Any, rows: pd.DataFrame, methods: list[str], metric: str)
             repeated["x"] + offset + aside, repeated["y"], s=6, color=colour,
             alpha=0.55, linewidths=0, zorder=2,
         )  # fmt: skip
-    labels = {x: words.condition_words(c) for c, x in at.items()}
+    told, _ = words.apart(list(at))
+    labels = {x: _label(told[c]) for c, x in at.items()}
     if numeric:
         labels = {x: f"{x:g}" for x in labels}
     ax.set_xticks(list(labels), [_wrapped(t) for t in labels.values()])
     ax.set_xlim(places[0] - 0.6 * gap, places[-1] + 0.6 * gap)
     ax.yaxis.set_major_locator(MaxNLocator(5))
     ax.set_ylabel(axis_label(metric))
+
+
+def _label(condition: str) -> str:
+    """The value alone where one key says everything: the axis names the key."""
+    values = list(words.condition_values(condition).values())
+    return values[0] if len(values) == 1 else words.condition_words(condition)
 
 
 def _wrapped(text: str) -> str:
@@ -165,6 +173,8 @@ def heading(ax: Any, text: str, rows: pd.DataFrame) -> None:
     low, high = int(rows["n"].min()), int(rows["n"].max())
     unit = words.UNITS.get(str(rows["unit"].iloc[0]), str(rows["unit"].iloc[0]))
     count = f"n = {low} {unit}" if low == high else f"n = {low}–{high} {unit}"
+    _, shared = words.apart(list(dict.fromkeys(rows["condition"])))
+    count = f"{words.condition_words(shared)}, {count}" if shared else count
     ax.set_title(count, loc="right", fontsize=8, color="#666666")
     if text:
         ax.set_title(f"{text}\n", loc="left", fontweight="bold")

@@ -7,6 +7,7 @@ side by side over the conditions. They derive from PropertyFigure and state what
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ class Tables:
     controls: pd.DataFrame
     paper: pd.DataFrame
     histories: dict[str, pd.DataFrame] = field(default_factory=dict)
+    layers: list[str] = field(default_factory=list)
+    """Names of the compared layers from input to output."""
 
     @classmethod
     def load(cls, root: Path, networks: list[str]) -> Tables:
@@ -43,7 +46,10 @@ class Tables:
             frames[name] = pd.read_parquet(path)
         paths = {network: root / network / "history.parquet" for network in networks}
         histories = {n: pd.read_parquet(p) for n, p in paths.items() if p.is_file()}
-        return cls(**frames, histories=histories)
+        files = [root / network / "model.json" for network in networks]
+        described = [json.loads(f.read_text()) for f in files if f.is_file()]
+        layers = dict.fromkeys(name for about in described for name in about.get("layers", ()))
+        return cls(**frames, histories=histories, layers=list(layers))
 
     def of(self, probes: tuple[str, ...]) -> pd.DataFrame:
         """Measurements of these probes."""

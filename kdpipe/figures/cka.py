@@ -33,32 +33,42 @@ class Cka(Figure):
         rows = rows.assign(
             t=layers.map(lambda c: c.get("teacher_layer", "")),
             s=layers.map(lambda c: c.get("student_layer", "")),
+            domain=layers.map(lambda c: c.get("domain", "")),
         )
-        pairs, methods = list(dict.fromkeys(rows["pair"])), words.method_order(rows["method"])
+        order = {layer: i for i, layer in enumerate(tables.layers)}
+        last = len(order)
+        rows = rows.sort_values(["t", "s"], key=lambda c: c.map(lambda n: order.get(n, last)))
+        methods = words.method_order(rows["method"])
+        lines = list(dict.fromkeys(zip(rows["pair"], rows["domain"], strict=True)))
         cells = max(rows["s"].nunique(), rows["t"].nunique())
         side = max(1.9, 0.9 + 0.36 * cells)
-        fig, axes = style.grid(len(pairs), len(methods), width=side, height=side)
+        fig, axes = style.grid(len(lines), len(methods), width=side, height=side)
         image: Any = None
-        for i, pair in enumerate(pairs):
+        for i, (pair, domain) in enumerate(lines):
+            primary = words.condition_values(self._primary(tables, pair))
+            framed = primary if primary.get("domain", "") == domain else {}
             for j, method in enumerate(methods):
                 ax = axes[i][j]
-                part = rows[(rows["pair"] == pair) & (rows["method"] == method)]
+                part = rows[
+                    (rows["pair"] == pair) & (rows["domain"] == domain) & (rows["method"] == method)
+                ]
                 if part.empty:
                     ax.set_axis_off()
                     continue
-                image = self._heat_map(ax, part, self._primary(tables, pair))
+                image = self._heat_map(ax, part, framed)
                 seeds = part["seed"].nunique()
                 count = f"{seeds} seed{'s' * (seeds > 1)}"
                 ax.set_title(f"{words.method_words(method)}\n{count}", loc="left")
                 ax.set_xlabel("Student layer")
                 if j == 0:
-                    ax.set_ylabel(f"{pair}: teacher layer")
-        label = f"{style.axis_label(metric)}, n = {rows['n'].max()} images"
+                    images = f" on {domain} images" if domain else ""
+                    ax.set_ylabel(f"{pair}{images}\nTeacher layer")
+        label = style.axis_label(metric)
         fig.colorbar(image, ax=axes, location="top", shrink=0.5, aspect=40, label=label)
         return fig
 
-    def _heat_map(self, ax: Any, rows: pd.DataFrame, primary: str) -> Any:
-        """Layers in the order in which the table has them, which is the network's."""
+    def _heat_map(self, ax: Any, rows: pd.DataFrame, chosen: dict[str, str]) -> Any:
+        """Layers from input to output, where the networks say which come first."""
         from matplotlib.patches import Rectangle
 
         teacher, student = (list(dict.fromkeys(rows[c])) for c in ("t", "s"))
@@ -73,7 +83,6 @@ class Cka(Figure):
                     ax.text(x, y, f"{value:.2f}", ha="center", va="center", color=colour, size=7.5)
         ax.set_xticks(range(len(student)), student, rotation=40, ha="right")
         ax.set_yticks(range(len(teacher)), teacher)
-        chosen = words.condition_values(primary)
         t, s = chosen.get("teacher_layer"), chosen.get("student_layer")
         if t in teacher and s in student:
             corner = (student.index(s) - 0.5, teacher.index(t) - 0.5)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from kdpipe.data.images import as_float
@@ -37,6 +37,14 @@ class ProbeOptions(Options):
     primary: str | None = Field(
         None, description="Domain of the primary statistic; null for the first."
     )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> ProbeOptions:
+        """A domain or strength listed twice would count every image twice in the tables."""
+        for name, value in self:
+            if isinstance(value, list) and len(set(value)) < len(value):
+                raise ValueError(f"{name}: an entry is listed twice")
+        return self
 
     @property
     def primary_domain(self) -> str:

@@ -42,6 +42,7 @@ def plane(triplet: Tensor, resolution: int, margin: float) -> Tensor:
     x = torch.linspace(low - margin * float(length), high + margin * float(length), resolution)
     y = torch.linspace(-margin * float(height), (1 + margin) * float(height), resolution)
     xs, ys = torch.meshgrid(x.double(), y.double(), indexing="ij")
+    xs, ys = xs.to(triplet.device), ys.to(triplet.device)
     points = origin + xs.reshape(-1, 1) * a + ys.reshape(-1, 1) * b
     return points.to(triplet.dtype).reshape(-1, *triplet.shape[1:])
 

@@ -124,6 +124,20 @@ def condition_words(condition: str) -> str:
     return ", ".join(v if k in obvious else f"{k} {v}" for k, v in values.items() if v)
 
 
+def apart(conditions: list[str]) -> tuple[dict[str, str], str]:
+    """What tells conditions apart, by condition, and what they share, both as conditions."""
+    parsed = {c: condition_values(c) for c in conditions}
+    if len(parsed) < 2 or not all(parsed.values()):
+        return {c: c for c in conditions}, ""
+    first = next(iter(parsed.values()))
+    same = {k for k, v in first.items() if all(p.get(k) == v for p in parsed.values())}
+
+    def text(values: dict[str, str], shared: bool) -> str:
+        return ";".join(f"{k}={v}" for k, v in values.items() if (k in same) == shared)
+
+    return {c: text(p, False) for c, p in parsed.items()}, text(first, True)
+
+
 def units(n: int) -> str:
     """How many units a value rests on; a statistic of all images together has one."""
     return "1 image set" if n == 1 else f"n = {n}"

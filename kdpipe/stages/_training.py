@@ -56,6 +56,7 @@ def describe(network: Network, ref: PluginRef, subset: Subset, train: Images) ->
         "classes": subset.classes,
         "mean": network.mean.flatten().tolist(),
         "std": network.std.flatten().tolist(),
+        "layers": list(network.layers.cka),
         "input": {"size": int(train.pixels.shape[-1]), "range": [0, 1], "channels": 3},
         "parameters": sum(p.numel() for p in network.parameters()),
         "training_images": {c: int(n) for c, n in zip(subset.classes, counts, strict=True)},

@@ -116,6 +116,10 @@ def merge_classes(
                 raise KdpipeError(
                     f"data: the source has no class '{old}'; it has {', '.join(position)}."
                 )
+            if mapping[position[old]] >= 0:
+                raise KdpipeError(
+                    f"data: class '{old}' of the source is listed twice under classes."
+                )
             mapping[position[old]] = new
     return mapping[listing.labels], list(wanted)
 

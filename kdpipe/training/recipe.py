@@ -17,7 +17,8 @@ class Recipe(Options):
     """Defaults are the recipe of PyTorch's basic MNIST example (Ojha et al. 2023, Sec. 5.1)."""
 
     epochs: int = Field(14, ge=1)
-    batch_size: int = Field(64, ge=1)
+    # Batches of one image are left out of training, see loop.batches.
+    batch_size: int = Field(64, ge=2)
     optimizer: Literal["adadelta", "sgd", "adamw"] = "adadelta"
     lr: float = Field(1.0, gt=0)
     momentum: float = Field(0.9, ge=0, description="For sgd.")

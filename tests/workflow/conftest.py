@@ -1,108 +1,13 @@
-"""A tiny study that Snakemake runs once, and questions to Snakemake about copies of it."""
+"""A tiny study that Snakemake runs once, and copies of it that tests may edit."""
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-TINY = Path(__file__).with_name("tiny.yaml")
-CODE = ("Snakefile", "config.yaml", "rules", "profiles", "envs", "kdpipe")
-STUDY = "study.yaml"
-NOTHING = "Nothing to be done"
-
-# A rule's line in the table 'Job stats'.
-_STATS_HEAD = re.compile(r"^job +count\n[- ]+\n", re.MULTILINE)
-_STATS_ROW = re.compile(r"(\w+) +(\d+)")
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """A folder with kdpipe's code, a study file and perhaps its results."""
-
-    path: Path
-
-    @property
-    def results(self) -> Path:
-        return self.path / "results" / "tiny"
-
-    def study(self) -> dict[str, Any]:
-        return yaml.safe_load((self.path / STUDY).read_text())
-
-    def change_study(self, change: Callable[[dict[str, Any]], Any]) -> None:
-        study = self.study()
-        change(study)
-        (self.path / STUDY).write_text(yaml.safe_dump(study, sort_keys=False))
-
-    def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run Snakemake here as a user would; output and errors together in ``stdout``."""
-        inherited = {k: v for k, v in os.environ.items() if k not in ("KDPIPE_DATA", "PYTHONPATH")}
-        inherited["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        return subprocess.run(
-            [sys.executable, "-m", "snakemake", *arguments],
-            cwd=self.path,
-            env={**inherited, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=600,
-        )
-
-    def run(
-        self, *arguments: str, cores: int = 2, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
-        """Run the workspace's study."""
-        return self.snakemake(
-            "--cores", str(cores), "--configfile", STUDY, *arguments, **environment
-        )
-
-    def would_run(self, *arguments: str, **environment: str) -> dict[str, int]:
-        """How many jobs of which rule a run would start, without the rules that only collect."""
-        done = self.run("--dry-run", *arguments, **environment)
-        assert done.returncode == 0, done.stdout
-        return job_stats(done.stdout)
-
-
-def job_stats(output: str) -> dict[str, int]:
-    """Rules and their numbers of jobs, from what a dry run prints."""
-    head = _STATS_HEAD.search(output)
-    if head is None:
-        assert NOTHING in output, output
-        return {}
-    found = {}
-    for line in output[head.end() :].splitlines():
-        row = _STATS_ROW.fullmatch(line.strip())
-        if row is None:
-            break
-        found[row[1]] = int(row[2])
-    total = found.pop("total")
-    assert sum(found.values()) == total, output
-    for collecting in ("all", "subset", "models", "students", "probes"):
-        found.pop(collecting, None)
-    return found
-
-
-def fresh(path: Path) -> Workspace:
-    """A workspace in which nothing has run."""
-    path.mkdir(parents=True)
-    for name in CODE:
-        source = REPOSITORY / name
-        if source.is_dir():
-            shutil.copytree(source, path / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, path / name)
-    shutil.copy2(TINY, path / STUDY)
-    return Workspace(path)
+from workspace import Workspace, fresh
 
 
 @pytest.fixture(scope="session")

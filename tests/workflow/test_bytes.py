@@ -6,7 +6,6 @@ import hashlib
 from pathlib import Path
 
 import pytest
-
 from workspace import Workspace
 
 pytestmark = pytest.mark.workflow

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from workspace import Workspace
 
 pytestmark = pytest.mark.workflow

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from workspace import REPOSITORY, Workspace
 
 pytestmark = pytest.mark.workflow

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from workspace import Workspace
 
 pytestmark = pytest.mark.workflow
 
 Study = dict[str, Any]
 ENDS = {"tables": 1, "figures": 1, "report": 1}
-NOTHING: dict[str, int] = {}
 
 
 def setting(path: str, value: Any) -> Callable[[Workspace], None]:
@@ -54,16 +52,20 @@ def replaced(file: str, old: str, new: str) -> Callable[[Workspace], None]:
 
 
 def keys_reversed(workspace: Workspace) -> None:
-    """The same study with every mapping in another order."""
+    """The options of every entry in another order; models, pairs and probes keep theirs."""
 
     def turned(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: turned(value[key]) for key in reversed(value)}
         return value
 
-    study = turned(workspace.study())
-    # The order of models and pairs is the order of jobs; it has no part in any of them either.
-    (workspace.path / "study.yaml").write_text(json.dumps(study))
+    def change(study: Study) -> None:
+        for section in ("data", "training"):
+            study[section] = turned(study[section])
+        for section in ("models", "probes", "pairs"):
+            study[section] = {name: turned(entry) for name, entry in study[section].items()}
+
+    workspace.change_study(change)
 
 
 CODE = "\n\ndef added_by_a_test() -> int:\n    return 1\n"
@@ -124,15 +126,7 @@ CASES: dict[str, tuple[Callable[[Workspace], None], dict[str, int]]] = {
     ),
     # --- words
     "title": (setting("title", "Another title"), {"report": 1}),
-    "order of keys": (keys_reversed, NOTHING),
-    "a number written in another way": (setting(f"{KL}.temperature", 4.0), NOTHING),
-    "where data lies": (setting("data.root", "/nowhere"), NOTHING),
     # --- code
-    "comment in the training loop": (appended("training/loop.py", COMMENT), NOTHING),
-    "docstring of the training loop": (
-        replaced("training/loop.py", '"""The training loop: ', '"""The loop: '),
-        NOTHING,
-    ),
     "code of the training loop": (
         appended("training/loop.py", CODE),
         {"train": 3, "teacher_outputs": 1, "distil": 4, "calibrate": 1, "probe": 18, **ENDS},
@@ -144,19 +138,27 @@ CASES: dict[str, tuple[Callable[[Workspace], None], dict[str, int]]] = {
     ),
     "code of a figure": (appended("figures/accuracy.py", CODE), {"figures": 1, "report": 1}),
     "code of the tables": (appended("results/transfer.py", CODE), ENDS),
-    "a probe that the study does not use": (appended("probes/shift.py", CODE), NOTHING),
-    "a new plug-in": (
-        appended(
-            "probes/brand_new.py",
-            "from kdpipe.probes.accuracy import Accuracy\n"
-            "from kdpipe.probes.base import probes\n\n\n"
-            '@probes.register("brand_new")\n'
-            "class BrandNew(Accuracy):\n"
-            '    """Not in any study."""\n',
-        ),
-        NOTHING,
+}
+
+# Each changes nothing that any job depends on.
+HARMLESS: dict[str, Callable[[Workspace], None]] = {
+    "order of keys": keys_reversed,
+    "a number written in another way": setting(f"{KL}.temperature", 4.0),
+    "where data lies": setting("data.root", "/nowhere"),
+    "comment in the training loop": appended("training/loop.py", COMMENT),
+    "docstring of the training loop": replaced(
+        "training/loop.py", '"""The training loop: ', '"""The loop: '
     ),
-    "code of the plan": (appended("plan.py", CODE), NOTHING),
+    "a probe that the study does not use": appended("probes/shift.py", CODE),
+    "a new plug-in": appended(
+        "probes/brand_new.py",
+        "from kdpipe.probes.accuracy import Accuracy\n"
+        "from kdpipe.probes.base import probes\n\n\n"
+        '@probes.register("brand_new")\n'
+        "class BrandNew(Accuracy):\n"
+        '    """Not in any study."""\n',
+    ),
+    "code of the plan": appended("plan.py", CODE),
 }
 
 
@@ -167,21 +169,21 @@ def test_exactly_what_depends_on_an_edit_runs_again(finished_copy: Workspace, ca
     assert finished_copy.would_run() == expected
 
 
-def test_only_the_new_seed_is_named(finished_copy: Workspace) -> None:
-    """The jobs of a new seed are that seed's, not as many of others."""
-    finished_copy.change_study(lambda study: study["models"]["small"].update(seeds=[0, 1, 2]))
-    done = finished_copy.run("--dry-run", "--quiet", "reason")
-    assert "train   small, seed 2" in done.stdout
-    for line in done.stdout.splitlines():
-        if "train   " in line or "distil  " in line or "probe   " in line:
-            assert "seed 2" in line or "models/small/seed2" in line, line
+def test_harmless_edits_run_nothing(finished_copy: Workspace) -> None:
+    """All at once, and data lying elsewhere as well: if nothing runs, each of them is harmless."""
+    for edit in HARMLESS.values():
+        edit(finished_copy)
+    assert finished_copy.would_run(KDPIPE_DATA="/elsewhere") == {}
+    assert finished_copy.would_run("--config", "data_root=/somewhere") == {}
 
 
-def test_data_root_by_environment_and_command_line_changes_nothing(
-    finished_copy: Workspace,
-) -> None:
-    assert finished_copy.would_run(KDPIPE_DATA="/elsewhere") == NOTHING
-    assert finished_copy.would_run("--config", "data_root=/somewhere") == NOTHING
+def test_a_new_seed_runs_that_seed_only(finished_copy: Workspace) -> None:
+    setting("models.small.seeds", [0, 1, 2])(finished_copy)
+    done = finished_copy.run("--dry-run")
+    jobs = re.findall(r"^Job \d+: ((?:train|distil|probe) .*)$", done.stdout, re.MULTILINE)
+    assert len(jobs) == 5, done.stdout
+    for job in jobs:
+        assert "small, seed 2" in job or "models/small/seed2" in job
 
 
 def test_an_edit_is_really_done_once(finished_copy: Workspace) -> None:
@@ -190,4 +192,4 @@ def test_an_edit_is_really_done_once(finished_copy: Workspace) -> None:
     done = finished_copy.run()
     assert done.returncode == 0, done.stdout
     assert "Quite another title" in (finished_copy.results / "report.html").read_text()
-    assert finished_copy.would_run() == NOTHING
+    assert finished_copy.would_run() == {}
