@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from kdpipe.options import Options
 
 MODEL_FILES = ("model.safetensors", "model.json", "history.parquet")
@@ -13,7 +15,7 @@ class ModelRef(Options):
     """One training run of a model of the study: a teacher, a foreign attacker, an independent."""
 
     model: str
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
     @property
     def path(self) -> str:

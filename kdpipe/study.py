@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, NonNegativeInt, StringConstraints, ValidationError, model_validator
 
 from kdpipe.data.augment.base import augmentations as augmentation_registry
 from kdpipe.data.domains.base import domains as domain_registry
@@ -19,6 +19,7 @@ from kdpipe.options import Options
 from kdpipe.paths import ModelRef
 from kdpipe.plugin import explain, plugin
 from kdpipe.probes.base import probes as probe_registry
+from kdpipe.provenance import canonical
 from kdpipe.stages.subset import SplitFractions
 from kdpipe.training.recipe import Recipe
 
@@ -55,7 +56,7 @@ class Model(Options):
     data: Selection
     augment: list[plugin(augmentation_registry)] = []  # type: ignore[valid-type]
     training: Recipe = Recipe()
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[NonNegativeInt] = Field([0], min_length=1)
 
 
 class Pair(Options):
@@ -65,7 +66,7 @@ class Pair(Options):
     student: Name
     role: Literal["claim", "control"] = "claim"
     methods: dict[Name, plugin(objective_registry, "objective")]  # type: ignore[valid-type]
-    seeds: list[int] = Field([0], min_length=1, description="Of the distilled students.")
+    seeds: list[NonNegativeInt] = Field([0], min_length=1, description="Of the distilled students.")
     training: Recipe | None = Field(None, description="Null for the student model's own recipe.")
     probes: list[Name] = Field(min_length=1)
     paper: str | None = Field(None, description="Value of 'pair' in the paper's tables.")
@@ -117,6 +118,7 @@ class Study(Options):
         ):
             if len(set(seeds)) < len(seeds):
                 raise ValueError(f"{where}.seeds: a seed is listed twice")
+        self._check_splits()
         for name, model in self.models.items():
             self._check_data(f"models.{name}.data", model.data.set, model.data.domains)
         for name, probe in self.probes.items():
@@ -125,6 +127,18 @@ class Study(Options):
         for name, pair in self.pairs.items():
             self._check_pair(f"pairs.{name}", pair)
         return self
+
+    def _check_splits(self) -> None:
+        """Two sets of one source are split alike: none tests on what another trains on."""
+        first: dict[str, tuple[str, DataSet]] = {}
+        for name, data in self.data.sets.items():
+            source = canonical(data.source.model_dump(mode="json"))
+            other, like = first.setdefault(source, (name, data))
+            if (data.seed, data.split) != (like.seed, like.split):
+                raise ValueError(
+                    f"data.sets.{name}: it is made of the same source as data.sets.{other}, so it "
+                    f"needs the same seed and split, or one would test on what the other trains on"
+                )
 
     def _check_data(self, where: str, set_name: str, domain_names: list[str]) -> None:
         if set_name not in self.data.sets:

@@ -164,6 +164,7 @@ BAD = {
         1,
         "pairs.two.teacher: seed 1",
     ),
+    "negative seed": (["pairs", "one", "seeds"], [-1], "pairs.one.seeds"),
     "seed listed twice": (["pairs", "one", "seeds"], [0, 5, 0], "pairs.one.seeds"),
     "independent seed listed twice": (["models", "small", "seeds"], [1, 1], "models.small.seeds"),
     "no seeds": (["models", "small", "seeds"], [], "models.small.seeds"),
@@ -545,3 +546,14 @@ def test_a_bad_slice_is_one_line(tmp_path, monkeypatch, capsys, text):
     assert caught.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: --slice:")
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"split": {"train": 0.5, "val": 0.2, "test": 0.3}}]
+)
+def test_sets_of_one_source_have_to_be_split_alike(change):
+    """Otherwise a network would be tested on images that its teacher was trained on."""
+    raw = yaml.safe_load(Path("config.yaml").read_text())
+    raw["data"]["sets"]["parity"].update(change)
+    with pytest.raises(KdpipeError, match=r"data\.sets\.parity.*same source"):
+        parse(raw)

@@ -61,8 +61,9 @@ class Workspace:
         self, *arguments: str, cores: int = 2, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run the workspace's study."""
+        # Targets first: --configfile takes every word that follows it.
         return self.snakemake(
-            "--cores", str(cores), "--configfile", STUDY, *arguments, **environment
+            *arguments, "--cores", str(cores), "--configfile", STUDY, **environment
         )
 
     def would_run(self, *arguments: str, **environment: str) -> dict[str, int]:

@@ -55,9 +55,9 @@ def three_channels(pixels: np.ndarray) -> np.ndarray:
 def on_background(pixels: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """White strokes over a background: ``colours`` float in [0, 1], (n, 3) or (n, h, w, 3).
 
-    The intensity of the grey image is the opacity of the stroke.
+    The intensity of the image (mean over channels) is the opacity of the stroke.
     """
-    opacity = pixels[..., :1].astype(np.float32) / 255
+    opacity = pixels.mean(axis=3, keepdims=True, dtype=np.float32) / 255
     if colours.ndim == 2:
         colours = colours[:, None, None, :]
     return np.round(255 * (opacity + (1 - opacity) * colours)).astype(np.uint8)
