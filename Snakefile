@@ -10,7 +10,7 @@ min_version("9.20")
 # Without this condition the default study would be merged into every other.
 if not workflow.configfiles and not workflow.overwrite_configfiles:
 
-    configfile: "config.yaml"
+    configfile: f"{workflow.basedir}/config.yaml"
 
 
 include: "rules/common.smk"

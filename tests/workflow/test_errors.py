@@ -54,8 +54,9 @@ def test_a_wrong_study_ends_in_one_sentence(empty: Workspace, case: str) -> None
 
 
 def test_a_failing_job_says_why_on_the_screen(finished_copy: Workspace) -> None:
-    """Grey digits do not change when their colours do, which the colour probe refuses."""
-    finished_copy.change_study(lambda study: study["probes"]["colour"].update(domains=["grey"]))
+    """A turn of hue leaves grey digits as they are, which the colour probe refuses to measure."""
+    colour = {"set": "few", "domains": ["grey"], "strengths": [0.0]}
+    finished_copy.change_study(lambda study: study["probes"].update(colour=colour))
     # One network is enough to fail.
     target = finished_copy.results / "probes/models/big/seed0/unary/predictions"
     assert target.is_dir()
