@@ -173,6 +173,8 @@ def heading(ax: Any, text: str, rows: pd.DataFrame) -> None:
     low, high = int(rows["n"].min()), int(rows["n"].max())
     unit = words.UNITS.get(str(rows["unit"].iloc[0]), str(rows["unit"].iloc[0]))
     count = f"n = {low} {unit}" if low == high else f"n = {low}–{high} {unit}"
+    if rows["unit"].iloc[0] == "image set":  # one value from all images together
+        count = words.units(1)
     _, shared = words.apart(list(dict.fromkeys(rows["condition"])))
     count = f"{words.condition_words(shared)}, {count}" if shared else count
     ax.set_title(count, loc="right", fontsize=8, color="#666666")

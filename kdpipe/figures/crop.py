@@ -13,6 +13,6 @@ class Crop(PropertyFigure):
     title = "Invariance to cropping"
     caption = (
         "Each test image is cropped twice at random at a given scale. Agreement is the share of "
-        "images whose two crops get the same answer; the second panel asks for the right answer "
-        "both times, the third for accuracy on the crops."
+        "images whose two crops get the same answer; the second panel counts only images "
+        "whose first crop gets the right one, the third is accuracy on the crops."
     )

@@ -1,4 +1,4 @@
-"""Does a student decide by shape or by texture, like its teacher?"""
+"""Does a student decide by shape or by another cue, like its teacher?"""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ class ShapeBias(PropertyFigure):
     probes = ("shape_bias",)
     metrics = ("shape_bias", "shape_accuracy")
     xlabel = "Domain of the images"
-    title = "Shape against texture"
+    title = "Shape against another cue"
     caption = (
-        "Images whose shape belongs to one class and whose texture to another. Shape decisions "
+        "Images whose shape belongs to one class and whose other cue (texture, or the colour of the "
+        "background) belongs to another. Shape decisions "
         "are counted among the answers that match one of the two; at the dotted line both cues "
         "weigh the same. Accuracy by shape counts all images."
     )

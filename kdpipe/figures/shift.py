@@ -9,10 +9,10 @@ from kdpipe.figures.base import PropertyFigure, figures
 class Shift(PropertyFigure):
     probes = ("shift",)
     metrics = ("agreement", "agreement_correct", "accuracy")
-    xlabel = "Largest shift (pixels)"
+    xlabel = "Largest shift (pixels of a 224-pixel image)"
     title = "Invariance to shifts"
     caption = (
         "Each test image is shown at two random offsets of at most so many pixels. Agreement is "
-        "the share of images that get the same answer both times; the second panel asks for the "
-        "right answer both times, the third for accuracy on the shifted images."
+        "the share of images that get the same answer both times; the second panel counts "
+        "only images whose first view gets the right one, the third is accuracy on the views."
     )
