@@ -15,6 +15,6 @@ class Colour(PropertyFigure):
         "Each test image is shown as it is and with random brightness, contrast, saturation and "
         "hue. Agreement is the share of images that get the same answer both times; the second "
         "panel counts only images whose unchanged view gets the right one, the third is accuracy "
-        "over both views. In a claim pair the teacher was trained for the invariance and the students "
-        "were not; in a control pair the teacher was not either."
+        "over both views. In a claim pair the teacher was trained for the invariance and the "
+        "students were not; in a control pair the teacher was not either."
     )

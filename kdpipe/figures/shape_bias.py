@@ -14,8 +14,8 @@ class ShapeBias(PropertyFigure):
     xlabel = "Domain of the images"
     title = "Shape against another cue"
     caption = (
-        "Images whose shape belongs to one class and whose other cue (texture, or the colour of the "
-        "background) belongs to another. Shape decisions "
+        "Images whose shape belongs to one class and whose other cue (texture, or the colour of "
+        "the background) belongs to another. Shape decisions "
         "are counted among the answers that match one of the two; at the dotted line both cues "
         "weigh the same. Accuracy by shape counts all images."
     )
