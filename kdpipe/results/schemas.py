@@ -9,8 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdpipe.paths import TableName
+from kdpipe.provenance import write_atomically
 
 Row = dict[str, Any]
 
@@ -88,11 +89,11 @@ def to_table(name: TableName, rows: Iterable[Row]) -> pa.Table:
 def write_table(name: TableName, rows: Iterable[Row], out: Path) -> None:
     """Write ``out/<name>.parquet`` and ``out/<name>.csv``, each in one step."""
     table = to_table(name, rows)
-    out.mkdir(parents=True, exist_ok=True)
     parquet = pa.BufferOutputStream()
     pq.write_table(table, parquet, compression="zstd")
-    _replace(out / f"{name}.parquet", parquet.getvalue().to_pybytes())
-    _replace(out / f"{name}.csv", _csv(table).encode())
+    content = {"parquet": parquet.getvalue().to_pybytes(), "csv": _csv(table).encode()}
+    for ending, data in content.items():
+        write_atomically(out / f"{name}.{ending}", partial(Path.write_bytes, data=data))
 
 
 def _null_unless_finite(value: Any) -> Any:
@@ -106,10 +107,3 @@ def _csv(table: pa.Table) -> str:
     writer.writerow(table.column_names)
     writer.writerows(zip(*(column.to_pylist() for column in table.columns), strict=True))
     return text.getvalue()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """A reader sees the old file or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from kdpipe.provenance import write_atomically
 
 CHECKPOINT_SECONDS = 120.0
 
@@ -43,10 +44,7 @@ class Checkpoint:
         """Write ``state`` so that the path holds either the old or the new state, never half."""
         if self.path is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
-        torch.save(state, temporary)
-        os.replace(temporary, self.path)
+        write_atomically(self.path, lambda path: torch.save(state, path))
         self._last = time.monotonic()
 
     def remove(self) -> None:
