@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import os
 import textwrap
 import zlib
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from kdpipe.provenance import write_atomically
 from kdpipe.report import words
 
 # Okabe-Ito, which stays distinct under the common colour deficiencies. Markers repeat the
@@ -216,12 +217,9 @@ def key(fig: Any, entries: list[tuple[str, dict[str, Any]]], note: str | None = 
 
 def save(fig: Any, folder: Path, name: str) -> list[Path]:
     """Write SVG and PNG under one name; a reader never sees half a file."""
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
         path = folder / f"{name}.{kind}"
-        part = folder / f".{name}.part.{kind}"
-        fig.savefig(part, format=kind, metadata=metadata)
-        os.replace(part, path)
+        write_atomically(path, partial(fig.savefig, format=kind, metadata=metadata))
         written.append(path)
     return written
