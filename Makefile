@@ -23,7 +23,7 @@ lint: environment
 	mypy
 
 unit: environment
-	python -m pytest tests/unit -n $(CORES)
+	python -m pytest tests/unit tests/parity -n $(CORES)
 
 workflow: environment
 	python -m pytest tests/workflow

@@ -1,4 +1,4 @@
-"""Settings that every unit test shares."""
+"""Settings and hand-made networks that unit and parity tests share."""
 
 from __future__ import annotations
 
