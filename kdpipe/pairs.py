@@ -10,12 +10,15 @@ from kdpipe.study import Pair, Study
 
 
 def resolved_probe(study: Study, instance: str, pair: Pair) -> PluginRef:
-    """The probe's options with set and domains filled in from the pair's student."""
+    """The probe's options with set, domains and class map filled in."""
     ref = study.probes[instance]
     data = study.models[pair.student].data
     options = dict(ref.options)
     options["set"] = options["set"] or data.set
     options["domains"] = options["domains"] or data.domains
+    if options["class_map"] is None:
+        own = study.data.sets[options["set"]].class_map
+        options["class_map"] = own.model_dump(mode="json") if own else None
     if options["primary"] is not None and options["primary"] not in options["domains"]:
         raise KdpipeError(
             f"probes.{instance}.primary: '{options['primary']}' is not among its domains "

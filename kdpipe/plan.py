@@ -8,6 +8,7 @@ from typing import Any
 
 from kdpipe import pairs, paths
 from kdpipe.data.augment.base import augmentations
+from kdpipe.data.class_maps.base import class_maps
 from kdpipe.data.domains.base import domains
 from kdpipe.data.sources.base import sources
 from kdpipe.digest import code_digest
@@ -111,7 +112,7 @@ class Plan:
     def _subset(self, name: str) -> None:
         data = self.study.data.sets[name]
         folder = paths.subset_dir(name)
-        slice_ = SubsetSlice(name=name, **dict(data))
+        slice_ = SubsetSlice(name=name, **{k: v for k, v in data if k != "class_map"})
         plugins: Plugins = [(sources, data.source), *((domains, d) for d in data.domains.values())]
         files = ("index.parquet", "pixels.npy", "subset.json")
         self._add("subset", folder, slice_, [], [f"{folder}/{f}" for f in files], plugins)
@@ -227,7 +228,7 @@ class Plan:
             )
         subset = f"{paths.subset_dir(instance.probe.options['set'])}/subset.json"
         plugins: Plugins = [
-            (probes, instance.probe),
+            *_plugins(instance),
             (builders, self.study.models[network.model].network),
         ]
         self._add("calibrate", target, slice_, [subset, *_files(network)[:2]], [target], plugins)
@@ -257,7 +258,7 @@ class Plan:
         for network in networks:
             inputs += _files(network)[:2]
         plugins: Plugins = [
-            *((probes, i.probe) for i in instances),
+            *(ref for i in instances for ref in _plugins(i)),
             *((builders, self._architecture(n)) for n in networks),
         ]
         self._add("probe", target, slice_, dict.fromkeys(inputs), [target], plugins)
@@ -290,6 +291,13 @@ class Plan:
             ["report.html"],
             [(figures, PluginRef(name=name)) for name in names],
         )
+
+
+def _plugins(instance: Instance) -> Plugins:
+    """The probe, and the class map that it goes through."""
+    own = (probes, instance.probe)
+    class_map = instance.probe.options["class_map"]
+    return [own, (class_maps, PluginRef(**class_map))] if class_map else [own]
 
 
 def _files(ref: NetworkRef) -> list[str]:

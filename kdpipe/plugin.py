@@ -31,6 +31,8 @@ def resolve(registry: Registry[Any], raw: Any, key: str = "name") -> PluginRef:
     if not isinstance(raw, dict) or not isinstance(raw.get(key), str):
         raise ValueError(f"give a {key}, one of {', '.join(registry.names())}")
     options = {k: v for k, v in raw.items() if k != key}
+    if set(options) == {"options"} and isinstance(options["options"], dict):
+        options = options["options"]  # a reference that was resolved before and written as JSON
     if not all(isinstance(k, str) for k in options):
         raise ValueError(f"option names have to be words, not {list(options)!r}")
     try:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt, StringConstraints, ValidationError, model_validator
 
 from kdpipe.data.augment.base import augmentations as augmentation_registry
+from kdpipe.data.class_maps.base import class_maps as class_map_registry
 from kdpipe.data.domains.base import domains as domain_registry
 from kdpipe.data.selection import Selection
 from kdpipe.data.sources.base import sources as source_registry
@@ -40,6 +41,9 @@ class DataSet(Options):
     )
     per_class: int | None = Field(None, ge=1, description="Images per source class; null for all.")
     domains: dict[Name, plugin(domain_registry)] = Field(min_length=1)  # type: ignore[valid-type]
+    class_map: plugin(class_map_registry) | None = Field(  # type: ignore[valid-type]
+        None, description="How networks that know other classes decide on these when probed."
+    )
 
 
 class Data(Options):

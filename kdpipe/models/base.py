@@ -62,12 +62,17 @@ class Network(nn.Module):
         super().__init__()
         self.body = body
         self.layers = layers
+        self.readout: nn.Module | None = None
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (n, classes) of images (n, 3, h, w) in [0, 1]."""
-        return self.body((images - self.mean) / self.std)
+        """Logits (n, classes) of images (n, 3, h, w) in [0, 1].
+
+        With a ``readout`` the classes are those that it makes of the body's.
+        """
+        logits = self.body((images - self.mean) / self.std)
+        return logits if self.readout is None else self.readout(logits)
 
     def layer(self, name: str) -> nn.Module:
         """The module called ``name``; ``penultimate``, ``cam`` and ``hint`` are aliases.

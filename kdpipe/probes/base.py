@@ -13,12 +13,14 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from kdpipe.data.class_maps.base import class_maps
 from kdpipe.data.images import as_float
 from kdpipe.data.selection import Selection, select
 from kdpipe.data.store import Subset
 from kdpipe.models.base import Network
 from kdpipe.options import Options
 from kdpipe.paths import ModelRef
+from kdpipe.plugin import plugin
 from kdpipe.registry import Registry
 from kdpipe.results.records import Records
 from kdpipe.seeding import ranks, stream
@@ -36,6 +38,10 @@ class ProbeOptions(Options):
     limit: int | None = Field(None, ge=1, description="Images per domain; null for all.")
     primary: str | None = Field(
         None, description="Domain of the primary statistic; null for the first."
+    )
+    class_map: plugin(class_maps) | None = Field(  # type: ignore[valid-type]
+        None,
+        description="How a network of other classes decides on the set's; null for the set's own.",
     )
 
     @model_validator(mode="after")

@@ -55,7 +55,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Network:
-    """What one probe found in one network."""
+    """What one probe found in one network; ``statistics`` are those that are compared."""
 
     seed: int
     outcomes: dict[Key, Outcome]
@@ -137,9 +137,13 @@ def read_network(path: Path, seed: int) -> Network:
     table, about = read_records(path)
     try:
         statistics = [Statistic.model_validate(s) for s in about["statistics"]]
-        return Network(seed, _outcomes(table), statistics)
+        outcomes = _outcomes(table)
     except (KeyError, ValueError) as error:
         raise KdpipeError(f"{path} is not a kdpipe record file ({error}).") from error
+    for s in statistics:
+        if s.tables == "none":
+            del outcomes[s.condition, s.metric]
+    return Network(seed, outcomes, [s for s in statistics if s.tables == "all"])
 
 
 def aligned(outcomes: Sequence[Outcome], replicates: bool = False) -> Array:

@@ -37,7 +37,9 @@ class Statistic(Options):
 
     ``target``: what perfect inheritance would give. ``teacher`` is the teacher's own value,
     ``one`` is 1 (similarity to the teacher); ``none`` has no target and therefore no gap.
-    ``min_gap`` is in the metric's own unit.
+    ``min_gap`` is in the metric's own unit. ``tables``: a statistic that is the same for every
+    student (the strength of an attack, a count of images) is measured and not compared; what only
+    a picture needs stays in the record file.
     """
 
     condition: str
@@ -46,6 +48,7 @@ class Statistic(Options):
     role: Literal["claim", "control"] = "claim"
     target: Literal["teacher", "one", "none"] = "teacher"
     min_gap: float = 0.02
+    tables: Literal["all", "measurements", "none"] = "all"
     win_rate: str | None = None
     """Name of a derived metric: how often a unit's value is higher than an independent's."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from kdpipe.data.class_maps.base import class_maps
 from kdpipe.data.store import Subset
 from kdpipe.errors import KdpipeError
+from kdpipe.models.readout import ClassReadout
 from kdpipe.options import Options
 from kdpipe.paths import ModelRef, NetworkRef, calibration_file, subset_dir
 from kdpipe.plugin import PluginRef
@@ -34,21 +36,33 @@ def open_bench(
     reference: ModelRef | None,
     others: list[ModelRef],
     compute: Compute,
+    class_map: PluginRef | None = None,
 ) -> Bench:
     """Load the networks; a network that appears twice is loaded once, so that its forward
-    passes are shared."""
+    passes are shared.
+
+    A network whose classes are not those of the data set decides by ``class_map``. Raises
+    KdpipeError where there is none.
+    """
     loaded = {
         path: load(root / path, compute.device)
         for path in {n.path for n in (subject, *others, *([reference] if reference else []))}
     }
     subset = Subset(root / subset_dir(set_name))
-    for path in loaded:
+    for path, network in loaded.items():
         classes = json.loads((root / path / "model.json").read_text())["classes"]
-        if classes != subset.classes:
+        if classes == subset.classes:
+            continue
+        if class_map is None:
             raise KdpipeError(
-                f"{path} was trained on the classes {', '.join(classes)}, but data set "
-                f"'{set_name}' has {', '.join(subset.classes)}; probe it on a set of its own task."
+                f"{path} was trained on the classes {_some(classes)}, but data set '{set_name}' "
+                f"has {_some(subset.classes)}; probe it on a set of its own task, or give "
+                f"data.sets.{set_name} a class_map."
             )
+        cls = class_maps.get(class_map.name)
+        options = cls.Options(**class_map.options)
+        groups = cls(options).rows(subset.classes, classes)
+        network.readout = ClassReadout(groups, options.reduce).to(compute.device)
     return Bench(
         subset=subset,
         subject=loaded[subject.path],
@@ -58,6 +72,10 @@ def open_bench(
         compute=compute,
         classes=subset.classes,
     )
+
+
+def _some(names: list[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f" … ({len(names)})" if len(names) > most else "")
 
 
 def read_calibration(root: Path, network: ModelRef, instance: str) -> dict[str, object]:

@@ -21,7 +21,15 @@ def run(slice_: CalibrateSlice, root: Path, out: Path) -> None:
     """Write the calibrated settings, with what they reached, to ``out`` (JSON)."""
     slice_.compute.start()
     probe = make(slice_.instance)
-    bench = open_bench(root, probe.options.set, slice_.network, None, [], slice_.compute)
+    bench = open_bench(
+        root,
+        probe.options.set,
+        slice_.network,
+        None,
+        [],
+        slice_.compute,
+        probe.options.class_map,
+    )
     found = probe.calibrate(bench)
     weights = {"network": root / slice_.network.path / "model.safetensors"}
     print(", ".join(f"{key} {value}" for key, value in found.items()), flush=True)

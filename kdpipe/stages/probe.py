@@ -7,8 +7,8 @@ from pathlib import Path
 
 from kdpipe.options import Options
 from kdpipe.paths import ModelRef, StudentRef
-from kdpipe.probes.base import Bench
-from kdpipe.provenance import provenance, write_atomically
+from kdpipe.probes.base import Bench, Probe
+from kdpipe.provenance import canonical, provenance, write_atomically
 from kdpipe.results.records import write_records
 from kdpipe.stages._bench import Instance, make, open_bench, read_calibration
 from kdpipe.training.compute import Compute
@@ -21,6 +21,11 @@ class ProbeSlice(Options):
     reference: ModelRef | None
     instances: list[Instance]
     compute: Compute
+
+
+def _place(probe: Probe) -> str:
+    """Data set, and how networks decide on its classes."""
+    return canonical(probe.options.model_dump(mode="json", include={"set", "class_map"}))
 
 
 def run(slice_: ProbeSlice, root: Path, out: Path) -> None:
@@ -39,17 +44,23 @@ def run(slice_: ProbeSlice, root: Path, out: Path) -> None:
     }
     benches: dict[str, Bench] = {}
     for name, probe in made.items():
-        where = probe.options.set
+        where = _place(probe)
         if where not in benches:
             # One bench a data set: its clean forward passes serve every property.
             others = [
                 network
                 for p in made.values()
-                if p.options.set == where
+                if _place(p) == where
                 for network in type(p).networks(p.options)
             ]
             benches[where] = open_bench(
-                root, where, slice_.subject, slice_.reference, others, slice_.compute
+                root,
+                str(probe.options.set),
+                slice_.subject,
+                slice_.reference,
+                others,
+                slice_.compute,
+                probe.options.class_map,
             )
         bench = benches[where]
         if probe.calibrated and slice_.reference is not None:

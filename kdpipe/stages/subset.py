@@ -53,7 +53,11 @@ def run(slice_: SubsetSlice, root: Path, out: Path, data_root: Path | None = Non
     cls = sources.get(slice_.source.name)
     source = cls(cls.Options(**slice_.source.options), data_root)
     listing = source.listing()
-    labels, classes = merge_classes(listing, slice_.classes)
+    labels, classes = merge_classes(listing.labels, listing.class_names, slice_.classes)
+    if listing.domains is not None:
+        labels = np.where(np.isin(listing.domains, list(slice_.domains)), labels, -1)
+    if listing.cues is not None:
+        new_cues, _ = merge_classes(listing.cues, listing.class_names, slice_.classes)
     split = assign_splits(slice_, listing, labels)
     rows = np.flatnonzero(split != "")
     pixels = resize(source.decode(rows), slice_.size)
@@ -63,17 +67,20 @@ def run(slice_: SubsetSlice, root: Path, out: Path, data_root: Path | None = Non
     original = np.array(listing.class_names)[listing.labels]
     groups = original if listing.groups is None else listing.groups
     for name, ref in slice_.domains.items():
+        belongs = of_domain(listing, name, slice_.name)
         domain_cls = domains.get(ref.name)
         domain = domain_cls(
             domain_cls.Options(**ref.options), stream("domain", name, slice_.seed), data_root
         )
         for part in SPLITS:
-            here = split[rows] == part
+            here = (split[rows] == part) & belongs[rows]
             ids = rows[here]
             batch = Batch(pixels[here], labels[ids], ids, part, len(classes))
             rendered = domain.render(batch)
             parts.append(rendered.pixels)
-            cues = np.full(len(ids), -1) if rendered.cues is None else rendered.cues
+            cues = rendered.cues
+            if cues is None:
+                cues = np.full(len(ids), -1) if listing.cues is None else new_cues[ids]
             columns["source_id"].extend(ids.tolist())
             columns["source_ref"].extend(listing.refs[i] for i in ids)
             columns["label"].extend(labels[ids].tolist())
@@ -102,14 +109,31 @@ def run(slice_: SubsetSlice, root: Path, out: Path, data_root: Path | None = Non
     write_json(out / "subset.json", about)
 
 
+def of_domain(listing: Listing, name: str, set_name: str) -> np.ndarray:
+    """Mask (n,) of the images that domain ``name`` renders: all, unless they have domains."""
+    if listing.domains is None:
+        return np.ones(len(listing.labels), dtype=bool)
+    belongs = listing.domains == name
+    if not belongs.any():
+        known = ", ".join(map(str, np.unique(listing.domains)))
+        raise KdpipeError(
+            f"data.sets.{set_name}.domains: the source has no images of domain '{name}'; it has "
+            f"{known}."
+        )
+    return belongs
+
+
 def merge_classes(
-    listing: Listing, wanted: dict[str, list[str]] | None
+    labels: np.ndarray, class_names: list[str], wanted: dict[str, list[str]] | None
 ) -> tuple[np.ndarray, list[str]]:
-    """New labels (n,), −1 for images of classes that are not wanted, and the class names."""
+    """New labels (n,), −1 for images of classes that are not wanted, and the class names.
+
+    ``labels``: class number (n,) or −1, which stays.
+    """
     if wanted is None:
-        return listing.labels, listing.class_names
-    position = {name: i for i, name in enumerate(listing.class_names)}
-    mapping = np.full(len(listing.class_names), -1)
+        return labels, class_names
+    position = {name: i for i, name in enumerate(class_names)}
+    mapping = np.full(len(class_names) + 1, -1)  # the last one is where −1 points
     for new, olds in enumerate(wanted.values()):
         for old in olds:
             if old not in position:
@@ -121,23 +145,29 @@ def merge_classes(
                     f"data: class '{old}' of the source is listed twice under classes."
                 )
             mapping[position[old]] = new
-    return mapping[listing.labels], list(wanted)
+    return mapping[labels], list(wanted)
 
 
 def assign_splits(slice_: SubsetSlice, listing: Listing, labels: np.ndarray) -> np.ndarray:
     """``train``, ``val``, ``test`` or '' (not used) per source image.
 
-    Within each class of the source, so that every split has the same composition. A source with
-    a split of its own keeps its test images apart.
+    Within each class (and domain) of the source, so that every split has the same composition. A
+    source with a split of its own keeps its test images apart; one of test images only has no
+    others.
     """
     split = np.full(len(labels), "", dtype="<U5")
     # By source, so that two data sets made of the same images keep the same test images apart.
     key = stream("split", slice_.source.name, slice_.seed)
     fractions = slice_.split
-    for number, name in enumerate(listing.class_names):
-        members = np.flatnonzero((listing.labels == number) & (labels >= 0))
+    needed: tuple[str, ...] = SPLITS
+    if listing.splits is not None and (listing.splits == "test").all():
+        needed = ("test",)
+    kinds = listing.labels if listing.domains is None else _numbered(listing)
+    for kind in np.unique(kinds):
+        members = np.flatnonzero((kinds == kind) & (labels >= 0))
         if not len(members):
             continue
+        name = listing.class_names[listing.labels[members[0]]]
         members = members[np.argsort(ranks(key, members), kind="stable")]
         count = slice_.per_class or len(members)
         if len(members) < count:
@@ -162,13 +192,19 @@ def assign_splits(slice_: SubsetSlice, listing: Listing, labels: np.ndarray) -> 
             share = fractions.train / (fractions.train + fractions.val)
             parts = [*np.split(rest, [round(share * len(rest))]), test]
         for part, ids in zip(SPLITS, parts, strict=True):
-            if not len(ids):
+            if not len(ids) and part in needed:
                 raise KdpipeError(
                     f"Class '{name}' of data.sets.{slice_.name} has no image for the {part} "
                     f"split: {count} images are too few."
                 )
             split[ids] = part
     return split
+
+
+def _numbered(listing: Listing) -> np.ndarray:
+    """A number for each combination of class and domain (n,)."""
+    _, domain = np.unique(np.asarray(listing.domains), return_inverse=True)
+    return listing.labels * (domain.max() + 1) + domain
 
 
 def resize(images: list[np.ndarray], size: int) -> np.ndarray:

@@ -265,7 +265,7 @@ def test_seed_of_a_set_changes_its_split():
 def test_sets_made_of_the_same_images_keep_the_same_test_images_apart():
     listing = sources.get("digits")(None, None).listing()
     parity = {"even": ["0", "2", "4", "6", "8"], "odd": ["1", "3", "5", "7", "9"]}
-    labels, _ = merge_classes(listing, parity)
+    labels, _ = merge_classes(listing.labels, listing.class_names, parity)
     one = assign_splits(slice_of(per_class=None), listing, listing.labels)
     two = assign_splits(slice_of(name="parity", classes=parity, per_class=None), listing, labels)
     np.testing.assert_array_equal(one, two)
@@ -316,7 +316,9 @@ def test_a_source_with_a_split_of_its_own_keeps_its_test_images():
 
 def test_images_of_unwanted_classes_are_in_no_split():
     listing = sources.get("digits")(None, None).listing()
-    labels, names = merge_classes(listing, {"low": ["0", "1"], "high": ["9"]})
+    labels, names = merge_classes(
+        listing.labels, listing.class_names, {"low": ["0", "1"], "high": ["9"]}
+    )
     assert names == ["low", "high"]
     np.testing.assert_array_equal(labels[listing.labels == 1], 0)
     np.testing.assert_array_equal(labels[listing.labels == 9], 1)
@@ -327,7 +329,7 @@ def test_images_of_unwanted_classes_are_in_no_split():
 def test_class_that_the_source_does_not_have_is_named():
     listing = sources.get("digits")(None, None).listing()
     with pytest.raises(KdpipeError, match=r"no class 'ten'; it has 0, 1, 2"):
-        merge_classes(listing, {"big": ["9", "ten"]})
+        merge_classes(listing.labels, listing.class_names, {"big": ["9", "ten"]})
 
 
 def test_more_images_than_a_class_has_are_refused():

@@ -118,7 +118,11 @@ def test_batches_of_one_image_are_refused():
 def test_a_class_of_the_source_cannot_become_two():
     listing = Listing(["a", "b", "c"], np.array([0, 1, 2]), ["one", "two", "three"])
     with pytest.raises(KdpipeError, match="'two' of the source is listed twice"):
-        merge_classes(listing, {"low": ["one", "two"], "high": ["two", "three"]})
-    labels, names = merge_classes(listing, {"low": ["one", "two"], "high": ["three"]})
+        merge_classes(
+            listing.labels, listing.class_names, {"low": ["one", "two"], "high": ["two", "three"]}
+        )
+    labels, names = merge_classes(
+        listing.labels, listing.class_names, {"low": ["one", "two"], "high": ["three"]}
+    )
     assert labels.tolist() == [0, 0, 1]
     assert names == ["low", "high"]

@@ -19,6 +19,9 @@ class Listing:
 
     ``refs``: a stable name per image; ``labels``: class number (n,); ``groups``: a word per
     image, or None; ``splits``: ``train``/``test`` per image where the source has its own split.
+    ``domains``: a word per image where a source holds different images in each domain; a study
+    then picks from these names. ``cues``: per image the class number that a misleading cue stands
+    for, or −1.
     """
 
     refs: list[str]
@@ -26,6 +29,8 @@ class Listing:
     class_names: list[str]
     groups: np.ndarray | None = None
     splits: np.ndarray | None = None
+    domains: np.ndarray | None = None
+    cues: np.ndarray | None = None
 
 
 class Source(ABC):

@@ -1,0 +1,51 @@
+"""How a network that knows other classes than a data set decides on that data set."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+from pydantic import Field
+
+from kdpipe.errors import KdpipeError
+from kdpipe.options import Options
+from kdpipe.registry import Registry
+
+
+class ClassMapOptions(Options):
+    reduce: Literal["mean", "sum"] = Field(
+        "mean",
+        description="Over the probabilities of the network's classes that make up a class of the "
+        "set: mean as in model-vs-human, or sum, which favours classes of many members.",
+    )
+
+
+class ClassMap(ABC):
+    """Each class of a data set as several classes of a network."""
+
+    name: str
+    Options: type[ClassMapOptions] = ClassMapOptions
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    @abstractmethod
+    def members(self, network_classes: list[str]) -> dict[str, list[int]]:
+        """Class of the set → positions among the network's classes.
+
+        Raises KdpipeError when the network's classes are not those that the map is made for.
+        """
+
+    def rows(self, set_classes: list[str], network_classes: list[str]) -> list[list[int]]:
+        """Positions of the members of each of ``set_classes``, in that order."""
+        known = self.members(network_classes)
+        missing = [name for name in set_classes if not known.get(name)]
+        if missing:
+            raise KdpipeError(
+                f"Class map '{self.name}' says nothing of the class '{missing[0]}' of the data "
+                f"set; it knows {', '.join(known)}."
+            )
+        return [known[name] for name in set_classes]
+
+
+class_maps: Registry[ClassMap] = Registry("class_maps", "kdpipe.data.class_maps")
