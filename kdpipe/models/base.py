@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ class Layers:
     """Middle layer; Hint's default."""
     cka: tuple[str, ...]
     """Layers from input to output whose representations are compared."""
+    nhwc: tuple[str, ...] = ()
+    """Beginnings of the names of layers whose maps come as (n, height, width, channels)."""
 
 
 class Builder(ABC):
@@ -44,7 +47,8 @@ class Builder(ABC):
         """The bare architecture with fresh weights from torch's global random stream."""
 
     @abstractmethod
-    def layers(self) -> Layers: ...
+    def layers(self, body: nn.Module) -> Layers:
+        """What the modules of ``body``, which this builder made, stand for."""
 
 
 class Network(nn.Module):
@@ -74,27 +78,49 @@ class Network(nn.Module):
         logits = self.body((images - self.mean) / self.std)
         return logits if self.readout is None else self.readout(logits)
 
+    def _dotted(self, name: str) -> str:
+        return getattr(self.layers, name) if name in ("penultimate", "cam", "hint") else name
+
     def layer(self, name: str) -> nn.Module:
         """The module called ``name``; ``penultimate``, ``cam`` and ``hint`` are aliases.
 
         Raises KdpipeError when the body has no such layer.
         """
-        dotted = getattr(self.layers, name) if name in ("penultimate", "cam", "hint") else name
         try:
-            return self.body.get_submodule(dotted)
+            return self.body.get_submodule(self._dotted(name))
         except AttributeError:
             known = [n for n, m in self.body.named_modules() if n and not list(m.children())]
             raise KdpipeError(
                 f"The network has no layer '{name}'; its layers are {', '.join(known)}."
             ) from None
 
-    def with_features(self, images: Tensor, names: Iterable[str]) -> tuple[Tensor, dict[str, Any]]:
-        """Logits and the outputs of the named layers, from one forward pass."""
+    def maps(self, name: str, output: Tensor) -> Tensor:
+        """The output of layer ``name`` as feature maps (n, channels, height, width).
+
+        Tokens (n, t, channels) become a square grid, without the class token where there is one;
+        vectors stay as they are.
+        """
+        if output.dim() == 3:
+            side = math.isqrt(output.shape[1])
+            if side**2 != output.shape[1]:
+                side, output = math.isqrt(output.shape[1] - 1), output[:, 1:]
+            return output.transpose(1, 2).unflatten(2, (side, side))
+        if output.dim() == 4 and self._dotted(name).startswith(self.layers.nhwc):
+            return output.permute(0, 3, 1, 2)
+        return output
+
+    def with_features(
+        self, images: Tensor, names: Iterable[str], *, as_maps: bool = True
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Logits and the outputs of the named layers, from one forward pass.
+
+        ``as_maps``: in the form that :meth:`maps` gives them, not the architecture's own.
+        """
         kept: dict[str, Any] = {}
 
         def keep(name: str) -> Any:
             def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-                kept[name] = output
+                kept[name] = self.maps(name, output) if as_maps else output
 
             return hook
 
@@ -119,4 +145,4 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         body = builder.body(n_classes)
-    return Network(body, builder.layers(), mean, std).to(memory_format=torch.channels_last)
+    return Network(body, builder.layers(body), mean, std).to(memory_format=torch.channels_last)

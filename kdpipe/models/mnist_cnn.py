@@ -45,7 +45,7 @@ class MnistCnn(Builder):
             )
         )
 
-    def layers(self) -> Layers:
+    def layers(self, body: nn.Module) -> Layers:
         return Layers(
             penultimate="relu3",
             cam="relu2",

@@ -109,5 +109,5 @@ class CKA(Probe):
     def _grams(
         self, bench: Bench, network: Network, images: ImageSet, layers: list[str]
     ) -> list[np.ndarray]:
-        _, features = network.with_features(images.images, layers)
+        _, features = network.with_features(images.images, layers, as_maps=False)
         return [gram(features[name].float().flatten(1).cpu().numpy()) for name in layers]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -35,7 +37,11 @@ def grad_cam(network: Network, images: torch.Tensor, labels: np.ndarray, layer: 
             return None
 
     parts = []
-    with Native(model=network, target_layers=[network.layer(layer)]) as cam:
+    with Native(
+        model=network,
+        target_layers=[network.layer(layer)],
+        reshape_transform=partial(network.maps, layer),
+    ) as cam:
         for start in range(0, len(images), CAM_BATCH):
             targets = [ClassifierOutputTarget(int(k)) for k in labels[start : start + CAM_BATCH]]
             parts.append(cam(images[start : start + CAM_BATCH], targets))
