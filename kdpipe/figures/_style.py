@@ -159,6 +159,25 @@ def grouped_points(ax: Any, rows: pd.DataFrame, methods: list[str], metric: str)
     ax.set_ylabel(axis_label(metric))
 
 
+def control_band(ax: Any, rows: pd.DataFrame, controls: pd.DataFrame, metric: str) -> bool:
+    """Shade how far independent seeds are apart, about their mean; whether it is known.
+
+    A distilled student inside the band is no finding.
+    """
+    at, _ = positions(rows["condition"])
+    middle = rows[rows["method"] == "ind"].groupby("condition")["value"].mean()
+    reach = controls.dropna(subset=["control_high"]).groupby("condition")["control_high"].first()
+    half, shown = 0.42 * _step(at), False
+    for condition in middle.index.intersection(reach.index):
+        ends = [middle[condition] + sign * reach[condition] for sign in (-1, 1)]
+        ax.fill_between(
+            [at[condition] - half, at[condition] + half], *(scale(metric) * e for e in ends),
+            color="#000000", alpha=0.07, lw=0, zorder=0,
+        )  # fmt: skip
+        shown = True
+    return shown
+
+
 def _label(condition: str) -> str:
     """The value alone where one key says everything: the axis names the key."""
     values = list(words.condition_values(condition).values())
@@ -183,7 +202,7 @@ def heading(ax: Any, text: str, rows: pd.DataFrame) -> None:
         ax.set_title(f"{text}\n", loc="left", fontweight="bold")
 
 
-def legend(fig: Any, methods: list[str], rows: pd.DataFrame) -> None:
+def legend(fig: Any, methods: list[str], rows: pd.DataFrame, *, banded: bool = False) -> None:
     """Methods, and what the marks mean, once above all panels."""
     entries = [
         (words.method_words(m), {"color": look(m)[0], "marker": look(m)[1], "ls": ""})
@@ -198,6 +217,8 @@ def legend(fig: Any, methods: list[str], rows: pd.DataFrame) -> None:
         if repeated
         else "one network each, no spread over seeds"
     )
+    if banded:
+        note += "; grey band: range between two independent seeds"
     key(fig, entries, note)
 
 

@@ -60,6 +60,10 @@ class Tables:
         rows = self.transfer.query("pair == @pair and probe == @probe and primary")
         return "control" if len(rows) and set(rows["role"]) == {"control"} else "claim"
 
+    def control(self, pair: str, probe: str, metric: str) -> pd.DataFrame:
+        """How far independent seeds are apart, by condition."""
+        return self.controls.query("pair == @pair and probe == @probe and metric == @metric")
+
     def names(self, pair: str) -> str:
         """``teacher → student`` of a pair."""
         rows = self.measurements[self.measurements["pair"] == pair]
@@ -105,6 +109,7 @@ class PropertyFigure(Figure):
         columns = len(shown) if len(shown) > 1 else min(2, len(pairs))
         fig, axes = style.grid(-(-len(pairs) * len(shown) // columns), columns)
         panels = itertools.product(pairs, shown)
+        banded = False
         for ax, panel in itertools.zip_longest(axes.flat, panels):
             pair, metric = panel or ("", "")
             part = rows[(rows["pair"] == pair) & (rows["metric"] == metric)]
@@ -112,11 +117,12 @@ class PropertyFigure(Figure):
                 ax.set_axis_off()
                 continue
             style.grouped_points(ax, part, methods, metric)
+            banded |= style.control_band(ax, part, tables.control(pair, probe, metric), metric)
             self.decorate(ax, tables, pair, metric)
             text = self._heading(tables, pair, probe) if metric == shown[0] else ""
             style.heading(ax, text, part)
             ax.set_xlabel(self.xlabel)
-        style.legend(fig, methods, rows)
+        style.legend(fig, methods, rows, banded=banded)
         return fig
 
     def _heading(self, tables: Tables, pair: str, probe: str) -> str:

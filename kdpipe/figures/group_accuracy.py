@@ -17,21 +17,23 @@ class GroupAccuracy(Figure):
     probes = ("group_accuracy",)
     title = "Accuracy by group"
     caption = (
-        "Left: share of right answers within each group of test images. Right: what distillation "
+        "Left: share of right answers within each group of test images. Middle: what distillation "
         "adds over independent students, in percentage points with its 95 % confidence interval. "
         "A gain that is smaller, or a loss, on the group where the teacher is weak is the "
-        "teacher's bias passed on."
+        "teacher's bias passed on. Right: the distance from the best to the worst group, and the "
+        "accuracy in the worst."
     )
 
     def draw(self, tables: Tables) -> Canvas:
         from kdpipe.figures import _style as style
 
         rows = tables.of(self.probes)
+        unequal = rows[rows["metric"].isin(["accuracy_gap", "worst_group_accuracy"])]
         rows = rows[rows["metric"] == "accuracy"]
         pairs = list(dict.fromkeys(rows["pair"]))
         methods = words.method_order(rows["method"])
-        fig, axes = style.grid(len(pairs), 2, width=4.2)
-        for (left, right), pair in zip(axes, pairs, strict=True):
+        fig, axes = style.grid(len(pairs), 3, width=3.6)
+        for (left, right, last), pair in zip(axes, pairs, strict=True):
             part = rows[rows["pair"] == pair]
             style.grouped_points(left, part, methods, "accuracy")
             style.heading(left, f"{pair} ({tables.names(pair)})", part)
@@ -42,8 +44,21 @@ class GroupAccuracy(Figure):
             self._gains(right, gains, part, methods)
             right.set_xticks(left.get_xticks(), [t.get_text() for t in left.get_xticklabels()])
             right.set_xlim(left.get_xlim())
+            self._unequal(last, unequal[unequal["pair"] == pair], methods)
         style.legend(fig, methods, rows)
         return fig
+
+    def _unequal(self, ax: Any, rows: pd.DataFrame, methods: list[str]) -> None:
+        """Gap and worst group beside each other: both are accuracies in percent."""
+        from kdpipe.figures import _style as style
+
+        if rows.empty:
+            ax.set_axis_off()
+            return
+        called = {"accuracy_gap": "best minus worst", "worst_group_accuracy": "worst group"}
+        named = rows.assign(condition="which=" + rows["metric"].map(called))
+        style.grouped_points(ax, named, methods, "accuracy")
+        ax.set_ylabel("Accuracy, or its difference (%)")
 
     def _gains(self, ax: Any, gains: pd.DataFrame, rows: pd.DataFrame, methods: list[str]) -> None:
         from kdpipe.figures import _style as style

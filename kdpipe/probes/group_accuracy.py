@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from kdpipe.errors import KdpipeError
+from kdpipe.probes._gaps import add_gaps
 from kdpipe.probes.base import Bench, Probe, ProbeOptions, condition, probes
 from kdpipe.results.records import Records, Statistic
 
@@ -14,11 +15,16 @@ class GroupAccuracyOptions(ProbeOptions):
     group: str | None = Field(
         None, description="Group of the primary statistic; null for the first in sorted order."
     )
+    replicates: int = Field(200, ge=0, description="Bootstrap resamples of each group's images.")
 
 
 @probes.register("group_accuracy")
 class GroupAccuracy(Probe):
-    """Top-1 per group and over all (Ojha et al. 2023, Sec. 5.2 and Table 14)."""
+    """Top-1 per group and over all (Ojha et al. 2023, Sec. 5.2 and Table 14).
+
+    Also the gap between the best and the worst group, and the accuracy in the worst. What
+    distillation gains on a group is the ``diff`` of that group's row in the transfer table.
+    """
 
     Options = GroupAccuracyOptions
     title = "Accuracy per group"
@@ -47,4 +53,6 @@ class GroupAccuracy(Probe):
                 condition=condition(domain=images.domain, group="all"), metric="accuracy"
             )
             records.add(overall, correct, unit_ids=images.ids)
+            by_group = {name: correct[images.groups == name] for name in names}
+            add_gaps(records, by_group, overall.condition, "group", self.options.replicates)
         return records

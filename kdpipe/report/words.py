@@ -43,6 +43,9 @@ PROPERTIES = {
 METRICS = {
     "accuracy": Metric("Accuracy"),
     "top1": Metric("Accuracy"),
+    "accuracy_gap": Metric("Best minus worst"),
+    "worst_domain_accuracy": Metric("Accuracy in the worst domain"),
+    "worst_group_accuracy": Metric("Accuracy in the worst group"),
     "cam_similarity": Metric("CAM similarity", "cosine"),
     "cam_similarity_image": Metric("CAM similarity, image size", "cosine"),
     "cam_win_rate": Metric("CAM win rate"),

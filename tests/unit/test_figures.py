@@ -153,3 +153,20 @@ def test_the_stage_is_cheap_to_import():
     here = Path(__file__).parents[2]
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=here)
     assert out.stdout.strip() == "set()", out.stderr
+
+
+def test_band_shows_how_far_independent_seeds_are_apart():
+    tables = made()
+    rows = tables.of(("localization",)).query("metric == 'cam_similarity'")
+    controls = tables.control("main", "localization", "cam_similarity")
+    with style.context():
+        ax = style.Canvas().subplots()
+        assert style.control_band(ax, rows, controls, "cam_similarity")
+    (band,) = ax.collections
+    low, high = band.get_paths()[0].vertices[:, 1].min(), band.get_paths()[0].vertices[:, 1].max()
+    middle = rows[rows["method"] == "ind"]["value"].mean()
+    reach = controls["control_high"].iloc[0]
+    assert low == pytest.approx(middle - reach)
+    assert high == pytest.approx(middle + reach)
+    unknown = controls.assign(control_high=float("nan"))
+    assert not style.control_band(ax, rows, unknown, "cam_similarity")

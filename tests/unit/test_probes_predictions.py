@@ -13,7 +13,7 @@ from scipy.stats import entropy
 from sklearn.metrics import cohen_kappa_score
 
 from kdpipe.errors import KdpipeError
-from kdpipe.probes.accuracy import Accuracy
+from kdpipe.probes.accuracy import Accuracy, AccuracyOptions
 from kdpipe.probes.base import ProbeOptions
 from kdpipe.probes.boundary import Boundary, BoundaryOptions, class_iou, plane
 from kdpipe.probes.calibration import Calibration, CalibrationOptions, expected_calibration_error
@@ -38,20 +38,35 @@ def test_accuracy_is_per_image_and_per_domain(kit):
         kit.decides([0, 1, 1, 2, 2, 2], 3),
         domain=["grey"] * 3 + ["colour"] * 3,
     )
-    records = Accuracy(options(domains=["grey", "colour"], primary="colour")).measure(bench)
+    records = Accuracy(
+        options(AccuracyOptions, domains=["grey", "colour"], primary="colour")
+    ).measure(bench)
     assert kit.values(records, "accuracy", "domain=grey").tolist() == [1, 1, 0]
     assert kit.values(records, "accuracy", "domain=colour").tolist() == [0, 0, 1]
     assert primaries(records) == [("domain=colour", "accuracy")]
-    assert records.table().to_pandas().unit_id.tolist() == [0, 1, 2, 3, 4, 5]
+    table = records.table().to_pandas()
+    assert table[table.metric == "accuracy"].unit_id.tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_limit_shows_the_same_source_images_of_every_network(kit):
     bench = kit.bench(kit.numbered(9), [0, 1, 2] * 3, kit.decides([0] * 9, 3))
-    limited = Accuracy(options(limit=4)).measure(bench)
+    limited = Accuracy(options(AccuracyOptions, limit=4)).measure(bench)
     chosen = limited.table().to_pandas().unit_id.tolist()
     assert len(set(chosen)) == 4
-    again = Accuracy(options(limit=4)).measure(bench).table().to_pandas().unit_id.tolist()
-    fewer = Accuracy(options(limit=3)).measure(bench).table().to_pandas().unit_id.tolist()
+    again = (
+        Accuracy(options(AccuracyOptions, limit=4))
+        .measure(bench)
+        .table()
+        .to_pandas()
+        .unit_id.tolist()
+    )
+    fewer = (
+        Accuracy(options(AccuracyOptions, limit=3))
+        .measure(bench)
+        .table()
+        .to_pandas()
+        .unit_id.tolist()
+    )
     assert again == chosen
     assert set(fewer) < set(chosen)
 
@@ -276,3 +291,41 @@ def test_boundary_needs_three_images(kit):
     bench = kit.bench(kit.numbered(2), [0, 1], same, same)
     with pytest.raises(KdpipeError, match="three"):
         Boundary(options(BoundaryOptions, triplets=1)).measure(bench)
+
+
+def test_gap_and_worst_are_taken_over_groups_of_images(kit):
+    labels = [0, 1, 2, 0, 1, 2]
+    network = kit.decides([0, 1, 0, 0, 0, 0])
+    bench = kit.bench(kit.numbered(6), labels, network, group=["a", "a", "b", "b", "b", "c"])
+    options = GroupAccuracyOptions(set="set", domains=["grey"], replicates=50)
+    records = GroupAccuracy(options).measure(bench)
+    everyone = "domain=grey;group=all"
+    # Right: both of a, one of three of b, none of c.
+    assert kit.values(records, "accuracy_gap", everyone, "image set").tolist() == [1.0]
+    assert kit.values(records, "worst_group_accuracy", everyone, "image set").tolist() == [0.0]
+    gaps = kit.values(records, "accuracy_gap", everyone, "replicate")
+    worst = kit.values(records, "worst_group_accuracy", everyone, "replicate")
+    # Groups a and c are all right and all wrong in every resample, so that the gap stays.
+    assert gaps.tolist() == [1.0] * 50
+    assert worst.tolist() == [0.0] * 50
+
+
+def test_gap_between_domains_resamples_within_each(kit):
+    labels = [0, 1, 2, 0, 0, 1, 2, 0]
+    network = kit.decides([0, 1, 2, 0, 0, 1, 0, 1])
+    domain = ["grey"] * 4 + ["colour"] * 4
+    bench = kit.bench(kit.numbered(8), labels, network, domain=domain)
+    options = AccuracyOptions(set="set", domains=["grey", "colour"], replicates=400)
+    records = Accuracy(options).measure(bench)
+    assert kit.values(records, "accuracy_gap", "domain=all", "image set").tolist() == [0.5]
+    assert kit.values(records, "worst_domain_accuracy", "domain=all", "image set").tolist() == [0.5]
+    worst = kit.values(records, "worst_domain_accuracy", "domain=all", "replicate")
+    assert abs(worst.mean() - 0.5) < 0.05
+    # The deviation of a mean of four coin tosses.
+    assert abs(worst.std() - 0.25) < 0.03
+
+
+def test_a_single_group_has_no_gap(kit):
+    bench = kit.bench(kit.numbered(3), [0, 1, 2], kit.decides([0, 1, 2]))
+    records = GroupAccuracy(GroupAccuracyOptions(set="set", domains=["grey"])).measure(bench)
+    assert {s.metric for s in records.statistics} == {"accuracy"}
