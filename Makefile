@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 REQUIREMENTS := envs/requirements.txt envs/requirements-dev.txt envs/constraints.txt
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: run test lint unit workflow environment docs-results clean
+.PHONY: run test lint unit workflow mutations environment docs-results clean
 .DELETE_ON_ERROR:
 
 run: environment
@@ -27,6 +27,10 @@ unit: environment
 
 workflow: environment
 	python -m pytest tests/workflow
+
+# Plants every mistake of tests/parity/mutations and expects a test to notice it.
+mutations: environment
+	python tests/parity/mutations/plant.py --jobs $(CORES)
 
 environment: $(STAMP)
 

@@ -218,7 +218,7 @@ def legend(fig: Any, methods: list[str], rows: pd.DataFrame, *, banded: bool = F
         else "one network each, no spread over seeds"
     )
     if banded:
-        note += "; grey band: range between two independent seeds"
+        note += "\ngrey band: range between two independent seeds"
     key(fig, entries, note)
 
 
