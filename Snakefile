@@ -20,6 +20,12 @@ include: "rules/probe.smk"
 include: "rules/report.smk"
 
 
+onstart:
+    # On other machines, and in their jobs, every job imports torch by itself.
+    if workflow.local_exec:
+        warm.start()
+
+
 localrules:
     all,
     subset,

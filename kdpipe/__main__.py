@@ -1,6 +1,13 @@
-"""``python -m kdpipe``."""
+"""``python -m kdpipe``: on the warm server where one runs, else here."""
 
-from kdpipe.cli import main
+import sys
+
+from kdpipe import warm
 
 if __name__ == "__main__":
+    status = warm.ask(sys.argv[1:])
+    if status is not None:
+        sys.exit(status)
+    from kdpipe.cli import main
+
     main()

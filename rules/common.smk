@@ -2,6 +2,7 @@
 import sys
 
 sys.path.insert(0, workflow.basedir)
+from kdpipe import warm
 from kdpipe.errors import KdpipeError
 from kdpipe.progress import Progress
 from kdpipe.workflow import open_plan
