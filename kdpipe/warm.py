@@ -60,7 +60,7 @@ def start() -> None:
 
     path = os.path.join(tempfile.mkdtemp(prefix="kdpipe-"), "socket")
     subprocess.Popen(
-        [sys.executable, "-m", "kdpipe.warm", path],
+        [sys.executable, "-m", "kdpipe.warm", path, str(os.getpid())],
         start_new_session=True,  # Ctrl-C is for the jobs; the server sees its parent go
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -69,9 +69,8 @@ def start() -> None:
     os.environ[VARIABLE] = path
 
 
-def serve(path: str) -> NoReturn:
-    """Answer at the socket ``path`` until the parent process ends."""
-    parent = os.getppid()
+def serve(path: str, parent: int) -> NoReturn:
+    """Answer at the socket ``path`` until the process ``parent``, that of this one, ends."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(128)
@@ -183,4 +182,4 @@ def _exactly(connection: socket.socket, count: int) -> bytes:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(sys.argv[1], int(sys.argv[2]))

@@ -20,7 +20,7 @@ SLEEPER = "import time; print('asleep', flush=True); time.sleep(60)"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     path = str(tmp_path_factory.mktemp("warm") / "socket")
-    process = subprocess.Popen([sys.executable, "-m", "kdpipe.warm", path])
+    process = subprocess.Popen([sys.executable, "-m", "kdpipe.warm", path, str(os.getpid())])
     wait_for(lambda: Path(path).exists())
     yield path
     process.kill()
@@ -147,4 +147,4 @@ def test_the_server_ends_with_the_process_that_started_it(tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != warm.VARIABLE}
     environment["TMPDIR"] = str(tmp_path)
     subprocess.run([sys.executable, "-c", program], check=True, env=environment, timeout=60)
-    wait_for(lambda: not list(tmp_path.iterdir()))
+    wait_for(lambda: not list(tmp_path.glob("kdpipe-*")), 120)
