@@ -10,7 +10,14 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from kdpipe.distill.base import Objective, ObjectiveOptions, Setting, Step, objectives
+from kdpipe.distill.base import (
+    Objective,
+    ObjectiveOptions,
+    Setting,
+    Step,
+    full_precision,
+    objectives,
+)
 
 
 class CRDOptions(ObjectiveOptions):
@@ -105,8 +112,8 @@ class CRD(Objective):
         candidates = torch.cat([step.rows[:, None], negatives], 1)
         # In full precision: e^{a·b/τ} is off by percents where a·b has 8 bits.
         with torch.autocast(step.labels.device.type, enabled=False):
-            student = self.embed(step.features[o.layer].float())
-            teacher = self.teacher_embed(step.teacher_features[o.teacher_layer].float())
+            student = self.embed(full_precision(step.features[o.layer]))
+            teacher = self.teacher_embed(full_precision(step.teacher_features[o.teacher_layer]))
             contrast = self._nce(student, self.teacher_bank[candidates], 0)
             contrast = contrast + self._nce(teacher, self.bank[candidates], 1)
         self._remember(step.rows, student.detach(), teacher.detach())
