@@ -18,11 +18,16 @@ from kdpipe.distill.base import (
     full_precision,
     objectives,
 )
+from kdpipe.errors import KdpipeError
 
 
 class CRDOptions(ObjectiveOptions):
     beta: float = Field(0.8, ge=0, description="Weight of the contrastive term.")
-    temperature: float = Field(0.07, gt=0, description="τ of the critic.")
+    temperature: float = Field(
+        0.07,
+        ge=0.02,
+        description="τ of the critic; e^{1/τ} has to fit into single precision.",
+    )
     negatives: int = Field(16384, ge=1, description="N, negatives per positive.")
     momentum: float = Field(0.5, ge=0, lt=1, description="Of the memory banks' updates.")
     dimension: int = Field(128, ge=1, description="Of the embedding space.")
@@ -52,7 +57,10 @@ class OtherClassSampler(nn.Module):
         super().__init__()
         count = torch.bincount(labels, minlength=n_classes)
         if (count > 0).sum() < 2:
-            raise ValueError("negatives of other classes need at least two classes")
+            raise KdpipeError(
+                "crd: the training set holds images of one class only; its negatives are images of "
+                "other classes, so that it needs at least two classes."
+            )
         self.register_buffer("order", torch.argsort(labels, stable=True), persistent=False)
         self.register_buffer("start", torch.cumsum(count, 0) - count, persistent=False)
         self.register_buffer("count", count, persistent=False)

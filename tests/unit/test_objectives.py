@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from pydantic import ValidationError
 from scipy import stats
 
 from kdpipe.distill.base import Setting, Step, objectives
@@ -401,8 +402,19 @@ def test_negatives_are_uniform_over_the_images_of_the_other_classes():
         assert stats.chisquare(counts[others]).pvalue > 1e-4
 
 
+def test_the_smallest_temperature_of_the_critic_gives_finite_numbers():
+    """Positives and negatives as similar as they get, with banks of unit length."""
+    objective, labels = make_crd(temperature=0.02)
+    step = crd_step([0, 1, 2, 3], labels, 0)
+    anchors = objective.embed(step.features["penultimate"]).detach()
+    objective.teacher_bank.copy_(anchors[0].expand_as(objective.teacher_bank))
+    assert torch.isfinite(objective(step)["loss"])
+    with pytest.raises(ValidationError, match="0.02"):
+        CRDOptions(temperature=0.0125)
+
+
 def test_negatives_need_a_second_class():
-    with pytest.raises(ValueError, match="two classes"):
+    with pytest.raises(KdpipeError, match="two classes"):
         OtherClassSampler(torch.zeros(5, dtype=torch.long), 3)
 
 
