@@ -409,7 +409,7 @@ def test_the_smallest_temperature_of_the_critic_gives_finite_numbers():
     anchors = objective.embed(step.features["penultimate"]).detach()
     objective.teacher_bank.copy_(anchors[0].expand_as(objective.teacher_bank))
     assert torch.isfinite(objective(step)["loss"])
-    with pytest.raises(ValidationError, match="0.02"):
+    with pytest.raises(ValidationError, match=r"0\.02"):
         CRDOptions(temperature=0.0125)
 
 
