@@ -52,6 +52,8 @@ def test_noise_is_normal_with_variance_0_2():
         # A difference of two independent draws: variance 0.2 + 0.2.
         law = stats.norm(0, math.sqrt(0.4))
         assert stats.kstest(found[:, other], law.cdf).pvalue > 1e-4
+        # The tails: a difference of two uniform draws has an excess kurtosis of -0.6.
+        assert stats.kurtosistest(found[:, other]).pvalue > 1e-4
     # All three subtract the same draw of the label's own class.
     off = np.corrcoef(found.T)[np.triu_indices(3, 1)]
     assert off == pytest.approx([0.5] * 3, abs=4 * 0.75 / math.sqrt(N))
