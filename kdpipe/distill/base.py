@@ -6,6 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -76,6 +77,15 @@ class Objective(nn.Module):
     @abstractmethod
     def forward(self, step: Step) -> dict[str, Tensor]:
         """Scalars by name; ``loss`` is what is minimised, the others are logged."""
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """``x`` in at least single precision.
+
+    With 8 bits a log-probability is off by as much as a student's differs from its teacher's.
+    Autocast keeps softmax and KL out of bf16 on a GPU, and not on a CPU.
+    """
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 objectives: Registry[Objective] = Registry("objectives", "kdpipe.distill")

@@ -10,12 +10,24 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from kdpipe.distill.base import Objective, ObjectiveOptions, Setting, Step, objectives
+from kdpipe.distill.base import (
+    Objective,
+    ObjectiveOptions,
+    Setting,
+    Step,
+    full_precision,
+    objectives,
+)
+from kdpipe.errors import KdpipeError
 
 
 class CRDOptions(ObjectiveOptions):
     beta: float = Field(0.8, ge=0, description="Weight of the contrastive term.")
-    temperature: float = Field(0.07, gt=0, description="τ of the critic.")
+    temperature: float = Field(
+        0.07,
+        ge=0.02,
+        description="τ of the critic; e^{1/τ} has to fit into single precision.",
+    )
     negatives: int = Field(16384, ge=1, description="N, negatives per positive.")
     momentum: float = Field(0.5, ge=0, lt=1, description="Of the memory banks' updates.")
     dimension: int = Field(128, ge=1, description="Of the embedding space.")
@@ -45,7 +57,10 @@ class OtherClassSampler(nn.Module):
         super().__init__()
         count = torch.bincount(labels, minlength=n_classes)
         if (count > 0).sum() < 2:
-            raise ValueError("negatives of other classes need at least two classes")
+            raise KdpipeError(
+                "crd: the training set holds images of one class only; its negatives are images of "
+                "other classes, so that it needs at least two classes."
+            )
         self.register_buffer("order", torch.argsort(labels, stable=True), persistent=False)
         self.register_buffer("start", torch.cumsum(count, 0) - count, persistent=False)
         self.register_buffer("count", count, persistent=False)
@@ -105,8 +120,8 @@ class CRD(Objective):
         candidates = torch.cat([step.rows[:, None], negatives], 1)
         # In full precision: e^{a·b/τ} is off by percents where a·b has 8 bits.
         with torch.autocast(step.labels.device.type, enabled=False):
-            student = self.embed(step.features[o.layer].float())
-            teacher = self.teacher_embed(step.teacher_features[o.teacher_layer].float())
+            student = self.embed(full_precision(step.features[o.layer]))
+            teacher = self.teacher_embed(full_precision(step.teacher_features[o.teacher_layer]))
             contrast = self._nce(student, self.teacher_bank[candidates], 0)
             contrast = contrast + self._nce(teacher, self.bank[candidates], 1)
         self._remember(step.rows, student.detach(), teacher.detach())

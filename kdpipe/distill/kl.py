@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from kdpipe.distill.base import Objective, ObjectiveOptions, Step, objectives
+from kdpipe.distill.base import Objective, ObjectiveOptions, Step, full_precision, objectives
 
 
 class KLOptions(ObjectiveOptions):
@@ -21,8 +21,8 @@ def tempered_kl(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
     Hinton, Vinyals & Dean 2015, Sec. 2. The factor τ² keeps the gradient's size independent of
     τ. Cross-entropy in place of KL differs by the teacher's entropy, which has no gradient.
     """
-    target = F.log_softmax(teacher / temperature, dim=1)
-    guess = F.log_softmax(student / temperature, dim=1)
+    target = F.log_softmax(full_precision(teacher) / temperature, dim=1)
+    guess = F.log_softmax(full_precision(student) / temperature, dim=1)
     return temperature**2 * F.kl_div(guess, target, reduction="batchmean", log_target=True)
 
 

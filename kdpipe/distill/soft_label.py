@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from kdpipe.distill.base import Objective, ObjectiveOptions, Step, objectives
+from kdpipe.distill.base import Objective, ObjectiveOptions, Step, full_precision, objectives
 
 
 class SoftLabelOptions(ObjectiveOptions):
@@ -33,10 +33,11 @@ class SoftLabel(Objective):
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         o = self.options
-        one_hot = F.one_hot(step.labels, step.logits.shape[1]).to(step.logits.dtype)
+        logits = full_precision(step.logits)
+        one_hot = F.one_hot(step.labels, logits.shape[1]).to(logits.dtype)
         noisy = one_hot + math.sqrt(o.variance) * torch.randn_like(one_hot)
         target = F.log_softmax(noisy / o.label_temperature, dim=1)
-        guess = F.log_softmax(step.logits / o.temperature, dim=1)
+        guess = F.log_softmax(logits / o.temperature, dim=1)
         soft = o.temperature**2 * F.kl_div(guess, target, reduction="batchmean", log_target=True)
         labels = F.cross_entropy(step.logits, step.labels)
         return {"loss": o.gamma * labels + o.alpha * soft, "labels": labels, "soft_label": soft}

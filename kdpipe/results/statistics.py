@@ -97,9 +97,11 @@ def gap_interval(c: Comparison) -> Interval:
 def closed_interval(c: Comparison) -> tuple[float, float]:
     """Fieller's interval for diff / gap: the shares r for which diff - r*gap may be 0.
 
-    Degrees of freedom are those of diff - r*gap, so that the interval contains 0 when that of
-    diff does and is bounded when that of gap excludes 0. NaN where it is not bounded. Two
-    networks with binary outcomes get the t distribution here too; only diff has an exact test.
+    Degrees of freedom are those of diff - r*gap, so that the interval contains 0 just when
+    that of diff does and is bounded when that of gap excludes 0. As they change with r, such
+    shares need not be neighbours (seen with two seeds a side): the interval holds those around
+    diff / gap and reaches to 0 where 0 is one of them. NaN where it is not bounded. Two networks
+    with binary outcomes get the t distribution here too; only diff has an exact test.
     """
     terms = variance_terms(c)
     diff, gap = c.diff, c.gap
@@ -112,7 +114,11 @@ def closed_interval(c: Comparison) -> tuple[float, float]:
         variance, df = contrast(terms, (1, -r))
         return abs(diff - r * gap) - float(stdtrit(df, 1 - ALPHA / 2) * np.sqrt(variance))
 
-    return _crossing(excess, share, -1), _crossing(excess, share, 1)
+    low, high = _crossing(excess, share, -1), _crossing(excess, share, 1)
+    if excess(0.0) <= 0:
+        low = _crossing(excess, 0.0, -1) if low > 0 else low
+        high = _crossing(excess, 0.0, 1) if high < 0 else high
+    return low, high
 
 
 def mcnemar(only_dist: int, only_ind: int, n: int) -> Interval:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from pydantic import ValidationError
 from scipy import stats
 
 from kdpipe.distill.base import Setting, Step, objectives
@@ -117,6 +118,23 @@ def test_kl_objective_weighs_labels_by_gamma_and_teacher_by_alpha(gamma, alpha):
     assert float(got["labels"]) == pytest.approx(ce)
     assert float(got["kl"]) == pytest.approx(kl)
     assert float(got["loss"]) == pytest.approx(gamma * ce + alpha * kl)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["kl", "soft_label"])
+def test_soft_targets_of_short_floats_are_compared_in_full_precision(name, dtype):
+    """Autocast on a CPU leaves log_softmax in 8 bits, where KL is off by tens of percent."""
+    torch.manual_seed(0)
+    teacher = (3 * torch.randn(64, 10)).to(dtype)
+    student = (teacher + 0.3 * torch.randn(64, 10)).to(dtype)
+    objective = objectives.get(name)(objectives.get(name).Options(), setting())
+    labels = torch.zeros(64, dtype=torch.long)
+    torch.manual_seed(1)
+    want = objective(step_of(student.float(), labels, teacher.float()))
+    torch.manual_seed(1)
+    with torch.autocast("cpu", dtype=dtype):
+        got = objective(step_of(student, labels, teacher))
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
 
 
 # Hint
@@ -384,8 +402,19 @@ def test_negatives_are_uniform_over_the_images_of_the_other_classes():
         assert stats.chisquare(counts[others]).pvalue > 1e-4
 
 
+def test_the_smallest_temperature_of_the_critic_gives_finite_numbers():
+    """Positives and negatives as similar as they get, with banks of unit length."""
+    objective, labels = make_crd(temperature=0.02)
+    step = crd_step([0, 1, 2, 3], labels, 0)
+    anchors = objective.embed(step.features["penultimate"]).detach()
+    objective.teacher_bank.copy_(anchors[0].expand_as(objective.teacher_bank))
+    assert torch.isfinite(objective(step)["loss"])
+    with pytest.raises(ValidationError, match=r"0\.02"):
+        CRDOptions(temperature=0.0125)
+
+
 def test_negatives_need_a_second_class():
-    with pytest.raises(ValueError, match="two classes"):
+    with pytest.raises(KdpipeError, match="two classes"):
         OtherClassSampler(torch.zeros(5, dtype=torch.long), 3)
 
 

@@ -121,6 +121,17 @@ def test_fieller_agrees_with_the_intervals_of_diff_and_gap(seed, share, k):
     assert (low > 0 or high < 0) == st.diff_interval(c).excludes_zero
 
 
+def test_fieller_reaches_to_zero_where_the_interval_of_diff_does():
+    """Independents that vary and distilled ones that do not: the df jump near a share of 1, and
+    0 is accepted though some shares between 0 and 1 are not."""
+    unit = Term(np.array([[1.0e-4, 0.4e-4], [0.4e-4, 2.4e-4]]), 153)
+    c = of_seeds([-0.007, 0.0095, -0.0005], [-0.112, -0.187, -0.07], target=0.0, unit=unit)
+    diff, (low, high) = st.diff_interval(c), st.closed_interval(c)
+    assert st.gap_interval(c).excludes_zero
+    assert not diff.excludes_zero
+    assert low <= 0 < 1 < high
+
+
 def test_fieller_is_unbounded_when_the_gap_may_be_zero():
     c = of_seeds([0.3], [0.1], target=0.15, unit=Term(np.eye(2), 50))
     assert np.isnan(st.closed_interval(c)).all()

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[3]
-PARTS = ("kdpipe", "tests", "studies", "docs", "rules", "profiles")
+PARTS = ("kdpipe", "tests", "benchmarks", "studies", "docs", "rules", "profiles")
 FILES = ("pyproject.toml", "config.yaml", "Snakefile", "README.md")
 
 
