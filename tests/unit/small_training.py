@@ -59,7 +59,10 @@ class KilledError(Exception):
 
 
 class FailingPipeline(Pipeline):
-    """Raises before the batch number ``stop[1]`` of the epoch ``stop[0]``, both from 0."""
+    """Raises before the batch number ``stop[1]`` of the epoch ``stop[0]``, both from 0.
+
+    Batches that were trained before an earlier interruption do not count.
+    """
 
     def __init__(self, seed: int, stop: tuple[int, int] | None) -> None:
         super().__init__(SHIFT, seed)

