@@ -46,17 +46,43 @@ def small_study(study: dict[str, Any]) -> None:
 
 @dataclass
 class Job:
-    """A process of the operating system that runs one stage."""
+    """A process that runs one stage, perhaps through a fork of the warm server.
+
+    ``pid`` is the one that the shell started. ``worker`` is the one that computes, known as soon
+    as it holds the lock of the target and has been looked for.
+    """
 
     pid: int
     stage: str
     target: str
+    lock: Path
+    worker: int | None = None
+
+    def look(self) -> None:
+        if self.worker is None:
+            self.worker = holder_of(self.lock)
 
     def alive(self) -> bool:
-        return state_of(self.pid) not in ("", "Z")
+        self.look()
+        return any(state_of(pid) not in ("", "Z") for pid in (self.pid, self.worker) if pid)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        os.kill(self.pid, number)
+        """Kill the process that computes."""
+        self.look()
+        os.kill(self.worker or self.pid, number)
+
+
+def holder_of(lock: Path) -> int | None:
+    """The process that the kernel says holds a lock on the file."""
+    try:
+        inode = str(lock.stat().st_ino)
+    except OSError:
+        return None
+    for line in Path("/proc/locks").read_text().splitlines():
+        words = line.split()
+        if words[1] == "FLOCK" and words[5].rpartition(":")[2] == inode:
+            return int(words[4])
+    return None
 
 
 def state_of(pid: int) -> str:
@@ -133,7 +159,8 @@ class Interrupted:
             if here and words[1:3] == ["-m", "kdpipe"] and "--out" in words:
                 out = words[words.index("--out") + 1]
                 target = str(Path(out).relative_to("results/tiny"))
-                job = Job(int(folder.name), words[3], target)
+                lock = self.results / ".locks" / f"{target.replace('/', '.')}.lock"
+                job = Job(int(folder.name), words[3], target, lock)
                 if job.alive():
                     found.append(job)
         return found

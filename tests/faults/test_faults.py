@@ -40,12 +40,14 @@ def test_orphan_that_still_writes(running, finished: Interrupted) -> None:
     """Stopped, so that it cannot notice; it wakes up while its successor waits for it."""
     study, run, orphan = running
     orphan.kill(signal.SIGSTOP)
-    wait_for(lambda: state_of(orphan.pid) == "T", "the job to stop")
+    wait_for(lambda: state_of(orphan.worker) == "T", "the job to stop")
     run.kill()
     run.wait()
     study.unlock()
     second = study.start(TRAIN)
-    wait_for(lambda: f"still being made by process {orphan.pid} on" in study.log(TRAIN), "the wait")
+    wait_for(
+        lambda: f"still being made by process {orphan.worker} on" in study.log(TRAIN), "the wait"
+    )
     assert orphan.alive()
     orphan.kill(signal.SIGCONT)
     assert second.wait(120) == 0, study.screen.read_text()
@@ -65,7 +67,7 @@ def test_orphan_that_does_not_end(running, finished: Interrupted) -> None:
     second = study.start(TRAIN, before="export KDPIPE_LOCK_SECONDS=1; ")
     assert second.wait(120) != 0
     screen = study.screen.read_text()
-    assert f"error: {TRAIN} is still being made by process {orphan.pid} on" in screen
+    assert f"error: {TRAIN} is still being made by process {orphan.worker} on" in screen
     assert "end that process or wait for it, then run again." in screen
     orphan.kill()
     study.finish(TRAIN)
