@@ -96,7 +96,7 @@ def sync(path: Path) -> None:
 def failed_write(error: BaseException) -> str | None:
     """Why the system refused to write, or None for an error of another kind."""
     if isinstance(error, OSError):
-        return error.strerror or str(error)
+        return os.strerror(error.errno) if error.errno else str(error)
     # safetensors, written in Rust, has an exception of its own for it.
     found = re.search(r"(?:I/O error: )?([^:]*) \(os error \d+\)", str(error))
     return found and found[1].strip()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
-from faults import SEED, Interrupted, small_study
+from faults import ALONE, SEED, Interrupted, small_study
 from workspace import Workspace, fresh
 
 
@@ -37,7 +37,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
         if not (folder / "finished").exists():
             workspace = fresh(folder / "unfinished")
             workspace.change_study(small_study)
-            done = workspace.run("tables")
+            done = workspace.run("tables", **ALONE)
             assert done.returncode == 0, done.stdout
             workspace.path.rename(folder / "finished")
     return Interrupted(Workspace(folder / "finished"))

@@ -18,6 +18,8 @@ from workspace import STUDY, Workspace, digests
 SEED = "KDPIPE_FAULTS_SEED"
 # A checkpoint at every few steps, or no training here would live to see one.
 OFTEN = {"KDPIPE_CHECKPOINT_SECONDS": "0.1"}
+# A run of one job would wait for the warm server longer than the job takes.
+ALONE = {"KDPIPE_WARM": "off"}
 
 TARGETS = {
     "train": "models/big/seed0",
@@ -105,6 +107,7 @@ class Interrupted:
     """A workspace whose runs are started without waiting for their end."""
 
     workspace: Workspace
+    environment: dict[str, str] = field(default_factory=lambda: {**OFTEN, **ALONE})
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -124,7 +127,7 @@ class Interrupted:
             run = subprocess.Popen(
                 ["bash", "-c", f'{before}exec "$@"', "bash", *words],
                 cwd=self.workspace.path,
-                env=self.workspace.environment(**OFTEN),
+                env=self.workspace.environment(**self.environment),
                 stdout=screen,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
-from faults import NAMES, TARGETS, Interrupted, state_of, wait_for
+from faults import ALONE, NAMES, OFTEN, TARGETS, Interrupted, state_of, wait_for
 
 TRAIN = TARGETS["train"]
 
 
 @pytest.fixture
-def running(study: Interrupted) -> tuple[Interrupted, ...]:
+def running(study: Interrupted, request: pytest.FixtureRequest) -> tuple[Any, ...]:
     """A training of the study that has done two epochs and several checkpoints."""
+    study.environment = {**OFTEN, **getattr(request, "param", ALONE)}
     study.forget(TRAIN)
     run = study.start(TRAIN)
     wait_for(lambda: "epoch   2/8" in study.log(TRAIN) or run.poll() is not None, "two epochs")
@@ -36,6 +38,7 @@ def test_second_run_in_the_same_folder_is_refused(running, finished: Interrupted
     study.assert_same_as(finished)
 
 
+@pytest.mark.parametrize("running", [ALONE, {}], indirect=True, ids=["alone", "on the server"])
 def test_orphan_that_still_writes(running, finished: Interrupted) -> None:
     """Stopped, so that it cannot notice; it wakes up while its successor waits for it."""
     study, run, orphan = running
