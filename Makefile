@@ -1,5 +1,6 @@
 # make run    build the environment in .venv/ and run the default study
 # make test   build the environment and run every check
+# make test-faults   kill jobs and Snakemake at random moments, fill the disk, damage files
 PYTHON ?= python3
 CORES ?= $(shell nproc)
 VENV := .venv
@@ -7,7 +8,7 @@ STAMP := $(VENV)/.installed
 REQUIREMENTS := envs/requirements.txt envs/requirements-dev.txt envs/constraints.txt
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: run test lint unit workflow mutations environment docs-results clean
+.PHONY: run test test-faults lint unit workflow mutations environment docs-results clean
 .DELETE_ON_ERROR:
 
 run: environment
@@ -31,6 +32,9 @@ workflow: environment
 # Plants every mistake of tests/parity/mutations and expects a test to notice it.
 mutations: environment
 	python tests/parity/mutations/plant.py --jobs $(CORES)
+
+test-faults: environment
+	python -m pytest tests/faults -n $(CORES)
 
 environment: $(STAMP)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from kdpipe.errors import KdpipeError
+from kdpipe.errors import KdpipeError, StoppedError
 
 app = typer.Typer(
     help="Find out what a student network inherits from its teacher.",
@@ -23,7 +23,7 @@ SliceArg = Annotated[
 RootArg = Annotated[Path, typer.Option("--root", help="The study's folder, results/<study>.")]
 OutArg = Annotated[Path, typer.Option("--out", help="File or folder to write.")]
 CodeArg = Annotated[
-    str, typer.Option("--code", help="Digest of the code, part of the checkpoint's name.")
+    str, typer.Option("--code", help="Digest of the code, part of a checkpoint's name.")
 ]
 DataRootArg = Annotated[
     Path | None, typer.Option(envvar="KDPIPE_DATA", help="Folder of data on disk.")
@@ -31,92 +31,43 @@ DataRootArg = Annotated[
 StudyArg = Annotated[Path, typer.Argument(help="A study file (YAML).")]
 
 
-def _validated(model: Any, text: str) -> Any:
-    from pydantic import ValidationError
+AttemptArg = Annotated[
+    int, typer.Option(help="Which try of Snakemake's this is; a retry repeats a lasting failure.")
+]
 
-    from kdpipe.plugin import explain
-
-    try:
-        return model.model_validate_json(text)
-    except ValidationError as error:
-        raise KdpipeError(f"--slice: {explain(error)}.") from None
-
-
-@app.command()
-def subset(
-    slice_: SliceArg,
-    root: RootArg,
-    out: OutArg,
-    data_root: DataRootArg = None,
-) -> None:
-    """Pick images, render their domains."""
-    from kdpipe.stages import subset as stage
-
-    stage.run(_validated(stage.SubsetSlice, slice_), root, out, data_root)
+STAGES = {
+    "subset": "Pick images, render their domains.",
+    "train": "Train one network on labels alone.",
+    "teacher_outputs": "Tabulate a teacher's answers to its students' training images.",
+    "distil": "Distil one student.",
+    "calibrate": "Fit a probe's settings to one network, such as the strength of an attack.",
+    "probe": "Measure every property of one family on one network.",
+    "tables": "Join all records into the tables.",
+    "figures": "Draw the figures from the tables.",
+    "report": "Write the report.",
+}
 
 
-@app.command()
-def train(slice_: SliceArg, root: RootArg, out: OutArg, code: CodeArg = "") -> None:
-    """Train one network on labels alone."""
-    from kdpipe.stages import train as stage
+def _add_stage(name: str, text: str) -> None:
+    def command(
+        slice_: SliceArg,
+        root: RootArg,
+        out: OutArg,
+        code: CodeArg = "",
+        attempt: AttemptArg = 1,
+        data_root: DataRootArg = None,
+    ) -> None:
+        from kdpipe import jobs, orphan
 
-    stage.run(_validated(stage.TrainSlice, slice_), root, out, code)
+        jobs.forgive_output()
+        orphan.watch()
+        jobs.run_stage(name, slice_, root, out, code=code, attempt=attempt, data_root=data_root)
 
-
-@app.command("teacher_outputs")
-def teacher_outputs(slice_: SliceArg, root: RootArg, out: OutArg) -> None:
-    """Tabulate a teacher's answers to its students' training images."""
-    from kdpipe.stages import teacher_outputs as stage
-
-    stage.run(_validated(stage.TeacherOutputsSlice, slice_), root, out)
-
-
-@app.command()
-def distil(slice_: SliceArg, root: RootArg, out: OutArg, code: CodeArg = "") -> None:
-    """Distil one student."""
-    from kdpipe.stages import distil as stage
-
-    stage.run(_validated(stage.DistilSlice, slice_), root, out, code)
+    app.command(name, help=text)(command)
 
 
-@app.command()
-def calibrate(slice_: SliceArg, root: RootArg, out: OutArg) -> None:
-    """Fit a probe's settings to one network, such as the strength of an attack."""
-    from kdpipe.stages import calibrate as stage
-
-    stage.run(_validated(stage.CalibrateSlice, slice_), root, out)
-
-
-@app.command()
-def probe(slice_: SliceArg, root: RootArg, out: OutArg) -> None:
-    """Measure every property of one family on one network."""
-    from kdpipe.stages import probe as stage
-
-    stage.run(_validated(stage.ProbeSlice, slice_), root, out)
-
-
-@app.command()
-def tables(slice_: SliceArg, root: RootArg, out: OutArg) -> None:
-    """Join all records into the tables."""
-    from kdpipe.stages import tables as stage
-
-    stage.run(_validated(stage.TablesSlice, slice_), root, out)
-
-
-@app.command()
-def figures(slice_: SliceArg, root: RootArg, out: OutArg) -> None:
-    """Draw the figures from the tables."""
-    from kdpipe.stages import figures as stage
-
-    stage.run(_validated(stage.FiguresSlice, slice_), root, out)
-
-
-@app.command()
-def report(slice_: SliceArg, root: RootArg, out: OutArg) -> None:
-    """Write the report."""
-    from kdpipe.stages import report as stage
-
-    stage.run(_validated(stage.ReportSlice, slice_), root, out)
+for _name, _text in STAGES.items():
+    _add_stage(_name, _text)
 
 
 @app.command()
@@ -179,6 +130,9 @@ def main() -> None:
     """Run the command line; what a person can fix ends in one sentence and status 1."""
     try:
         app()
+    except StoppedError as error:
+        print(error, file=sys.stderr)
+        sys.exit(128 + error.signal)
     except KdpipeError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""The one exception whose text is meant for a person."""
+"""The exceptions whose text is meant for a person."""
 
 
 class KdpipeError(Exception):
@@ -7,3 +7,21 @@ class KdpipeError(Exception):
     The message is a complete sentence that names the file or key and what to do about it.
     The command line prints it without a traceback and exits with status 1.
     """
+
+
+class PassingError(KdpipeError):
+    """What may be gone at the next try or on the next machine: a full disk, a missing GPU.
+
+    Any other KdpipeError would come back, so that a retry repeats it without computing again.
+    """
+
+
+class StoppedError(KdpipeError):
+    """The job was asked to end by the signal number ``signal``; exits as shells do, 128 + signal.
+
+    Never a failure of the job: it goes on when it is run again.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal

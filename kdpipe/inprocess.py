@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
+from kdpipe.jobs import run_stage
 from kdpipe.plan import Job, Plan
 
 ORDER = (
@@ -21,13 +21,9 @@ ORDER = (
 
 
 def run_job(job: Job, root: Path, data_root: Path | None = None) -> None:
-    """Call the stage function of one job."""
-    stage = importlib.import_module(f"kdpipe.stages.{job.stage}")
+    """Call the stage of one job, with its settings as JSON, as a job of its own gets them."""
     out = root / job.target
-    extra = [data_root] if job.stage == "subset" else []
-    # Through its JSON, as a job of its own gets it: classes and methods in the same order.
-    slice_ = type(job.slice).model_validate_json(job.slice_json)
-    stage.run(slice_, root, out, *extra)
+    run_stage(job.stage, job.slice_json, root, out, code=job.code, data_root=data_root)
 
 
 def run_all(plan: Plan, results: Path, data_root: Path | None = None) -> None:

@@ -6,10 +6,14 @@ import hashlib
 import json
 import os
 import platform
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from kdpipe.errors import PassingError
 
 PACKAGES = (
     "kdpipe",
@@ -57,14 +61,45 @@ def provenance(slice_: Any, inputs: dict[str, Path]) -> dict[str, Any]:
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Call ``write`` on a temporary name beside ``path``, then rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Call ``write`` on a temporary name beside ``path``, then rename it into place.
+
+    The bytes are on disk before the name is, so that not even a power cut leaves half a file.
+    Raises PassingError when the disk is full or the folder cannot be written to.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
+        sync(temporary)
         os.replace(temporary, path)
+        sync(path.parent)
+    except Exception as error:
+        if (reason := failed_write(error)) is None:
+            raise
+        raise PassingError(
+            f"{path} cannot be written: {reason}; make room or the folder writable, then run again."
+        ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Have the system write a file, or the names in a folder, to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def failed_write(error: BaseException) -> str | None:
+    """Why the system refused to write, or None for an error of another kind."""
+    if isinstance(error, OSError):
+        return os.strerror(error.errno) if error.errno else str(error)
+    # safetensors, written in Rust, has an exception of its own for it.
+    found = re.search(r"(?:I/O error: )?([^:]*) \(os error \d+\)", str(error))
+    return found and found[1].strip()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -41,6 +41,9 @@ def ask(argv: list[str]) -> int | None:
         pid = int(_exactly(connection, 16))
     except (OSError, ValueError):
         return None  # the server went away before it began: nothing has run
+    from kdpipe import orphan
+
+    orphan.watch()  # the job watches the server's side, this process its own
     for number in FORWARDED:
         signal.signal(number, lambda n, _frame: _send_signal(pid, n))
     with suppress(OSError, ValueError):

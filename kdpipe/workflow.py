@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kdpipe import orphan
 from kdpipe.plan import Plan
 from kdpipe.study import parse
 
@@ -34,6 +35,7 @@ def open_plan(config: Mapping[str, Any], basedir: str | Path) -> Plan:
     _prepend("PYTHONPATH", str(basedir))
     for variable, value in ALLOCATOR.items():
         os.environ.setdefault(variable, value)
+    orphan.announce()
     return Plan(parse(raw, "The study"))
 
 

@@ -18,7 +18,8 @@ logger.addHandler(Progress(workers=workflow.cores or 1))
 ROOT = f"results/{PLAN.study.study}"
 # How every stage is called. It writes to its log; when it fails, Progress shows how the log ends.
 ARGUMENTS = (
-    "--root {params.root} --out {params.out} --slice {params.slice:q}" " > {log} 2>&1"
+    "--root {params.root} --out {params.out} --slice {params.slice:q} "
+    "--code {params.code} --attempt {resources.attempt} > {log} 2>&1"
 )
 
 
@@ -64,6 +65,11 @@ def job(target):
         "slice": lambda w: job_of(target, w).slice_json,
         "code": lambda w: job_of(target, w).code,
     }
+
+
+def attempt(wildcards, attempt):
+    """Which try of a job this is. A resource, because those never are a reason to rerun."""
+    return attempt
 
 
 def outputs(target):

@@ -13,6 +13,7 @@ rule calibrate:
     resources:
         mem_mb=4000,
         runtime=60,
+        attempt=attempt,
     params:
         **job("probes/{network}/calibration/{instance}.json"),
     message:
@@ -36,6 +37,7 @@ rule probe:
     resources:
         mem_mb=4000,
         runtime=60,
+        attempt=attempt,
     params:
         **job("probes/{network}/{against}/{family}"),
     message:

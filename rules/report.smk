@@ -13,6 +13,7 @@ rule tables:
     resources:
         mem_mb=4000,
         runtime=30,
+        attempt=attempt,
     params:
         **job("tables"),
     message:
@@ -36,6 +37,7 @@ rule figures:
     resources:
         mem_mb=4000,
         runtime=30,
+        attempt=attempt,
     params:
         **job("figures"),
     message:
@@ -59,6 +61,7 @@ rule report:
     resources:
         mem_mb=4000,
         runtime=30,
+        attempt=attempt,
     params:
         **job("report.html"),
     message:

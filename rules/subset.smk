@@ -13,6 +13,7 @@ rule pick_subset:
     resources:
         mem_mb=4000,
         runtime=60,
+        attempt=attempt,
     params:
         **job("subset/{set}"),
     message:

@@ -15,12 +15,13 @@ rule train:
     resources:
         mem_mb=4000,
         runtime=240,
+        attempt=attempt,
     params:
         **job("models/{model}/seed{seed}"),
     message:
         "train   {wildcards.model}, seed {wildcards.seed}"
     shell:
-        f"python -m kdpipe train --code {{params.code}} {ARGUMENTS}"
+        f"python -m kdpipe train {ARGUMENTS}"
 
 
 rule teacher_outputs:
@@ -38,6 +39,7 @@ rule teacher_outputs:
     resources:
         mem_mb=4000,
         runtime=60,
+        attempt=attempt,
     params:
         **job("teacher_outputs/{pair}.safetensors"),
     message:
@@ -63,9 +65,10 @@ rule distil:
     resources:
         mem_mb=4000,
         runtime=240,
+        attempt=attempt,
     params:
         **job("students/{pair}/{method}/seed{seed}"),
     message:
         "distil  {wildcards.pair} by {wildcards.method}, seed {wildcards.seed}"
     shell:
-        f"python -m kdpipe distil --code {{params.code}} {ARGUMENTS}"
+        f"python -m kdpipe distil {ARGUMENTS}"

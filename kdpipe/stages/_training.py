@@ -3,21 +3,92 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
 from kdpipe.data.selection import Selection, select
 from kdpipe.data.store import Subset
+from kdpipe.distill.base import Objective
 from kdpipe.models.base import Network, build
+from kdpipe.options import Options
+from kdpipe.paths import ModelRef, StudentRef, subset_dir
 from kdpipe.plugin import PluginRef
-from kdpipe.provenance import canonical
-from kdpipe.training.artefact import channel_statistics
-from kdpipe.training.checkpoint import Checkpoint
-from kdpipe.training.loop import Images
+from kdpipe.provenance import canonical, provenance
+from kdpipe.seeding import stream
+from kdpipe.training.artefact import channel_statistics, save
+from kdpipe.training.checkpoint import Checkpoint, seconds_between
+from kdpipe.training.compute import Compute
+from kdpipe.training.loop import Images, fit
+from kdpipe.training.recipe import Recipe
+from kdpipe.training.teacher import Teacher
+
+
+class TrainingSlice(Options):
+    """Settings of one training."""
+
+    ref: ModelRef | StudentRef
+    network: PluginRef
+    data: Selection
+    augment: list[PluginRef]
+    recipe: Recipe
+    compute: Compute
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A fresh network, its images, and the seed of everything random in its training."""
+
+    subset: Subset
+    train: Images
+    val: Images
+    seed: int
+    network: Network
+
+
+def set_up(slice_: TrainingSlice, root: Path, seed: int) -> Setup:
+    slice_.compute.start()
+    device = slice_.compute.device
+    subset = Subset(root / subset_dir(slice_.data.set))
+    train = load_images(subset, slice_.data, "train", device)
+    val = load_images(subset, slice_.data, "val", device)
+    network = new_network(slice_.network, subset, train, stream("weights", seed), device)
+    return Setup(subset, train, val, seed, network)
+
+
+def train_and_save(
+    slice_: TrainingSlice,
+    setup: Setup,
+    objective: Objective,
+    teacher: Teacher | None,
+    inputs: dict[str, Path],
+    root: Path,
+    out: Path,
+    code: str,
+) -> None:
+    """Train, from a checkpoint if there is one, and write the network's three files."""
+    inputs = {"subset.json": setup.subset.folder / "subset.json", **inputs}
+    made_from = provenance(slice_, inputs)
+    with open_checkpoint(root, slice_.ref.path, code, made_from) as checkpoint:
+        history = fit(
+            setup.network,
+            objective.to(torch.device(slice_.compute.device)),
+            teacher,
+            setup.train,
+            setup.val,
+            slice_.recipe,
+            Pipeline(slice_.augment, setup.seed),
+            slice_.compute,
+            setup.seed,
+            checkpoint,
+        )
+        about = describe(setup.network, slice_.network, setup.subset, setup.train)
+        save(out, setup.network, {**about, "provenance": made_from}, history)
 
 
 def load_images(subset: Subset, selection: Selection, split: str, device: str) -> Images:
@@ -63,13 +134,13 @@ def describe(network: Network, ref: PluginRef, subset: Subset, train: Images) ->
     }
 
 
-def open_checkpoint(root: Path, code: str, made_from: dict[str, Any]) -> Checkpoint:
-    """The checkpoint of exactly this training: settings, inputs and code are in its name.
+def open_checkpoint(root: Path, target: str, code: str, made_from: dict[str, Any]) -> Checkpoint:
+    """The checkpoint of exactly this training: settings, inputs, code and versions are in its name.
 
     Without a digest of the code nothing is kept, because a checkpoint could not be trusted.
     """
     if not code:
         return Checkpoint(None)
-    words = canonical({key: made_from[key] for key in ("settings", "inputs")}) + code
-    name = hashlib.sha256(words.encode()).hexdigest()[:32]
-    return Checkpoint(root / ".checkpoints" / f"{name}.pt")
+    digest = hashlib.sha256((canonical(made_from) + code).encode()).hexdigest()[:32]
+    name = f"{target.replace('/', '.')}-{digest}.pt"
+    return Checkpoint(root / ".checkpoints" / name, seconds_between())

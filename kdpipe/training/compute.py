@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from kdpipe.errors import KdpipeError
+from kdpipe.errors import PassingError
 from kdpipe.options import Options
 
 
@@ -22,13 +22,13 @@ class Compute(Options):
     def start(self) -> None:
         """Set up torch for this process.
 
-        Raises KdpipeError on a machine that cannot honour the plan.
+        Raises PassingError on a machine that cannot honour the plan.
         """
         import torch
         from threadpoolctl import threadpool_limits
 
         if self.device == "cuda" and not torch.cuda.is_available():
-            raise KdpipeError(
+            raise PassingError(
                 "This job was planned for a GPU, but torch sees none here; set compute.device to "
                 "cpu in the study or run the job where there is a GPU."
             )

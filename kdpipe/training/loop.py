@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,17 @@ class Images:
     ids: np.ndarray
 
 
+@dataclass
+class Progress:
+    """How far a training is: one row per whole epoch, and what is done of the next one."""
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    steps: int = 0
+    images: int = 0
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    """Losses and accuracy, summed over the images."""
+
+
 def fit(
     network: Network,
     objective: Objective,
@@ -54,27 +66,45 @@ def fit(
     optimiser, schedule = optimiser_and_schedule(
         [*network.parameters(), *objective.parameters()], recipe
     )
+    parts: dict[str, Any] = {
+        "network": network,
+        "objective": objective,
+        "optimiser": optimiser,
+        "schedule": schedule,
+    }
     layers = type(objective).student_layers(objective.options)
-    history: list[dict[str, Any]] = []
+    done = Progress()
 
     torch.manual_seed(stream("training", seed))
     if (state := checkpoint.load()) is not None:
-        network.load_state_dict(state["network"])
-        objective.load_state_dict(state["objective"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
         torch.set_rng_state(state["rng"])
         if compute.device == "cuda":
             torch.cuda.set_rng_state(state["device_rng"])
-        history = state["history"]
-        print(f"Going on after epoch {len(history)} of {recipe.epochs}.", flush=True)
+        done = Progress(**state["progress"])
+        where = f"epoch {len(done.history)} of {recipe.epochs}"
+        print(f"Going on after {where} and {done.steps} steps of the next.", flush=True)
 
-    for epoch in range(len(history), recipe.epochs):
+    def keep() -> None:
+        """Between two steps: save everything if it is time to."""
+        if checkpoint.due():
+            cuda = compute.device == "cuda"
+            checkpoint.save(
+                {
+                    **{name: part.state_dict() for name, part in parts.items()},
+                    "rng": torch.get_rng_state(),
+                    # Dropout and CRD's negatives are drawn on the device.
+                    "device_rng": torch.cuda.get_rng_state() if cuda else None,
+                    "progress": vars(done),
+                }
+            )
+
+    for epoch in range(len(done.history), recipe.epochs):
         network.train()
         objective.train()
-        sums: dict[str, Tensor] = {}
-        seen = 0
-        for rows in batches(len(train.labels), recipe.batch_size, stream("order", seed, epoch)):
+        order = batches(len(train.labels), recipe.batch_size, stream("order", seed, epoch))
+        for rows in islice(order, done.steps, None):
             at = torch.from_numpy(rows).to(train.pixels.device)
             images = augment(as_float(train.pixels[at]), train.ids[rows], epoch)
             step = Step(rows=at, labels=train.labels[at], logits=torch.empty(0))
@@ -87,16 +117,18 @@ def fit(
             terms["loss"].backward()
             optimiser.step()
             with torch.no_grad():
-                seen += len(rows)
                 correct = (step.logits.argmax(1) == step.labels).float().mean()
                 # Summed as tensors: reading a number here would wait for the device.
                 for name, value in {**terms, "accuracy": correct}.items():
-                    sums[name] = sums.get(name, 0) + value.detach() * len(rows)
+                    done.sums[name] = done.sums.get(name, 0) + value.detach() * len(rows)
+            done.images += len(rows)
+            done.steps += 1
+            keep()
         row = {
             "epoch": epoch + 1,
             "lr": optimiser.param_groups[0]["lr"],
-            **{f"train_{k}": float(v) / seen for k, v in sums.items()},
-            **evaluate(network, val, recipe.batch_size, compute),
+            **{f"train_{name}": float(total) / done.images for name, total in done.sums.items()},
+            **evaluate(network, val, recipe.batch_size, compute, keep),
         }
         # The last step of an epoch shows in the validation loss only.
         for what, loss in (("training", row["train_loss"]), ("validation", row["val_loss"])):
@@ -106,25 +138,11 @@ def fit(
                     f"The {what} loss became {loss} in epoch {epoch + 1} ({good}); lower "
                     f"training.lr (now {recipe.lr}) or the weights of the objective."
                 )
-        history.append(row)
+        done = Progress([*done.history, row])
         schedule.step()
         print(describe(row, recipe.epochs), flush=True)
-        if checkpoint.due():
-            checkpoint.save(
-                {
-                    "network": network.state_dict(),
-                    "objective": objective.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    "rng": torch.get_rng_state(),
-                    # Dropout and CRD's negatives are drawn on the device.
-                    "device_rng": (
-                        torch.cuda.get_rng_state() if compute.device == "cuda" else None
-                    ),
-                    "history": history,
-                }
-            )
-    return history
+        keep()
+    return done.history
 
 
 def batches(n: int, size: int, seed: int) -> Iterator[np.ndarray]:
@@ -140,7 +158,13 @@ def batches(n: int, size: int, seed: int) -> Iterator[np.ndarray]:
 
 
 @torch.no_grad()
-def evaluate(network: Network, images: Images, size: int, compute: Compute) -> dict[str, float]:
+def evaluate(
+    network: Network,
+    images: Images,
+    size: int,
+    compute: Compute,
+    after_batch: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
     """Cross-entropy and top-1 accuracy, with dropout and batch statistics off."""
     network.eval()
     losses, correct = [], []
@@ -150,6 +174,7 @@ def evaluate(network: Network, images: Images, size: int, compute: Compute) -> d
             logits = network(as_float(images.pixels[start : start + size]))
         losses.append(F.cross_entropy(logits.float(), labels, reduction="sum"))
         correct.append((logits.argmax(1) == labels).sum())
+        after_batch()
     n = len(images.labels)
     return {
         "val_loss": float(torch.stack(losses).sum()) / n,

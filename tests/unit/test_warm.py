@@ -50,7 +50,7 @@ def fake_kdpipe(folder: Path, body: str) -> Path:
     """A package of the same name whose command line is ``body``, to see what a job does."""
     package = folder / "kdpipe"
     package.mkdir()
-    for name in ("__init__.py", "__main__.py", "warm.py"):
+    for name in ("__init__.py", "__main__.py", "warm.py", "orphan.py"):
         source = Path(warm.__file__).parent / name
         (package / name).write_text(source.read_text())
     lines = ["def main():", *(f"    {line}" for line in body.splitlines())]

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
-from workspace import Workspace
+from workspace import Workspace, digests
 
 pytestmark = pytest.mark.workflow
-
-
-def digests(results: Path) -> dict[str, str]:
-    """Every result but what tells the time: logs, benchmarks and Snakemake's own marks."""
-    return {
-        str(path.relative_to(results)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(results.rglob("*"))
-        if path.is_file()
-        and path.relative_to(results).parts[0] not in ("logs", "benchmarks")
-        and path.name != ".snakemake_timestamp"
-    }
 
 
 def test_one_core_and_two_cores_give_the_same_bytes(finished: Workspace, empty: Workspace) -> None:

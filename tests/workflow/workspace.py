@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -45,17 +46,22 @@ class Workspace:
 
     def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run Snakemake here as a user would; output and errors together in ``stdout``."""
-        inherited = {k: v for k, v in os.environ.items() if k not in ("KDPIPE_DATA", "PYTHONPATH")}
-        inherited["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         return subprocess.run(
             [sys.executable, "-m", "snakemake", *arguments],
             cwd=self.path,
-            env={**inherited, **environment},
+            env=self.environment(**environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             timeout=600,
         )
+
+    @staticmethod
+    def environment(**more: str) -> dict[str, str]:
+        """That of the tests, without what would lead to another copy of kdpipe or other data."""
+        inherited = {k: v for k, v in os.environ.items() if k not in ("KDPIPE_DATA", "PYTHONPATH")}
+        inherited["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return {**inherited, **more}
 
     def run(
         self, *arguments: str, cores: int = 2, **environment: str
@@ -90,6 +96,17 @@ def job_stats(output: str) -> dict[str, int]:
     for collecting in ("all", "subset", "models", "students", "probes"):
         found.pop(collecting, None)
     return found
+
+
+def digests(results: Path) -> dict[str, str]:
+    """Every result but what tells the time: logs, benchmarks and Snakemake's own marks."""
+    return {
+        str(path.relative_to(results)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(results.rglob("*"))
+        if path.is_file()
+        and path.relative_to(results).parts[0] not in ("logs", "benchmarks")
+        and path.name != ".snakemake_timestamp"
+    }
 
 
 def fresh(path: Path) -> Workspace:

@@ -1,0 +1,88 @@
+"""A job ends when the Snakemake that started it is gone.
+
+``kill -9`` of Snakemake leaves its jobs running. Such an orphan would write into the folder of a
+run that knows nothing of it, so that it watches the processes between itself and Snakemake.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+# Set by the Snakemake process that reads the Snakefile, which is the one that starts the shell.
+VARIABLE = "KDPIPE_SNAKEMAKE"
+# Time to write a checkpoint.
+GRACE_SECONDS = 60.0
+MESSAGE = "The Snakemake that started this job is gone; the job ends."
+
+
+def announce() -> None:
+    """Let jobs that this process starts know it."""
+    os.environ[VARIABLE] = f"{os.getpid()} {_place()}"
+
+
+def watch() -> None:
+    """End this process when its Snakemake, or a shell between the two, ends.
+
+    Does nothing outside a run of Snakemake, in a container with process numbers of its own, and
+    on systems other than Linux; there the lock alone keeps an orphan and its successor apart.
+    """
+    pid, _, place = os.environ.get(VARIABLE, "").partition(" ")
+    if not pid or place != _place() or not hasattr(os, "pidfd_open"):
+        return
+    handles = []
+    try:
+        for ancestor in _ancestors(int(pid)):
+            handles.append(os.pidfd_open(ancestor))
+    except ProcessLookupError:
+        raise SystemExit(_end()) from None
+    if handles:
+        threading.Thread(target=_wait, args=(handles,), daemon=True).start()
+
+
+def _end() -> int:
+    print(MESSAGE, flush=True)
+    return 128 + signal.SIGTERM
+
+
+def _wait(handles: list[int]) -> None:
+    poll = select.poll()
+    for handle in handles:
+        poll.register(handle, select.POLLIN)
+    poll.poll()
+    _end()
+    # A training writes a checkpoint at its next step; everything else ends here.
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)
+    os._exit(128 + signal.SIGTERM)
+
+
+def _ancestors(last: int) -> list[int]:
+    """The processes above this one up to ``last``. Raises ProcessLookupError without ``last``."""
+    found = []
+    pid = os.getpid()
+    while pid != last:
+        if pid <= 1:
+            raise ProcessLookupError
+        try:
+            # The name in parentheses may hold anything; the parent is the second word after it.
+            words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            raise ProcessLookupError from None
+        pid = int(words[1])
+        found.append(pid)
+    return found
+
+
+def _place() -> str:
+    """Where process numbers mean the same: host and process namespace."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        space = "none"
+    return f"{socket.gethostname()} {space}"

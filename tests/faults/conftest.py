@@ -1,0 +1,60 @@
+"""A study that ran without interruption, copies of it to interrupt, and the seed of the moments."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
+from faults import ALONE, SEED, Interrupted, small_study
+from workspace import Workspace, fresh
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Workers of xdist inherit it.
+    os.environ.setdefault(SEED, str(random.SystemRandom().randrange(10**6)))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"{SEED}={os.environ[SEED]} repeats the moments of this run"
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
+    """The study up to its tables, run without interruption, once for all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "finished").exists():
+            workspace = fresh(folder / "unfinished")
+            workspace.change_study(small_study)
+            done = workspace.run("tables", **ALONE)
+            assert done.returncode == 0, done.stdout
+            workspace.path.rename(folder / "finished")
+    return Interrupted(Workspace(folder / "finished"))
+
+
+@pytest.fixture
+def study(finished: Interrupted, tmp_path: Path) -> Iterator[Interrupted]:
+    """A copy of the finished study, of which a test removes what it wants to make again."""
+    path = tmp_path / "workspace"
+    shutil.copytree(finished.workspace.path, path, symlinks=True)
+    copy = Interrupted(Workspace(path))
+    yield copy
+    copy.end_all()
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def moments(request: pytest.FixtureRequest) -> random.Random:
+    """Random moments that depend on the printed seed and on the test alone."""
+    return random.Random(f"{os.environ[SEED]} {request.node.name}")
