@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kdpipe.data.images import as_float
 from kdpipe.errors import KdpipeError
-from kdpipe.probes.base import Bench, ImageSet, Probe, condition
+from kdpipe.probes.base import BATCH, Bench, ImageSet, Probe, condition
 from kdpipe.results.records import Records, Statistic
 from kdpipe.seeding import stream, uniforms
 
@@ -20,12 +21,19 @@ class AgreementProbe(Probe):
     """Share of images whose predicted class is the same in both views.
 
     The views of image i at strength s are drawn by counter from (probe, s, i): the same for every
-    network, so that comparisons are paired. A constant classifier agrees with itself always,
-    which is why accuracy on the views stands beside the agreement.
+    network, whatever other images are probed, so that comparisons are paired. A constant
+    classifier agrees with itself always, which is why accuracy on the views stands beside the
+    agreement. ``unchanged_pairs`` is the share of pairs that are one 8-bit image: those agree
+    without meaning anything.
+
+    ``first_is_clean``: the first view is the unchanged image, whose logits other properties have
+    already computed. ``remedy``: what to do where too many pairs are unchanged.
     """
 
     draws: int
     strength_key: str
+    first_is_clean: bool = False
+    remedy: str = "probe another domain or raise the strength"
 
     @abstractmethod
     def strengths(self) -> list[float | int]:
@@ -34,9 +42,6 @@ class AgreementProbe(Probe):
     @abstractmethod
     def views(self, images: Tensor, u: Tensor, strength: float) -> tuple[Tensor, Tensor]:
         """Two views (n, 3, h, w) of images in [0, 1]; ``u`` uniform (n, draws)."""
-
-    def first_logits(self, bench: Bench, images: ImageSet, view: Tensor) -> Tensor:
-        return bench.logits(bench.subject, view)
 
     def measure(self, bench: Bench) -> Records:
         records = Records()
@@ -48,23 +53,36 @@ class AgreementProbe(Probe):
     def _one(self, bench: Bench, images: ImageSet, strength: float, records: Records) -> None:
         key = stream("view", self.name, strength)
         u = torch.from_numpy(uniforms(key, images.ids, self.draws)).to(images.pixels.device)
-        first, second = self.views(images.images, u, strength)
         where = condition(**{"domain": images.domain, self.strength_key: strength})
-        difference = (first - second).abs().flatten(1)
+        answers, largest, means = [], [], []
+        # A batch at a time: two views of 5000 images of 224 pixels would take 6 GB.
+        for pixels, draws in zip(images.pixels.split(BATCH), u.split(BATCH), strict=True):
+            views = self.views(as_float(pixels), draws, strength)
+            difference = (views[0] - views[1]).abs().flatten(1)
+            largest.append(difference.amax(1))
+            means.append(difference.mean(1))
+            changed = views[1:] if self.first_is_clean else views
+            answers.append([bench.logits(bench.subject, view).argmax(1) for view in changed])
         # Below half a grey level the two views are the same 8-bit image.
-        unchanged = float((difference.amax(1) < 0.5 / 255).float().mean())
+        unchanged = float((torch.cat(largest) < 0.5 / 255).double().mean())
         records.notes[where] = {
             "unchanged_pairs": round(unchanged, 6),
-            "mean_absolute_difference": round(float(difference.mean()), 6),
+            "mean_absolute_difference": round(float(torch.cat(means).double().mean()), 6),
         }
         if unchanged > MAX_UNCHANGED:
             raise KdpipeError(
                 f"Probe {self.name}: {unchanged:.0%} of the pairs of domain '{images.domain}' at "
                 f"{self.strength_key} {strength} are unchanged (allowed {MAX_UNCHANGED:.0%}), so "
-                f"agreement would mean nothing; probe another domain or raise the strength."
+                f"agreement would mean nothing; {self.remedy}."
             )
-        one = self.first_logits(bench, images, first).argmax(1).numpy()
-        two = bench.logits(bench.subject, second).argmax(1).numpy()
+        shown = Statistic(
+            condition=where, metric="unchanged_pairs", target="none", tables="measurements"
+        )
+        records.add_set(shown, unchanged)
+        predicted = [torch.cat(parts).numpy() for parts in zip(*answers, strict=True)]
+        if self.first_is_clean:
+            predicted.insert(0, bench.clean_logits(bench.subject, images).argmax(1).numpy())
+        one, two = predicted
         same, right = one == two, one == images.labels
         primary = strength == self.strengths()[0] and images.domain == self.options.primary_domain
         for metric, values in (

@@ -19,13 +19,12 @@ def ifgsm(
 ) -> Tensor:
     """I_{t+1} = clip_{I,ε}(I_t + a·sign ∇J(I_t, y)) (Kurakin et al. 2017, Eq. 2).
 
-    Images (n, 3, h, w) in [0, 1]; the result stays in [0, 1] and within ε of the images in every
-    pixel.
+    Images (n, 3, h, w) in [0, 1] and labels (n,) on the network's device; the result stays in
+    [0, 1] and within ε of the images in every pixel. A pixel without a gradient stays as it is.
+    The network has to be in evaluation mode, else images of a batch would depend on each other.
     """
     parts = []
-    for start in range(0, len(images), ATTACK_BATCH):
-        clean = images[start : start + ATTACK_BATCH]
-        target = labels[start : start + ATTACK_BATCH]
+    for clean, target in zip(images.split(ATTACK_BATCH), labels.split(ATTACK_BATCH), strict=True):
         low, high = (clean - epsilon).clamp_min(0), (clean + epsilon).clamp_max(1)
         adversarial = clean.clone()
         for _ in range(steps):
@@ -44,11 +43,12 @@ def fooling_rate(
     network: Network, images: Tensor, labels: Tensor, epsilon: float, step: float, steps: int
 ) -> float:
     """Share of images whose prediction changes under the attack on ``network`` itself."""
-    adversarial = ifgsm(network, images, labels, epsilon, step, steps)
-    with torch.no_grad():
-        before = torch.cat([network(x).argmax(1) for x in images.split(ATTACK_BATCH)])
-        after = torch.cat([network(x).argmax(1) for x in adversarial.split(ATTACK_BATCH)])
-    return float((before != after).float().mean())
+    changed = 0
+    for clean, target in zip(images.split(ATTACK_BATCH), labels.split(ATTACK_BATCH), strict=True):
+        adversarial = ifgsm(network, clean, target, epsilon, step, steps)
+        with torch.no_grad():
+            changed += int((network(clean).argmax(1) != network(adversarial).argmax(1)).sum())
+    return changed / len(images)
 
 
 def calibrate(

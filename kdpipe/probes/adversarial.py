@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from kdpipe.data.images import as_float
 from kdpipe.errors import KdpipeError
 from kdpipe.models.base import Network
 from kdpipe.paths import ModelRef
 from kdpipe.probes._ifgsm import calibrate, fooling_rate, ifgsm
-from kdpipe.probes.base import Bench, ImageSet, Probe, ProbeOptions, condition, probes
+from kdpipe.probes.base import BATCH, Bench, ImageSet, Probe, ProbeOptions, condition, probes
 from kdpipe.results.records import Records, Statistic
 
 
@@ -37,6 +38,13 @@ class Adversarial(Probe):
     Fooled: the prediction on the attacked image differs from the network's own on the clean one
     (Ojha et al. 2023, Sec. 4.2, Eq. 4). ``attacker=foreign`` repeats this with a network that is
     not the teacher: a student that is merely fragile is fooled by either.
+
+    ``same_wrong_label``: of the images that fooled the attacked network into a wrong label, the
+    share on which the subject gives that very label. An image that the attacked network had wrong
+    before and has right after the attack was fooled, but into no wrong label, and does not count.
+    ``attack_success`` (share of images that fooled the attacked network), ``epsilon``, ``step``
+    (in the unit of the images, [0, 1]) and ``steps`` describe the attack and are the same for
+    every subject.
     """
 
     Options = AdversarialOptions
@@ -93,16 +101,16 @@ class Adversarial(Probe):
         setting: dict[str, Any],
         records: Records,
     ) -> None:
+        strength = {key: setting[key] for key in ("epsilon", "step", "steps")}
         labels = torch.from_numpy(images.labels).to(images.pixels.device)
-        adversarial = ifgsm(
-            attacker,
-            images.images,
-            labels,
-            setting["epsilon"],
-            setting["step"],
-            setting["steps"],
-        )
-        attacked = bench.logits(attacker, adversarial).argmax(1).numpy()
+        answers = []
+        # A batch at a time: the attacked images are needed once, and may not fit in memory.
+        for pixels, target in zip(images.pixels.split(BATCH), labels.split(BATCH), strict=True):
+            adversarial = ifgsm(attacker, as_float(pixels), target, **strength)
+            answers.append(
+                [bench.logits(net, adversarial).argmax(1) for net in (attacker, bench.subject)]
+            )
+        attacked, after = (torch.cat(parts).numpy() for parts in zip(*answers, strict=True))
         fooled = attacked != bench.clean_logits(attacker, images).argmax(1).numpy()
         if not fooled.any():
             raise KdpipeError(
@@ -110,23 +118,21 @@ class Adversarial(Probe):
                 f"{len(images)} images of domain '{images.domain}'; raise epsilon or epsilon_max."
             )
         clean = bench.clean_logits(bench.subject, images).argmax(1).numpy()
-        after = bench.logits(bench.subject, adversarial).argmax(1).numpy()
         where = condition(attacker=name, domain=images.domain)
         role: Literal["claim", "control"] = "claim" if name == "teacher" else "control"
         primary = images.domain == self.options.primary_domain
         records.notes[where] = {**setting, "images_that_fooled": int(fooled.sum())}
-        # (metric, outcome, what a student that inherited everything would score)
-        outcomes: list[tuple[str, np.ndarray, Literal["teacher", "none"]]] = [
-            ("fooling_rate", np.where(fooled, after != clean, np.nan), "teacher"),
-            ("same_wrong_label", np.where(fooled, after == attacked, np.nan), "none"),
-            ("attack_success", fooled.astype(float), "none"),
-        ]
-        for metric, values, target in outcomes:
-            statistic = Statistic(
-                condition=where,
-                metric=metric,
-                role=role,
-                target=target,
-                primary=primary and metric == "fooling_rate",
+        rate = Statistic(condition=where, metric="fooling_rate", role=role, primary=primary)
+        records.add(rate, np.where(fooled, after != clean, np.nan), unit_ids=images.ids)
+        misled = fooled & (attacked != images.labels)
+        same = Statistic(condition=where, metric="same_wrong_label", role=role, target="none")
+        records.add(same, np.where(misled, after == attacked, np.nan), unit_ids=images.ids)
+
+        def described(metric: str) -> Statistic:
+            return Statistic(
+                condition=where, metric=metric, role=role, target="none", tables="measurements"
             )
-            records.add(statistic, values, unit_ids=images.ids)
+
+        records.add(described("attack_success"), fooled, unit_ids=images.ids)
+        for metric, value in strength.items():
+            records.add_set(described(metric), float(value))

@@ -31,7 +31,10 @@ def expected_calibration_error(
 
 @probes.register("calibration")
 class Calibration(Probe):
-    """Expected calibration error, and mean confidence minus accuracy per image."""
+    """Expected calibration error, and mean confidence minus accuracy per image.
+
+    The error depends on the number of bins, which its condition therefore states.
+    """
 
     Options = CalibrationOptions
     title = "Calibration"
@@ -46,7 +49,9 @@ class Calibration(Probe):
             rows = resamples(len(images), o.replicates, "calibration")
             where = condition(domain=images.domain)
             ece = Statistic(
-                condition=where, metric="ece", primary=images.domain == o.primary_domain
+                condition=condition(domain=images.domain, bins=o.bins),
+                metric="ece",
+                primary=images.domain == o.primary_domain,
             )
             records.add_set(
                 ece,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kdpipe.data.augment._colour import jitter
 from kdpipe.probes._agreement import AgreementProbe
-from kdpipe.probes.base import Bench, ImageSet, ProbeOptions, probes
+from kdpipe.probes.base import ProbeOptions, probes
 
 
 class ColourOptions(ProbeOptions):
@@ -27,12 +27,10 @@ class Colour(AgreementProbe):
     title = "Colour invariance"
     draws = 4
     strength_key = "strength"
+    first_is_clean = True
 
     def strengths(self) -> list[float | int]:
         return list(self.options.strengths)
 
     def views(self, images: Tensor, u: Tensor, strength: float) -> tuple[Tensor, Tensor]:
         return images, jitter(images, u, (strength, strength, strength, self.options.hue))
-
-    def first_logits(self, bench: Bench, images: ImageSet, view: Tensor) -> Tensor:
-        return bench.clean_logits(bench.subject, images)

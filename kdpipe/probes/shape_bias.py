@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kdpipe.errors import KdpipeError
 from kdpipe.probes.base import Bench, Probe, condition, probes
 from kdpipe.results.records import Records, Statistic
 
@@ -14,7 +15,8 @@ class ShapeBias(Probe):
 
     The label is the shape, the index column ``cue`` the class that the other cue (texture, or
     background colour) stands for. Decisions for neither, and images whose cues agree or that have
-    no cue, do not count.
+    no cue, do not count. A network that decides for neither cue on every image has no shape bias
+    (NaN). Raises KdpipeError for a domain without a single conflict.
     """
 
     title = "Shape bias"
@@ -24,6 +26,11 @@ class ShapeBias(Probe):
         for images in bench.image_sets(self.options):
             predicted = bench.clean_logits(bench.subject, images).argmax(1).numpy()
             conflict = (images.cues >= 0) & (images.cues != images.labels)
+            if not conflict.any():
+                raise KdpipeError(
+                    f"Probe {self.name}: no image of domain '{images.domain}' has a cue that "
+                    "stands for another class than its label; probe a domain with cue conflicts."
+                )
             shape = conflict & (predicted == images.labels)
             other = conflict & (predicted == images.cues)
             where = condition(domain=images.domain)

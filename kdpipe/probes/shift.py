@@ -19,7 +19,7 @@ class ShiftOptions(ProbeOptions):
         "the first is primary.",
     )
     distinct: bool = Field(
-        True,
+        False,
         description="Never cut the same window twice. The paper draws independently, which gives "
         "1/(m+1)² identical pairs: few at 224 pixels, one in nine of a 28-pixel image at m = 16.",
     )
@@ -29,14 +29,17 @@ class ShiftOptions(ProbeOptions):
 class Shift(AgreementProbe):
     """Resize to 256/224 of the size, cut size + m from the centre, two random crops of it.
 
-    Ojha et al. 2023, Sec. 11.4. For images of another size than 224, m is scaled with it and
-    rounded, at least one pixel. No flips, which would turn a digit into another sign.
+    Ojha et al. 2023, Sec. 11.4: 256, 224 + m and 224 pixels. For images of another size m is
+    scaled with it and rounded, at least one pixel. The images are those of the data set, so that
+    one that was stored as a centre crop is enlarged again. No flips, which would turn a digit into
+    another sign.
     """
 
     Options = ShiftOptions
     title = "Shift invariance"
     draws = 2
     strength_key = "shift"
+    remedy = "set 'distinct: true', which never cuts the same window twice, or raise the shift"
 
     def strengths(self) -> list[float | int]:
         return list(self.options.shifts)
@@ -47,7 +50,7 @@ class Shift(AgreementProbe):
         # Room for the largest shift where 256/224 would leave less.
         large = [max(round(side * 256 / 224), side + m) for side in (h, w)]
         enlarged = F.interpolate(images, large, mode="bilinear", antialias=True)
-        top, left = (large[0] - h - m) // 2, (large[1] - w - m) // 2
+        top, left = (round((a - b - m) / 2) for a, b in zip(large, (h, w), strict=True))
         centre = enlarged[:, :, top : top + h + m, left : left + w + m]
         places = (m + 1) ** 2
         first = (u[:, 0] * places).long()

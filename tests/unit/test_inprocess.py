@@ -38,7 +38,7 @@ STUDY = {
     "probes": {
         "accuracy": {"domains": ["colour", "grey"]},
         "consensus": {"domains": ["grey"]},
-        "shift": {"domains": ["grey"], "shifts": [16]},
+        "shift": {"domains": ["grey"], "shifts": [16], "distinct": True},
     },
     "pairs": {
         "only": {

@@ -17,7 +17,9 @@ PROBES = {
         ColourOptions(set="tiny", domains=["grey"], strengths=[0.4, 0.6], **o)
     ),
     "crop": lambda **o: Crop(CropOptions(set="tiny", domains=["grey"], scales=[0.4, 0.6], **o)),
-    "shift": lambda **o: Shift(ShiftOptions(set="tiny", domains=["grey"], shifts=[32, 24], **o)),
+    "shift": lambda distinct=True, **o: Shift(
+        ShiftOptions(set="tiny", domains=["grey"], shifts=[32, 24], distinct=distinct, **o)
+    ),
 }
 FIRST = {
     "colour": "domain=grey;strength=0.4",
@@ -128,10 +130,8 @@ def test_outcomes_are_counted_from_the_two_views(kit, name, bench_of, monkeypatc
     red[:, 0], other[:, 1] = 0.9, 0.9
     second = torch.where(torch.arange(24)[:, None, None, None] < 8, red * 0.9, other)
     monkeypatch.setattr(type(PROBES[name]()), "views", lambda *_: (red, second))
-    # The colour probe shares the clean forward pass with other properties: give it the same.
-    monkeypatch.setattr(
-        Colour, "first_logits", lambda self, bench, images, view: bench.logits(bench.subject, view)
-    )
+    # The colour probe shares the clean forward pass with other properties: give it its own.
+    monkeypatch.setattr(Colour, "first_is_clean", False)
     records = PROBES[name]().measure(bench_of(Recorder()))
     where = FIRST[name]
     labels = np.tile([0, 1, 2], 8)
@@ -173,13 +173,13 @@ def test_shift_never_cuts_the_same_window_twice(shift, size):
     ramp = torch.arange(size * size, dtype=torch.float32).reshape(1, 1, size, size) / size**2
     images = ramp.expand(n, 3, size, size).contiguous()
     u = torch.from_numpy(uniforms(1, np.arange(n), 2))
-    probe = Shift(ShiftOptions(set="tiny", domains=["grey"]))
+    probe = Shift(ShiftOptions(set="tiny", domains=["grey"], distinct=True))
     one, two = probe.views(images, u, shift)
     assert ((one - two).abs().flatten(1).amax(1) > 1e-4).all()
     m = max(1, round(shift * size / 224))
     assert len(torch.unique(one.flatten(1), dim=0)) == (m + 1) ** 2
     assert len(torch.unique(two.flatten(1), dim=0)) == (m + 1) ** 2
-    loose = Shift(ShiftOptions(set="tiny", domains=["grey"], distinct=False))
+    loose = Shift(ShiftOptions(set="tiny", domains=["grey"]))
     one, two = loose.views(images, u, shift)
     same = ((one - two).abs().flatten(1).amax(1) < 1e-6).float().mean()
     assert float(same) == pytest.approx(1 / (m + 1) ** 2, abs=0.06)
@@ -187,5 +187,5 @@ def test_shift_never_cuts_the_same_window_twice(shift, size):
 
 def test_shift_refuses_windows_that_coincide_too_often(bench_of):
     """Drawn as in the paper, one pair in four would be identical at one pixel."""
-    with pytest.raises(KdpipeError, match="shift"):
+    with pytest.raises(KdpipeError, match="shift 32 are unchanged.*set 'distinct: true'"):
         PROBES["shift"](distinct=False).measure(bench_of(Constant()))

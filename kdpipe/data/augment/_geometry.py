@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -53,7 +55,7 @@ def random_window(
     """
     h, w = shape
     area = (scale[0] + (scale[1] - scale[0]) * u[:, 0]) * h * w
-    low, high = torch.log(torch.tensor(ratio, dtype=torch.float64)).tolist()
+    low, high = (math.log(side) for side in ratio)
     aspect = torch.exp(low + (high - low) * u[:, 1])
     height = torch.round(torch.sqrt(area / aspect)).clamp(1, h)
     width = torch.round(torch.sqrt(area * aspect)).clamp(1, w)
