@@ -18,7 +18,13 @@ from kdpipe.figures.base import figures
 from kdpipe.models.base import builders
 from kdpipe.options import Options
 from kdpipe.paths import MODEL_FILES, ModelRef, NetworkRef, StudentRef
-from kdpipe.plan_results import figure_names, figures_slice, report_slice, tables_slice
+from kdpipe.plan_results import (
+    figure_names,
+    figures_slice,
+    record_folders,
+    report_slice,
+    tables_slice,
+)
 from kdpipe.plugin import PluginRef
 from kdpipe.probes.base import probes
 from kdpipe.provenance import canonical
@@ -274,15 +280,16 @@ class Plan:
         histories = [f"{path}/history.parquet" for path in networks]
         metadata = [f"{path}/model.json" for path in networks]
         drawn = [f"figures/{name}.{ending}" for name in names for ending in ("svg", "png")]
+        parquet = [t for t in TABLES if t.endswith(".parquet")]
+        drawing = figures_slice(self.study, names, networks)
         self._add(
             "figures",
             "figures",
-            figures_slice(self.study, names, networks),
-            [t for t in TABLES if t.endswith(".parquet")] + histories + metadata,
+            drawing,
+            [*parquet, *histories, *metadata, *record_folders(drawing)],
             drawn,
             [(figures, PluginRef(name=name)) for name in names],
         )
-        parquet = [t for t in TABLES if t.endswith(".parquet")]
         self._add(
             "report",
             "report.html",

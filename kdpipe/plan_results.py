@@ -60,7 +60,25 @@ def figure_names(study: Study) -> list[str]:
 
 
 def figures_slice(study: Study, names: list[str], networks: list[str]) -> FiguresSlice:
-    return FiguresSlice(study=study.study, figures=names, networks=networks)
+    read = {probe for name in names for probe in figures.get(name).reads_records}
+    pairs = []
+    for pair in tables_slice(study).pairs:
+        instances = [instance for instance in pair.instances if instance.probe in read]
+        if instances:
+            pairs.append(pair.model_copy(update={"instances": instances}))
+    return FiguresSlice(study=study.study, figures=names, networks=networks, recorded=pairs)
+
+
+def record_folders(slice_: FiguresSlice) -> list[str]:
+    """Folders of the probe jobs whose records the figures read, without repetition."""
+    return sorted(
+        {
+            str(pair.record_file(network, instance).parent)
+            for pair in slice_.recorded
+            for instance in pair.instances
+            for network in pair.networks(instance)
+        }
+    )
 
 
 def report_slice(

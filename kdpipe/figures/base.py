@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,23 @@ from typing import TYPE_CHECKING, Any
 from kdpipe.errors import KdpipeError
 from kdpipe.registry import Registry
 from kdpipe.report import words
+from kdpipe.results.slices import PairSlice
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Canvas
 
 
+Recorded = tuple["pd.DataFrame", dict[str, Any]]
+
+
 @dataclass
 class Tables:
-    """The tables of a study, and the training history of each network by its path."""
+    """The tables of a study, and the training history of each network by its path.
+
+    ``recorded``: the pairs, with those of their probes whose record files below ``root`` may be
+    read.
+    """
 
     measurements: pd.DataFrame
     transfer: pd.DataFrame
@@ -32,9 +41,11 @@ class Tables:
     histories: dict[str, pd.DataFrame] = field(default_factory=dict)
     layers: list[str] = field(default_factory=list)
     """Names of the compared layers from input to output."""
+    recorded: list[PairSlice] = field(default_factory=list)
+    root: Path = Path()
 
     @classmethod
-    def load(cls, root: Path, networks: list[str]) -> Tables:
+    def load(cls, root: Path, networks: list[str], recorded: Sequence[PairSlice] = ()) -> Tables:
         """Read ``root/tables`` and the histories that exist (an audit has none)."""
         import pandas as pd
 
@@ -49,11 +60,26 @@ class Tables:
         files = [root / network / "model.json" for network in networks]
         described = [json.loads(f.read_text()) for f in files if f.is_file()]
         layers = dict.fromkeys(name for about in described for name in about.get("layers", ()))
-        return cls(**frames, histories=histories, layers=list(layers))
+        return cls(
+            **frames, histories=histories, layers=list(layers), recorded=list(recorded), root=root
+        )
 
     def of(self, probes: tuple[str, ...]) -> pd.DataFrame:
         """Measurements of these probes."""
         return self.measurements[self.measurements["probe"].isin(probes)]
+
+    def records(self, pair: PairSlice, method: str, seed: int, probe: str) -> Recorded:
+        """Records (condition, metric, unit, unit_id, value) of one network, and their description.
+
+        ``pair`` is one of ``recorded``; ``method`` as in the tables (teacher, teacher2, ind, …).
+        Raises KdpipeError when the file is missing or no record file.
+        """
+        from kdpipe.results.records import read_records
+
+        (instance,) = (i for i in pair.instances if i.probe == probe)
+        path = self.root / pair.record_file(pair.network(method, seed), instance)
+        table, about = read_records(path)
+        return table.to_pandas(), about
 
     def role(self, pair: str, probe: str) -> str:
         """``control`` if the pair is a control for this probe, else ``claim``."""
@@ -75,6 +101,8 @@ class Figure:
 
     name: str = ""
     probes: tuple[str, ...] = ()
+    reads_records: tuple[str, ...] = ()
+    """Properties whose record files are read beside the tables."""
     title: str = ""
     caption: str = ""
 
@@ -106,7 +134,7 @@ class PropertyFigure(Figure):
         shown = [m for m in self.metrics if m in measured] or sorted(measured)
         methods = words.method_order(rows["method"])
         # A single metric would leave a narrow column: pairs then stand side by side.
-        columns = len(shown) if len(shown) > 1 else min(2, len(pairs))
+        columns = {1: min(2, len(pairs)), 4: 2}.get(len(shown), len(shown))
         fig, axes = style.grid(-(-len(pairs) * len(shown) // columns), columns)
         panels = itertools.product(pairs, shown)
         banded = False

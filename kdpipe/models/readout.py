@@ -10,11 +10,14 @@ from torch import Tensor, nn
 
 
 class ClassReadout(nn.Module):
-    """Log of the summed or averaged probabilities of each group of classes.
+    """Logits of groups of classes, from the summed or averaged probabilities of their members.
 
     ``groups``: positions of the members of each class. Takes logits (n, classes), returns
-    (n, groups): logits in their own right, whose softmax shares out the probability that the
-    groups have together.
+    (n, groups): log Σ exp of the members' logits, less the log of their number for the mean. This
+    is the log of their summed or averaged probability but for a constant that all groups share,
+    so that the softmax shares out the probability that the groups have together. Leaving the
+    constant out keeps a score what it was before the softmax, which is what Grad-CAM explains: a
+    group of a single class has that class's own logit.
     """
 
     members: Tensor
@@ -32,5 +35,5 @@ class ClassReadout(nn.Module):
         self.register_buffer("log_size", sizes.log())
 
     def forward(self, logits: Tensor) -> Tensor:
-        log_p = logits.float().log_softmax(1)[:, self.members]
-        return log_p.masked_fill(self.absent, -math.inf).logsumexp(2) - self.log_size
+        of_members = logits.float()[:, self.members]
+        return of_members.masked_fill(self.absent, -math.inf).logsumexp(2) - self.log_size

@@ -2,49 +2,97 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from kdpipe.data.images import as_float
 from kdpipe.errors import KdpipeError
-from kdpipe.probes.base import Bench, Probe, ProbeOptions, condition, probes
+from kdpipe.probes.base import BATCH, Bench, ImageSet, Probe, ProbeOptions, condition, probes
 from kdpipe.results.records import Records, Statistic
 from kdpipe.seeding import stream
+
+# Images in float32 that lie on one line leave about this share of a side beside the line.
+ON_A_LINE = 1e-6
 
 
 class BoundaryOptions(ProbeOptions):
     triplets: int = Field(50, ge=1, description="Random triplets of images per domain.")
     resolution: int = Field(50, ge=2, description="Grid points per side of a plane.")
     margin: float = Field(
-        1.0, ge=0, description="How far the grid reaches beyond the triplet, in its side lengths."
+        0.1,
+        ge=0,
+        description="How far the grid reaches beyond the three images on either side, in units of "
+        "their extent along that axis.",
+    )
+    pictured: int = Field(
+        2, ge=0, description="Planes per domain whose labels are kept for pictures."
     )
 
 
-def plane(triplet: Tensor, resolution: int, margin: float) -> Tensor:
-    """Grid points (resolution², 3, h, w) on the plane through three images (3, 3, h, w).
+@dataclass(frozen=True)
+class Plane:
+    """A plane through three images: x = origin + c₁·axes₁ + c₂·axes₂.
 
-    Somepalli et al. 2022: v₁ = x₂ − x₁, and v₂ = x₃ − x₁ made orthogonal to it; coordinates run
-    from the smallest to the largest of the three images' ones, widened by ``margin`` times v₁'s
-    and v₂'s own extents. Points are not clipped: the boundary is that of the network's whole
-    input space.
+    ``origin`` (d,), ``axes`` (2, d) of length 1 and at right angles, both in float64; ``corners``
+    (3, 2): the coordinates of the three images; ``shape``: that of an image.
     """
-    origin, second, third = triplet.double().flatten(1)
-    a = second - origin
-    b = third - origin
-    length = a.norm().clamp_min(1e-12)
-    a = a / length
-    along = torch.dot(b, a)
-    b = b - along * a
-    height = b.norm().clamp_min(1e-12)
-    b = b / height
-    low, high = min(0.0, float(along)), max(float(length), float(along))
-    x = torch.linspace(low - margin * float(length), high + margin * float(length), resolution)
-    y = torch.linspace(-margin * float(height), (1 + margin) * float(height), resolution)
-    xs, ys = torch.meshgrid(x.double(), y.double(), indexing="ij")
-    xs, ys = xs.to(triplet.device), ys.to(triplet.device)
-    points = origin + xs.reshape(-1, 1) * a + ys.reshape(-1, 1) * b
-    return points.to(triplet.dtype).reshape(-1, *triplet.shape[1:])
+
+    origin: Tensor
+    axes: Tensor
+    corners: np.ndarray
+    shape: torch.Size
+
+    @classmethod
+    def through(cls, triplet: Tensor) -> Plane | None:
+        """The plane of three images (3, c, h, w), or None where they lie on one line.
+
+        Somepalli et al. 2022, Sec. 3.1: v₁ = x₂ − x₁, and v₂ = x₃ − x₁ made orthogonal to it.
+        """
+        origin, second, third = triplet.double().flatten(1)
+        v1, v2 = second - origin, third - origin
+        side = float(torch.maximum(v1.norm(), v2.norm()))
+        length = float(v1.norm())
+        if length <= ON_A_LINE * side:
+            return None
+        v1 = v1 / length
+        along = float(v2 @ v1)
+        v2 = v2 - along * v1
+        height = float(v2.norm())
+        if height <= ON_A_LINE * side:
+            return None
+        corners = np.array([[0.0, 0.0], [length, 0.0], [along, height]])
+        return cls(origin, torch.stack([v1, v2 / height]), corners, triplet.shape[1:])
+
+    def bounds(self, margin: float) -> np.ndarray:
+        """Lowest and highest coordinate of each axis, (2 axes, 2).
+
+        The interval of the three images, widened on both sides by ``margin`` times its length.
+        """
+        low, high = self.corners.min(0), self.corners.max(0)
+        reach = margin * (high - low)
+        return np.stack([low - reach, high + reach], axis=1)
+
+    def grid(self, resolution: int, margin: float) -> np.ndarray:
+        """Coordinates (resolution², 2) of the grid points; the second one changes fastest."""
+        ends = self.bounds(margin)
+        ticks = [np.linspace(low, high, resolution) for low, high in ends]
+        return np.stack(np.meshgrid(*ticks, indexing="ij"), axis=-1).reshape(-1, 2)
+
+    def images(self, coordinates: np.ndarray) -> Iterator[Tensor]:
+        """Float32 images (≤ BATCH, c, h, w) at the ``coordinates`` (n, 2), batch by batch.
+
+        They are not clipped to [0, 1]: the boundary is that of the network's whole input space.
+        """
+        places = torch.from_numpy(coordinates).to(self.origin.device)
+        for some in places.split(BATCH):
+            points = (self.origin + some @ self.axes).float().unflatten(1, self.shape)
+            yield points.contiguous(memory_format=torch.channels_last)
 
 
 def class_iou(one: np.ndarray, two: np.ndarray) -> float:
@@ -58,7 +106,12 @@ def class_iou(one: np.ndarray, two: np.ndarray) -> float:
 
 @probes.register("boundary")
 class Boundary(Probe):
-    """Ojha et al. 2023, Table 1: share of grid points with equal labels, mean over triplets."""
+    """Labels of grid points on planes through random triplets of images of a domain.
+
+    Primary: the share of points with equal labels, mean over triplets (Ojha et al. 2023, Table 1;
+    Somepalli et al. 2022, Sec. 3.2). ``boundary_iou`` compares the regions class by class. A
+    triplet on one line spans no plane and does not count; the notes say how many did not.
+    """
 
     Options = BoundaryOptions
     relational = True
@@ -66,7 +119,7 @@ class Boundary(Probe):
 
     def measure(self, bench: Bench) -> Records:
         o = self.options
-        records = Records()
+        records = Records(notes={"planes": {}, "without_plane": {}, "classes": {}})
         for images in bench.image_sets(o):
             if len(images) < 3:
                 raise KdpipeError(
@@ -74,22 +127,54 @@ class Boundary(Probe):
                     f"are {len(images)}; raise its limit or enlarge the set."
                 )
             rng = np.random.default_rng(stream("triplets", o.set or "", images.domain))
-            agreement, iou = [], []
-            for _ in range(o.triplets):
-                three = torch.from_numpy(rng.choice(len(images), 3, replace=False))
-                grid = plane(images.images[three], o.resolution, o.margin)
-                grid = grid.contiguous(memory_format=torch.channels_last)
-                mine = bench.logits(bench.subject, grid).argmax(1).numpy()
-                theirs = bench.logits(bench.teacher, grid).argmax(1).numpy()
-                agreement.append((mine == theirs).mean())
-                iou.append(class_iou(mine, theirs))
-            primary = images.domain == o.primary_domain
-            for metric, values in (("boundary_agreement", agreement), ("boundary_iou", iou)):
+            found: dict[str, list[float]] = {"boundary_agreement": [], "boundary_iou": []}
+            pictured = 0
+            for triplet in range(o.triplets):
+                chosen = rng.choice(len(images), 3, replace=False)
+                plane = Plane.through(as_float(images.pixels[torch.from_numpy(chosen)]))
+                if plane is None:
+                    for values in found.values():
+                        values.append(float("nan"))
+                    continue
+                mine, theirs = self._labels(bench, plane)
+                found["boundary_agreement"].append(float((mine == theirs).mean()))
+                found["boundary_iou"].append(class_iou(mine, theirs))
+                if pictured < o.pictured:
+                    pictured += 1
+                    where = condition(domain=images.domain, triplet=triplet)
+                    for metric, labels in (("plane", mine), ("teacher_plane", theirs)):
+                        picture = Statistic(
+                            condition=where, metric=metric, target="none", tables="none"
+                        )
+                        records.add(picture, labels, unit="grid point")
+                    records.notes["planes"][where] = self._about(plane, images, chosen)
+                    for k in {*mine.tolist(), *theirs.tolist(), *images.labels[chosen].tolist()}:
+                        records.notes["classes"][str(k)] = bench.classes[k]
+            where = condition(domain=images.domain)
+            records.notes["without_plane"][where] = int(np.isnan(found["boundary_iou"]).sum())
+            for metric, values in found.items():
                 statistic = Statistic(
-                    condition=condition(domain=images.domain),
+                    condition=where,
                     metric=metric,
                     target="one",
-                    primary=primary and metric == "boundary_agreement",
+                    primary=images.domain == o.primary_domain and metric == "boundary_agreement",
                 )
                 records.add(statistic, values, unit="triplet")
         return records
+
+    def _labels(self, bench: Bench, plane: Plane) -> tuple[np.ndarray, np.ndarray]:
+        """Classes (resolution²,) that network and teacher give the grid points."""
+        mine, theirs = [], []
+        for points in plane.images(plane.grid(self.options.resolution, self.options.margin)):
+            mine.append(bench.logits(bench.subject, points).argmax(1))
+            theirs.append(bench.logits(bench.teacher, points).argmax(1))
+        return torch.cat(mine).numpy(), torch.cat(theirs).numpy()
+
+    def _about(self, plane: Plane, images: ImageSet, chosen: np.ndarray) -> dict[str, Any]:
+        """What a picture needs beside the labels: bounds of the grid, and the three images."""
+        return {
+            "bounds": plane.bounds(self.options.margin).tolist(),
+            "corners": plane.corners.tolist(),
+            "corner_labels": images.labels[chosen].tolist(),
+            "corner_ids": images.ids[chosen].tolist(),
+        }

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from pydantic import Field
+from torch import Tensor
 
+from kdpipe.data.images import as_float
 from kdpipe.errors import KdpipeError
 from kdpipe.models.base import Network
 from kdpipe.probes.base import Bench, ImageSet, Probe, ProbeOptions, condition, probes
 from kdpipe.results.records import Records, Statistic
 from kdpipe.seeding import stream
+
+CKA_BATCH = 32
+BLOCK = 1 << 16
+# HSIC of a representation with itself, in units of its squared kernel, that rounding can leave.
+ROUNDING = 1e-20
 
 
 class CKAOptions(ProbeOptions):
@@ -20,10 +29,21 @@ class CKAOptions(ProbeOptions):
     replicates: int = Field(100, ge=0, description="Random halves of the images.")
 
 
-def gram(features: np.ndarray) -> np.ndarray:
-    """Linear kernel (n, n) of features (n, d), in float64."""
-    features = features.astype(np.float64)
-    return features @ features.T
+def gram(parts: Sequence[Tensor]) -> np.ndarray:
+    """Linear kernel (n, n) of centred features, given as batches (n_b, d) of the n images.
+
+    Summed in float64 over blocks of features, so that no more than a block of them is ever held
+    in that precision. Neither HSIC depends on the centring; it keeps their sums from cancelling.
+    """
+    # Not every kind of accelerator has float64.
+    device = parts[0].device if parts[0].device.type == "cuda" else torch.device("cpu")
+    n = sum(len(part) for part in parts)
+    kernel = torch.zeros(n, n, dtype=torch.float64, device=device)
+    for start in range(0, parts[0].shape[1], BLOCK):
+        block = torch.cat([part[:, start : start + BLOCK] for part in parts]).to(device).double()
+        block = block - block.mean(0)
+        kernel += block @ block.T
+    return kernel.cpu().numpy()
 
 
 def hsic_biased(k: np.ndarray, m: np.ndarray) -> float:
@@ -51,8 +71,11 @@ def cka(k: np.ndarray, m: np.ndarray, unbiased: bool) -> float:
     NaN where a representation is constant. The unbiased form can be slightly negative.
     """
     hsic = hsic_unbiased if unbiased else hsic_biased
-    scale = hsic(k, k) * hsic(m, m)
-    return hsic(k, m) / float(np.sqrt(scale)) if scale > 0 else float("nan")
+    own = [hsic(kernel, kernel) for kernel in (k, m)]
+    scales = [float(np.square(kernel).mean()) for kernel in (k, m)]
+    if any(h <= ROUNDING * scale for h, scale in zip(own, scales, strict=True)):
+        return float("nan")
+    return hsic(k, m) / float(np.sqrt(own[0]) * np.sqrt(own[1]))
 
 
 @probes.register("cka")
@@ -109,5 +132,10 @@ class CKA(Probe):
     def _grams(
         self, bench: Bench, network: Network, images: ImageSet, layers: list[str]
     ) -> list[np.ndarray]:
-        _, features = network.with_features(images.images, layers, as_maps=False)
-        return [gram(features[name].float().flatten(1).cpu().numpy()) for name in layers]
+        """Kernel of each layer. Features of all images are kept in float32, layer by layer."""
+        parts: dict[str, list[Tensor]] = {name: [] for name in layers}
+        for pixels in images.pixels.split(CKA_BATCH):
+            _, features = network.with_features(as_float(pixels), layers, as_maps=False)
+            for name in layers:
+                parts[name].append(features[name].flatten(1).float())
+        return [gram(parts.pop(name)) for name in layers]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import Field
+from torch import Tensor
 
+from kdpipe.data.images import as_float
+from kdpipe.errors import KdpipeError
 from kdpipe.models.base import Network
 from kdpipe.probes.base import Bench, ImageSet, Probe, ProbeOptions, condition, probes
 from kdpipe.results.records import Records, Statistic
@@ -21,30 +23,53 @@ class LocalizationOptions(ProbeOptions):
     teacher_layer: str = Field("cam", description="Teacher's layer.")
 
 
-def grad_cam(network: Network, images: torch.Tensor, labels: np.ndarray, layer: str) -> np.ndarray:
+def grad_cam(network: Network, images: Tensor, labels: np.ndarray, layer: str) -> np.ndarray:
     """Grad-CAM of the ground-truth class at the layer's own resolution.
 
     Selvaraju et al. 2017, computed by pytorch-grad-cam. Images (n, 3, h, w) in [0, 1]; returns
-    (n, h', w'), each map scaled to [0, 1] by the library, or all zero.
+    (n, h', w'), each map scaled to [0, 1] by the library, or all zero: where no place speaks for
+    the class, or all places do equally. Raises KdpipeError when the layer has no feature maps or
+    no influence on the answer.
     """
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
+    def maps(output: Tensor) -> Tensor:
+        try:
+            found = network.maps(layer, output)
+        except RuntimeError:  # tokens that fill no square
+            found = output
+        if found.dim() != 4:
+            raise KdpipeError(
+                f"Probe localization: the output of layer '{layer}' has the shape "
+                f"{tuple(output.shape[1:])} per image, which are no feature maps; name a layer "
+                f"that has some with layer or teacher_layer."
+            )
+        return found
+
     class Native(GradCAM):
         """The library enlarges maps to the image; the comparison wants them as they are."""
 
-        def get_target_width_height(self, input_tensor: torch.Tensor) -> None:
+        def get_target_width_height(self, input_tensor: Tensor) -> None:
             return None
 
-    parts = []
-    with Native(
-        model=network,
-        target_layers=[network.layer(layer)],
-        reshape_transform=partial(network.maps, layer),
-    ) as cam:
+        def get_cam_weights(self, *given: Any) -> np.ndarray:
+            if given[-1] is None:
+                raise KdpipeError(
+                    f"Probe localization: the network's answer does not depend on layer "
+                    f"'{layer}'; name another one with layer or teacher_layer."
+                )
+            return super().get_cam_weights(*given)
+
+    # Not as a context manager: the library's own swallows an IndexError.
+    cam = Native(model=network, target_layers=[network.layer(layer)], reshape_transform=maps)
+    try:
+        parts = []
         for start in range(0, len(images), CAM_BATCH):
             targets = [ClassifierOutputTarget(int(k)) for k in labels[start : start + CAM_BATCH]]
             parts.append(cam(images[start : start + CAM_BATCH], targets))
+    finally:
+        cam.activations_and_grads.release()
     return np.concatenate(parts)
 
 
@@ -56,17 +81,31 @@ def cosine(one: np.ndarray, two: np.ndarray) -> np.ndarray:
 
 
 def resized(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Maps (n, h', w') enlarged bilinearly to ``size``."""
-    tensor = torch.from_numpy(np.ascontiguousarray(maps))[:, None].float()
-    return F.interpolate(tensor, size, mode="bilinear", align_corners=False)[:, 0].numpy()
+    """Maps (n, h', w') enlarged to (n, *size) as pytorch-grad-cam does it.
+
+    Bilinear between the centres of pixels, and scaled to [0, 1] again, image by image.
+    """
+    from pytorch_grad_cam.utils.image import scale_cam_image
+
+    if maps.shape[1:] == tuple(size):
+        return maps
+    return scale_cam_image(scale_cam_image(maps, (size[1], size[0])))
+
+
+def all_zero(maps: np.ndarray) -> np.ndarray:
+    """Whether a map (n, h, w) is zero everywhere, (n,)."""
+    return np.logical_not(maps.any(axis=(1, 2)))
 
 
 @probes.register("localization")
 class Localization(Probe):
     """Cosine similarity of the two Grad-CAMs per image (Ojha et al. 2023, Sec. 4.1, Fig. 2).
 
-    The paper's score, how often the distilled student is closer to the teacher than the
-    independent one, is derived from it as ``cam_win_rate``.
+    Primary: at the larger of the two layers' own resolutions; ``cam_similarity_image`` is at that
+    of the images. The paper's score, how often the distilled student is closer to the teacher
+    than the independent one, is derived from both, as ``cam_win_rate`` and
+    ``cam_win_rate_image``. An image with an all-zero map has no similarity and does not count;
+    ``all_zero_maps`` and ``all_zero_teacher_maps`` are the shares of such maps.
     """
 
     Options = LocalizationOptions
@@ -77,15 +116,17 @@ class Localization(Probe):
     def measure(self, bench: Bench) -> Records:
         records = Records()
         for images in bench.image_sets(self.options):
-            mine = self._maps(bench.subject, images, self.options.layer)
-            theirs = self._maps(bench.teacher, images, self.options.teacher_layer)
-            native = max(mine.shape[1:], theirs.shape[1:])
-            where = condition(domain=images.domain)
-            records.notes[where] = {
-                "all_zero_maps": int((mine.reshape(len(mine), -1).max(1) == 0).sum()),
-                "all_zero_teacher_maps": int((theirs.reshape(len(mine), -1).max(1) == 0).sum()),
+            parts = [
+                self._compare(bench, images, rows)
+                for rows in torch.arange(len(images)).split(CAM_BATCH)
+            ]
+            found = {
+                metric: np.concatenate([part[metric] for part in parts]) for metric in parts[0]
             }
-            records.add(
+            where = condition(domain=images.domain)
+            zero = ("all_zero_maps", "all_zero_teacher_maps")
+            records.notes[where] = {metric: int(found[metric].sum()) for metric in zero}
+            statistics = [
                 Statistic(
                     condition=where,
                     metric="cam_similarity",
@@ -93,16 +134,32 @@ class Localization(Probe):
                     primary=images.domain == self.options.primary_domain,
                     win_rate="cam_win_rate",
                 ),
-                cosine(resized(mine, native), resized(theirs, native)),
-                unit_ids=images.ids,
-            )
-            size = (images.pixels.shape[-2], images.pixels.shape[-1])
-            records.add(
-                Statistic(condition=where, metric="cam_similarity_image", target="one"),
-                cosine(resized(mine, size), resized(theirs, size)),
-                unit_ids=images.ids,
-            )
+                Statistic(
+                    condition=where,
+                    metric="cam_similarity_image",
+                    target="one",
+                    win_rate="cam_win_rate_image",
+                ),
+                *(
+                    Statistic(condition=where, metric=m, target="none", tables="measurements")
+                    for m in zero
+                ),
+            ]
+            for statistic in statistics:
+                records.add(statistic, found[statistic.metric], unit_ids=images.ids)
         return records
 
-    def _maps(self, network: Network, images: ImageSet, layer: str) -> np.ndarray:
-        return grad_cam(network, images.images, images.labels, layer)
+    def _compare(self, bench: Bench, images: ImageSet, rows: Tensor) -> dict[str, np.ndarray]:
+        """Every metric (n,) of the images of ``rows``."""
+        batch, labels = as_float(images.pixels[rows]), images.labels[rows.numpy()]
+        mine = grad_cam(bench.subject, batch, labels, self.options.layer)
+        theirs = grad_cam(bench.teacher, batch, labels, self.options.teacher_layer)
+        (h1, w1), (h2, w2) = mine.shape[1:], theirs.shape[1:]
+        found = {"all_zero_maps": all_zero(mine), "all_zero_teacher_maps": all_zero(theirs)}
+        sizes = {
+            "cam_similarity": (max(h1, h2), max(w1, w2)),
+            "cam_similarity_image": (images.pixels.shape[-2], images.pixels.shape[-1]),
+        }
+        for metric, size in sizes.items():
+            found[metric] = cosine(resized(mine, size), resized(theirs, size))
+        return found

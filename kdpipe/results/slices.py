@@ -49,6 +49,26 @@ class PairSlice(Options):
         seeds = self.methods[method]
         return [StudentRef(pair=self.name, method=method, seed=seed) for seed in seeds]
 
+    def network(self, method: str, seed: int) -> NetworkRef:
+        """The network of a row of the tables."""
+        if method == "teacher":
+            return self.teacher
+        if method in ("teacher2", "ind"):
+            model = self.teacher.model if method == "teacher2" else self.student
+            return ModelRef(model=model, seed=seed)
+        return StudentRef(pair=self.name, method=method, seed=seed)
+
+    def networks(self, instance: InstanceSlice) -> list[NetworkRef]:
+        """Every network that has records of ``instance``."""
+        found: list[NetworkRef] = [*self.independents()]
+        for method in self.methods:
+            found += self.students(method)
+        if not instance.relational or instance.on_teacher:
+            found.append(self.teacher)
+        if instance.relational and self.second_teacher is not None:
+            found.append(self.second_teacher)
+        return found
+
     def record_file(self, network: NetworkRef, instance: InstanceSlice) -> Path:
         """Where the records of ``network`` lie, relative to the study's results."""
         reference = self.teacher if instance.relational else None

@@ -1,4 +1,4 @@
-"""Draw the figures of a study from its tables, each as SVG and PNG."""
+"""Draw the figures of a study from its tables (and records), each as SVG and PNG."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kdpipe.figures.base import Tables, figures
 from kdpipe.options import Options
+from kdpipe.results.slices import PairSlice
 
 
 class FiguresSlice(Options):
@@ -15,13 +16,15 @@ class FiguresSlice(Options):
     figures: list[str]
     networks: list[str] = []
     """Networks whose training curves are shown, such as ``models/teacher/seed0``."""
+    recorded: list[PairSlice] = []
+    """Pairs with those of their probes whose record files a figure reads."""
 
 
 def run(slice: FiguresSlice, root: Path, out: Path) -> list[Path]:
     """Draw every figure of the slice from ``root/tables`` into ``out``; the files written."""
     from kdpipe.figures import _style as style
 
-    tables = Tables.load(root, slice.networks)
+    tables = Tables.load(root, slice.networks, slice.recorded)
     written = []
     with style.context():
         for name in slice.figures:

@@ -16,7 +16,8 @@ from kdpipe.paths import ModelRef
 from kdpipe.plugin import PluginRef
 from kdpipe.probes._ifgsm import calibrate, fooling_rate, ifgsm
 from kdpipe.probes.adversarial import Adversarial, AdversarialOptions
-from kdpipe.probes.cka import CKA, CKAOptions, cka, gram, hsic_biased, hsic_unbiased
+from kdpipe.probes.cka import CKA, CKAOptions, cka, hsic_biased, hsic_unbiased
+from kdpipe.probes.cka import gram as gram_of_batches
 from kdpipe.probes.localization import (
     Localization,
     LocalizationOptions,
@@ -37,6 +38,10 @@ def features(n, d, seed=0):
 
 
 # --- CKA ---------------------------------------------------------------------------------------
+
+
+def gram(x):
+    return gram_of_batches([torch.from_numpy(x)])
 
 
 def frobenius_cka(x, y):
@@ -387,6 +392,10 @@ def test_localization_of_a_network_with_itself_is_one_and_zero_maps_do_not_count
         assert similarity[~np.isnan(similarity)] == pytest.approx(1)
     note = records.notes["domain=grey"]
     assert note == {"all_zero_maps": 2, "all_zero_teacher_maps": 2}
+    for metric in note:
+        assert kit.values(records, metric).tolist() == [1, 0, 0] * 2
+        (statistic,) = (s for s in records.statistics if s.metric == metric)
+        assert (statistic.target, statistic.tables) == ("none", "measurements")
 
 
 def test_cosine_of_maps():
@@ -398,10 +407,10 @@ def test_cosine_of_maps():
 
 
 def test_maps_of_unequal_size_meet_at_the_larger(kit):
-    assert resized(np.full((2, 3, 3), 0.5), (6, 7)) == pytest.approx(np.full((2, 6, 7), 0.5))
+    assert resized(np.zeros((2, 3, 3)), (6, 7)).tolist() == np.zeros((2, 6, 7)).tolist()
     small = np.array([[[0.0, 1.0], [0.0, 1.0]]])
     # Half-pixel centres: 0, 1/4, 3/4, 1 across.
-    assert resized(small, (4, 4))[0, 0] == pytest.approx([0, 0.25, 0.75, 1])
+    assert resized(small, (4, 4))[0, 0] == pytest.approx([0, 0.25, 0.75, 1], abs=1e-6)
 
 
 # --- the stages --------------------------------------------------------------------------------
