@@ -72,7 +72,8 @@ class Weights(Probe):
     0 is the teacher itself, and so is 1 for a student that is 0. ``weight_cosine``: of the angle
     between A_s and A_t, in [−1, 1]. Both for the map as it is (``logits=raw``) and without what
     all classes share (``logits=centred``), where the primary statistic is the cosine. Channels
-    in which the images of the set do not vary say nothing about the weights and are held fixed.
+    in which the images of the set do not vary say nothing about the weights and are held fixed;
+    ``unknowns`` is the number of the others, plus 1: what a class has to be told.
 
     One value a network: no images are drawn, so that only seeds tell how far it varies. Raises
     KdpipeError for a network that is not affine in the image.
@@ -98,6 +99,15 @@ class Weights(Probe):
                 )
             maps.append(affine_map(network, low, varying, size))
         records = Records(notes={"channels": varying})
+        records.add_set(
+            Statistic(
+                condition=condition(logits="raw"),
+                metric="unknowns",
+                target="none",
+                tables="measurements",
+            ),
+            len(varying) + 1,
+        )
         for kind, change in (("centred", centred), ("raw", np.asarray)):
             mine, theirs = (change(a) for a in maps)
             where = condition(logits=kind)

@@ -29,7 +29,9 @@ class PointsOptions(Options):
     @model_validator(mode="after")
     def _plane(self) -> PointsOptions:
         if self.rule == "wave" and (self.dimensions, self.classes) != (2, 2):
-            raise ValueError("rule: a wave parts a square into two; give dimensions 2 and classes 2")
+            raise ValueError(
+                "rule: a wave parts a square into two; give dimensions 2 and classes 2"
+            )
         return self
 
 
