@@ -50,7 +50,7 @@ class Why(Figure):
                 self._decorate(ax, part, _unknowns(tables, teacher))
                 ax.set_ylabel(style.axis_label(metric))
             line[0].set_yscale("log")
-            line[0].set_title(f"teacher {teacher}", loc="left", fontweight="bold")
+            line[0].set_title(f"students of {teacher}", loc="left", fontweight="bold")
         seeds = rows.groupby(["pair", "method"])["seed"].nunique()
         count = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()}–{seeds.max()}"
         note = f"line: median of {count} seeds, bar: lowest to highest, dots: seeds"
