@@ -39,17 +39,19 @@ class Why(Figure):
         rows = _points(tables)
         methods = words.method_order(rows["method"])
         teachers = list(dict.fromkeys(rows["teacher"]))
-        fig, axes = style.grid(len(teachers), len(METRICS), width=3.8, height=2.8)
+        shown = [m for m in METRICS if m in set(rows["metric"])]
+        fig, axes = style.grid(len(teachers), len(shown), width=3.8, height=2.8)
         for line, teacher in zip(axes, teachers, strict=True):
             of_teacher = rows[rows["teacher"] == teacher]
-            for ax, metric in zip(line, METRICS, strict=True):
+            for ax, metric in zip(line, shown, strict=True):
                 part = of_teacher[of_teacher["metric"] == metric]
                 for k, method in enumerate(methods):
                     aside = 1.03 ** (k - (len(methods) - 1) / 2)
                     self._line(ax, part[part["method"] == method], method, aside)
                 self._decorate(ax, part, _unknowns(tables, teacher))
                 ax.set_ylabel(style.axis_label(metric))
-            line[0].set_yscale("log")
+                if metric == "weight_error" and (part["value"] > 0).any():
+                    ax.set_yscale("log")
             line[0].set_title(f"students of {teacher}", loc="left", fontweight="bold")
         seeds = rows.groupby(["pair", "method"])["seed"].nunique()
         count = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()}–{seeds.max()}"
@@ -95,7 +97,8 @@ def _points(tables: Tables) -> pd.DataFrame:
     rows = tables.of(Why.probes)
     rows = rows[rows["metric"].isin(METRICS) & (rows["condition"] == "logits=centred")]
     rows = rows[~rows["method"].isin(["teacher", "teacher2"])]
-    points = [tables.training_images.get(_path(r)) for r in rows.to_dict("records")]
+    known = tables.training_images
+    points = [known.get(_path(r), float("nan")) for r in rows.to_dict("records")]
     return rows.assign(points=points).dropna(subset=["points"])
 
 

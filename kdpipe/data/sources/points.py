@@ -42,11 +42,11 @@ def directions(classes: int, dimensions: int) -> np.ndarray:
     """
     k = np.arange(classes)
     if dimensions == 2:
-        angle, radius, height = 2 * np.pi * (k + 0.5) / classes, 1.0, []
-    else:
-        z = 1 - (2 * k + 1) / classes
-        angle, radius, height = np.pi * (3 - np.sqrt(5)) * k, np.sqrt(1 - z**2), [z]
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle), *height], axis=1)
+        angle = 2 * np.pi * (k + 0.5) / classes
+        return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    height = 1 - (2 * k + 1) / classes
+    angle, radius = np.pi * (3 - np.sqrt(5)) * k, np.sqrt(1 - height**2)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle), height], axis=1)
 
 
 def linear(points: np.ndarray, options: PointsOptions) -> np.ndarray:
