@@ -48,7 +48,7 @@ class Why(Figure):
                 for k, method in enumerate(methods):
                     aside = 1.03 ** (k - (len(methods) - 1) / 2)
                     self._line(ax, part[part["method"] == method], method, aside)
-                self._decorate(ax, part, _unknowns(tables, teacher))
+                self._decorate(ax, part, _unknowns(tables, teacher), named=ax is line[0])
                 ax.set_ylabel(style.axis_label(metric))
                 if metric == "weight_error" and (part["value"] > 0).any():
                     ax.set_yscale("log")
@@ -77,7 +77,7 @@ class Why(Figure):
             rows["points"] * aside, rows["value"], s=6, color=colour, alpha=0.55, linewidths=0
         )
 
-    def _decorate(self, ax: Any, rows: pd.DataFrame, unknowns: float | None) -> None:
+    def _decorate(self, ax: Any, rows: pd.DataFrame, unknowns: float | None, named: bool) -> None:
         ax.set_xscale("log")
         ticks = sorted(rows["points"].unique())
         ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
@@ -85,8 +85,9 @@ class Why(Figure):
         ax.set_xlabel("Training images")
         if unknowns is not None:
             ax.axvline(unknowns, color="#444444", ls="--", lw=1, zorder=1)
+        if unknowns is not None and named:
             ax.annotate(
-                f"{unknowns:g} unknowns\na class", (unknowns, 0.5), (4, 0),
+                f"{unknowns:g} unknowns\na class", (unknowns, 0.7), (4, 0),
                 xycoords=("data", "axes fraction"), textcoords="offset points",
                 color="#444444", fontsize=8, va="center",
             )  # fmt: skip
