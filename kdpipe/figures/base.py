@@ -43,6 +43,8 @@ class Tables:
     """Names of the compared layers from input to output."""
     recorded: list[PairSlice] = field(default_factory=list)
     root: Path = Path()
+    training_images: dict[str, int] = field(default_factory=dict)
+    """How many images each network was trained on, by its path, where that is recorded."""
 
     @classmethod
     def load(cls, root: Path, networks: list[str], recorded: Sequence[PairSlice] = ()) -> Tables:
@@ -57,11 +59,21 @@ class Tables:
             frames[name] = pd.read_parquet(path)
         paths = {network: root / network / "history.parquet" for network in networks}
         histories = {n: pd.read_parquet(p) for n, p in paths.items() if p.is_file()}
-        files = [root / network / "model.json" for network in networks]
-        described = [json.loads(f.read_text()) for f in files if f.is_file()]
-        layers = dict.fromkeys(name for about in described for name in about.get("layers", ()))
+        files = {network: root / network / "model.json" for network in networks}
+        described = {n: json.loads(f.read_text()) for n, f in files.items() if f.is_file()}
+        layers = dict.fromkeys(name for a in described.values() for name in a.get("layers", ()))
+        images = {
+            n: sum(a["training_images"].values())
+            for n, a in described.items()
+            if "training_images" in a
+        }
         return cls(
-            **frames, histories=histories, layers=list(layers), recorded=list(recorded), root=root
+            **frames,
+            histories=histories,
+            layers=list(layers),
+            recorded=list(recorded),
+            root=root,
+            training_images=images,
         )
 
     def of(self, probes: tuple[str, ...]) -> pd.DataFrame:

@@ -68,6 +68,9 @@ def _groups(tables: Tables) -> dict[str, list[tuple[str, str]]]:
     for r in models[columns].drop_duplicates().to_dict("records"):
         model = r["student"] if r["method"] == "ind" else r["teacher"]
         known[r["pair"], model, int(r["seed"])] = r["method"]
+    # A teacher that only others were compared with has no measurement of its own.
+    seen = {pair for (pair, _, _), method in known.items() if method == "teacher"}
+    unseen = {(r.pair, r.teacher) for r in models.itertuples() if r.pair not in seen}
     refs = {path: parse_network(path) for path in tables.histories}
     groups: dict[str, list[tuple[str, str]]] = {}
     placed: set[str] = set()
@@ -76,6 +79,8 @@ def _groups(tables: Tables) -> dict[str, list[tuple[str, str]]]:
         for path, ref in refs.items():
             if isinstance(ref, ModelRef):
                 method = known.get((pair, ref.model, ref.seed))
+                if method is None and (pair, ref.model) in unseen:
+                    method = "teacher"
             else:
                 method = ref.method if ref.pair == pair else None
             if method:

@@ -38,6 +38,7 @@ PROPERTIES = {
     "fidelity": Property("Fidelity", "teacher's answer on test images", True),
     "cka": Property("Representation", "features alike (linear CKA)", True),
     "boundary": Property("Decision boundary", "same labels on planes of images", True),
+    "weights": Property("Linear weights", "the teacher's linear map", True),
 }
 
 METRICS = {
@@ -70,6 +71,9 @@ METRICS = {
     "confidence_gap": Metric("Confidence − accuracy"),
     "top1_agreement": Metric("Same answer as teacher"),
     "predictive_kl": Metric("KL from the teacher", "nats"),
+    "weight_error": Metric("Relative distance of weights", ""),
+    "weight_cosine": Metric("Similarity of weights", "cosine"),
+    "unknowns": Metric("Unknowns of a class", ""),
 }
 
 METHODS = {
@@ -79,6 +83,7 @@ METHODS = {
     "kl": "KL",
     "hint": "Hint",
     "crd": "CRD",
+    "logits": "Logits",
     "soft_label": "Soft label",
 }
 
@@ -87,6 +92,8 @@ UNITS = {"sample": "images", "triplet": "triplets", "image set": "images"}
 _CONDITIONS = {
     "attacker=teacher": "attack on teacher",
     "attacker=foreign": "foreign attack",
+    "logits=centred": "without what classes share",
+    "logits=raw": "as they are",
 }
 
 

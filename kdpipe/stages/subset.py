@@ -153,7 +153,7 @@ def assign_splits(slice_: SubsetSlice, listing: Listing, labels: np.ndarray) -> 
 
     Within each class (and domain) of the source, so that every split has the same composition. A
     source with a split of its own keeps its test images apart; one of test images only has no
-    others.
+    others. A split of its own in all three parts is kept, whichever classes each has.
     """
     split = np.full(len(labels), "", dtype="<U5")
     # By source, so that two data sets made of the same images keep the same test images apart.
@@ -162,6 +162,9 @@ def assign_splits(slice_: SubsetSlice, listing: Listing, labels: np.ndarray) -> 
     needed: tuple[str, ...] = SPLITS
     if listing.splits is not None and (listing.splits == "test").all():
         needed = ("test",)
+    complete = listing.splits is not None and set(SPLITS) <= set(listing.splits)
+    if complete:
+        needed = ()
     kinds = listing.labels if listing.domains is None else _numbered(listing)
     for kind in np.unique(kinds):
         members = np.flatnonzero((kinds == kind) & (labels >= 0))
@@ -185,6 +188,9 @@ def assign_splits(slice_: SubsetSlice, listing: Listing, labels: np.ndarray) -> 
             n_test = min(count - round(fractions.train * count) - n_val, len(parts[2]))
             sizes = (count - n_val - n_test, n_val, n_test)
             parts = [ids[:n] for ids, n in zip(parts, sizes, strict=True)]
+        elif complete:
+            members = members[:count]
+            parts = [members[listing.splits[members] == part] for part in SPLITS]
         else:
             members = members[:count]
             test = members[listing.splits[members] == "test"]

@@ -50,6 +50,8 @@ PLAN = [
      (0.4, 0.3, 0.02, 0.01), 0.012),
     ("group", "group_accuracy", "claim", "accuracy", None, ("group=3", "group=1", "group=2"),
      0.81, 0.62, (0.4, 0.3, 0.2, 0.0), 0.012),
+    ("main", "weights", "claim", "weight_cosine", 1.0, ("logits=centred",), 0.7, 1.0,
+     (0.9, 0.6, 0.3, 0.0), 0.02),
 ]  # fmt: skip
 NETS = {"main": ("wide", "small"), "colour": ("wide_colour", "small"), "group": ("wide_g", "g")}
 
@@ -67,9 +69,8 @@ def tables(
         nets = NETS.get(pair, ("wide", "small"))
         relational = target == 1.0
         n = 50 if probe == "boundary" else 899
-        unit = {"boundary": "triplet", "cka": "image set", "calibration": "image set"}.get(
-            probe, "sample"
-        )
+        unit = {"boundary": "triplet", "cka": "image set", "calibration": "image set",
+                "weights": "image set"}.get(probe, "sample")  # fmt: skip
         rows = [(c, metric, c == conditions[0]) for c in conditions]
         second = {"colour": "agreement_correct", "cam": "cam_similarity_image"}.get(probe)
         rows += [(conditions[0], second, False)] if second else []

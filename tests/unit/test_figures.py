@@ -24,7 +24,11 @@ OF_TABLES = [name for name in NAMES if not figures.get(name).reads_records]
 
 def made(**options: object) -> Tables:
     histories = {n: synthetic_study.history(k) for k, n in enumerate(synthetic_study.NETWORKS)}
-    return Tables(**synthetic_study.tables(**options), histories=histories)  # type: ignore[arg-type]
+    frames = synthetic_study.tables(**options)  # type: ignore[arg-type]
+    images = {f"models/small/seed{seed}": 4 for seed in synthetic_study.SEEDS}
+    for method in set(frames["measurements"]["method"]):
+        images |= {f"students/main/{method}/seed{seed}": 9 for seed in synthetic_study.SEEDS}
+    return Tables(**frames, histories=histories, training_images=images)
 
 
 def texts(canvas: object) -> list[str]:
@@ -34,7 +38,7 @@ def texts(canvas: object) -> list[str]:
 
 
 def test_every_property_has_a_figure_with_words():
-    assert set(words.PROPERTIES) <= set(NAMES)
+    assert set(words.PROPERTIES) <= {p for name in NAMES for p in figures.get(name).probes}
     for name in NAMES:
         figure = figures.get(name)
         assert issubclass(figure, Figure)
@@ -54,6 +58,29 @@ def test_draws_on_a_full_study(name):
 def test_draws_an_audit_of_single_networks(name):
     with style.context():
         assert figures.get(name)().draw(made(scope="networks", methods=("my_student",)))
+
+
+def test_recovery_is_drawn_over_the_images_that_a_student_was_trained_on():
+    with style.context():
+        canvas = figures.get("why")().draw(made(methods=("kl",)))
+    (ax,) = canvas.axes
+    independent, distilled = (line.lines[0] for line in ax.containers)
+    assert independent.get_xdata() == pytest.approx([4], rel=0.02)
+    assert distilled.get_xdata() == pytest.approx([9], rel=0.02)
+    values = made(methods=("kl",)).of(("weights",)).query("method == 'ind'")["value"]
+    assert independent.get_ydata() == pytest.approx([values.median()])
+    nobody = made()
+    nobody.training_images = {}
+    assert "not known on how many images" in str(figures.get("why")().missing(nobody))
+
+
+def test_a_teacher_that_only_others_are_compared_with_stands_with_its_pair():
+    tables = made(probes=("localization",), methods=("kl",))
+    tables.measurements = tables.measurements.query("method != 'teacher2'")
+    with style.context():
+        found = texts(figures.get("training")().draw(tables))
+    assert "Teacher" in found
+    assert "wide" not in found
 
 
 def test_says_why_there_is_nothing_to_draw(tmp_path):

@@ -187,5 +187,5 @@ def test_shift_never_cuts_the_same_window_twice(shift, size):
 
 def test_shift_refuses_windows_that_coincide_too_often(bench_of):
     """Drawn as in the paper, one pair in four would be identical at one pixel."""
-    with pytest.raises(KdpipeError, match="shift 32 are unchanged.*set 'distinct: true'"):
+    with pytest.raises(KdpipeError, match=r"shift 32 are unchanged.*set 'distinct: true'"):
         PROBES["shift"](distinct=False).measure(bench_of(Constant()))

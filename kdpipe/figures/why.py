@@ -1,0 +1,116 @@
+"""How many points does a linear student need to become its teacher?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kdpipe.figures.base import Figure, Tables, figures
+from kdpipe.paths import ModelRef, StudentRef
+from kdpipe.report import words
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure as Canvas
+
+METRICS = ("weight_error", "weight_cosine")
+
+
+@figures.register("why")
+class Why(Figure):
+    probes = ("weights",)
+    title = "Recovery of a linear teacher"
+    caption = (
+        "Linear students of one linear teacher, by the number of their training images: distance "
+        "of their weights from the teacher's, relative to the teacher's (left, logarithmic), and "
+        "cosine between the two (right), without what all classes share. From as many images as a "
+        "class has unknowns (dashed) the teacher's logits leave a student no choice; labels do. "
+        "All seeds see the same images, so the spread is that of training alone."
+    )
+
+    def missing(self, tables: Tables) -> str | None:
+        reason = super().missing(tables)
+        if reason is None and _points(tables).empty:
+            return "It is not known on how many images these linear networks were trained."
+        return reason
+
+    def draw(self, tables: Tables) -> Canvas:
+        from kdpipe.figures import _style as style
+
+        rows = _points(tables)
+        methods = words.method_order(rows["method"])
+        teachers = list(dict.fromkeys(rows["teacher"]))
+        shown = [m for m in METRICS if m in set(rows["metric"])]
+        fig, axes = style.grid(len(teachers), len(shown), width=3.8, height=2.8)
+        for line, teacher in zip(axes, teachers, strict=True):
+            of_teacher = rows[rows["teacher"] == teacher]
+            for ax, metric in zip(line, shown, strict=True):
+                part = of_teacher[of_teacher["metric"] == metric]
+                for k, method in enumerate(methods):
+                    aside = 1.03 ** (k - (len(methods) - 1) / 2)
+                    self._line(ax, part[part["method"] == method], method, aside)
+                self._decorate(ax, part, _unknowns(tables, teacher), named=ax is line[0])
+                ax.set_ylabel(style.axis_label(metric))
+                if metric == "weight_error" and (part["value"] > 0).any():
+                    ax.set_yscale("log")
+            line[0].set_title(f"students of {teacher}", loc="left", fontweight="bold")
+        seeds = rows.groupby(["pair", "method"])["seed"].nunique()
+        count = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()}–{seeds.max()}"
+        note = f"line: median of {count} seeds, bar: lowest to highest, dots: seeds"
+        entries = [
+            (words.method_words(m), {"color": style.look(m)[0], "marker": style.look(m)[1]})
+            for m in methods
+        ]
+        style.key(fig, entries, note)
+        return fig
+
+    def _line(self, ax: Any, rows: pd.DataFrame, method: str, aside: float) -> None:
+        from kdpipe.figures import _style as style
+
+        colour, marker = style.look(method)
+        by = rows.groupby("points")["value"].agg(["median", "min", "max"])
+        x, low, high = by.index * aside, by["median"] - by["min"], by["max"] - by["median"]
+        ax.errorbar(
+            x, by["median"], [low, high], fmt=f"{marker}-", ms=5, lw=1.2, color=colour,
+            elinewidth=1.3, capsize=0, zorder=3,
+        )  # fmt: skip
+        ax.scatter(
+            rows["points"] * aside, rows["value"], s=6, color=colour, alpha=0.55, linewidths=0
+        )
+
+    def _decorate(self, ax: Any, rows: pd.DataFrame, unknowns: float | None, named: bool) -> None:
+        ax.set_xscale("log")
+        ticks = sorted(rows["points"].unique())
+        ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        ax.minorticks_off()
+        ax.set_xlabel("Training images")
+        if unknowns is not None:
+            ax.axvline(unknowns, color="#444444", ls="--", lw=1, zorder=1)
+        if unknowns is not None and named:
+            ax.annotate(
+                f"{unknowns:g} unknowns\na class", (unknowns, 0.7), (4, 0),
+                xycoords=("data", "axes fraction"), textcoords="offset points",
+                color="#444444", fontsize=8, va="center",
+            )  # fmt: skip
+
+
+def _points(tables: Tables) -> pd.DataFrame:
+    """Measurements of the students whose number of training images, ``points``, is known."""
+    rows = tables.of(Why.probes)
+    rows = rows[rows["metric"].isin(METRICS) & (rows["condition"] == "logits=centred")]
+    rows = rows[~rows["method"].isin(["teacher", "teacher2"])]
+    known = tables.training_images
+    points = [known.get(_path(r), float("nan")) for r in rows.to_dict("records")]
+    return rows.assign(points=points).dropna(subset=["points"])
+
+
+def _path(row: dict[Any, Any]) -> str:
+    """Where the network of a row of the measurements lies."""
+    if row["method"] == "ind":
+        return ModelRef(model=row["student"], seed=row["seed"]).path
+    return StudentRef(pair=row["pair"], method=row["method"], seed=row["seed"]).path
+
+
+def _unknowns(tables: Tables, teacher: str) -> float | None:
+    rows = tables.measurements
+    found = rows.loc[(rows["metric"] == "unknowns") & (rows["teacher"] == teacher), "value"]
+    return float(found.iloc[0]) if found.nunique() == 1 else None

@@ -1,0 +1,80 @@
+"""Every study file of the repository is valid and can be planned; the linear one comes true."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from kdpipe.inprocess import run_all
+from kdpipe.plan import Plan
+from kdpipe.study import load, parse
+
+REPOSITORY = Path(__file__).parents[2]
+STUDIES = [REPOSITORY / "config.yaml", *sorted((REPOSITORY / "studies").glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
+def test_study_is_valid_and_can_be_planned(path):
+    study = load(path)
+    plan = Plan(study)
+    assert {job.stage for job in plan.jobs.values()} >= {"subset", "train", "probe", "tables"}
+    for job in plan.jobs.values():
+        # Plug-ins are looked up, and what is validated again in a job is what was planned.
+        assert type(job.slice).model_validate_json(job.slice_json) == job.slice
+        assert job.code
+
+
+@pytest.fixture(scope="module")
+def why(tmp_path_factory):
+    """studies/why.yaml with two seeds, fewer sizes, steps and planes; the tables of its run."""
+    raw = yaml.safe_load((REPOSITORY / "studies" / "why.yaml").read_text())
+    kept = ("points003", "points005", "sectors", "wave_few")
+    raw["pairs"] = {name: {**raw["pairs"][name], "seeds": [0, 1]} for name in kept}
+    raw["training"]["epochs"] = 200
+    used = {p["teacher"]["model"] for p in raw["pairs"].values()}
+    used |= {p["student"] for p in raw["pairs"].values()}
+    raw["models"] = {name: model for name, model in raw["models"].items() if name in used}
+    for name, model in raw["models"].items():
+        if "wave" in name or "few" in name:
+            model["training"] = {**model["training"], "epochs": 2}
+        if "seeds" in model:
+            model["seeds"] = [0, 1]
+    raw["probes"]["boundary"].update(triplets=4, resolution=6)
+    folder = tmp_path_factory.mktemp("why")
+    plan = Plan(parse(raw))
+    run_all(plan, folder)
+    for job in plan.jobs.values():
+        for output in job.outputs:
+            assert (folder / "why" / output).stat().st_size > 0, output
+    return folder / "why"
+
+
+def test_linear_student_of_enough_points_is_its_teacher(why):
+    rows = pd.read_parquet(why / "tables" / "measurements.parquet")
+    error = rows[(rows.metric == "weight_error") & (rows.condition == "logits=centred")]
+    found = error.groupby(["pair", "method"]).value.agg(["min", "max"])
+    assert found.loc[("points005", "logits"), "max"] < 1e-3
+    assert found.loc[("points003", "logits"), "min"] > 0.1
+    assert found.loc[("points003", "ind"), "min"] > 0.1
+    assert found.loc[("points005", "ind"), "min"] > 0.1
+    assert set(rows[rows.metric == "unknowns"].value) == {4}
+
+
+def test_linear_student_follows_its_teacher_where_it_saw_nothing(why):
+    rows = pd.read_parquet(why / "tables" / "measurements.parquet")
+    part = rows[(rows.pair == "sectors") & (rows.condition == "domain=right")]
+    found = part.groupby(["metric", "method"]).value.mean()
+    assert found["boundary_agreement", "logits"] > 0.99
+    assert found["boundary_agreement", "ind"] < 0.5
+    assert found["accuracy", "ind"] < 0.1  # it never saw these classes
+    assert found["accuracy", "logits"] > 0.9
+
+
+def test_figure_counts_the_images_and_marks_the_unknowns(why):
+    drawn = (why / "figures" / "why.svg").read_text()
+    for text in ("students of teacher_cube", ">3<", ">5<", "4 unknowns", "median of 2 seeds"):
+        assert text in drawn, text
+    assert "Recovery of a linear teacher" in (why / "report.html").read_text()
