@@ -107,8 +107,16 @@ class Simulation:
         counts = np.bincount(draws.ravel(), minlength=REPLICATES * n)
         self.resamples = counts.reshape(REPLICATES, n).astype(np.float32)
 
-    def rows(self) -> list[dict]:
-        """The rows of ``transfer`` of one study."""
+    def studies(self, runs: int) -> list[list[dict]]:
+        """The rows of ``transfer`` of each of ``runs`` studies."""
+        # statsmodels collects garbage in every correction; what is frozen is not searched.
+        gc.freeze()
+        try:
+            return [self._rows() for _ in range(runs)]
+        finally:
+            gc.unfreeze()
+
+    def _rows(self) -> list[dict]:
         parts = np.split(self._outcomes(), np.cumsum(self.sizes)[:-1])
         networks = [self._networks(part) for part in parts]
         measured = Measured(
@@ -173,10 +181,7 @@ class Rates:
 
 def simulate(world: World, runs: int, seed: int = 0) -> Rates:
     simulation = Simulation(world, seed)
-    # statsmodels collects garbage in every correction; what is frozen is not searched.
-    gc.freeze()
-    studies = [simulation.rows() for _ in range(runs)]
-    gc.unfreeze()
+    studies = simulation.studies(runs)
     rows = [row for study in studies for row in study]
     bounded = [row for row in rows if np.isfinite(row["closed_low"] + row["closed_high"])]
 

@@ -31,7 +31,7 @@ er = importlib.util.module_from_spec(spec)
 sys.modules["error_rates"] = er
 spec.loader.exec_module(er)
 
-RUNS = {300: 500, 3000: 250}
+RUNS = {300: 300, 3000: 150}
 SETTINGS = [("units", k, n) for k in (2, 3, 5) for n in (300, 3000)]
 SETTINGS += [("set", 2, 300), ("set", 5, 300), ("set", 3, 3000)]
 
@@ -46,12 +46,12 @@ def band(rate: float, n: int) -> float:
 
 
 def test_population_values_are_those_of_large_samples():
-    """The integrals against 100 studies of 3000 units; se of a mean over 100·3 seeds: 0.001."""
+    """The integrals against 40 studies of 3000 units; se of a mean over 40·3 seeds: 0.0014."""
     for kind in ("units", "set"):
         simulation = er.Simulation(er.World(kind, 3, 3000, 0.5), seed=2)
-        rows = [simulation.rows()[0] for _ in range(100)]
+        rows = [study[0] for study in simulation.studies(40)]
         for name, want in (("ind_mean", 0.70), ("dist_mean", 0.775), ("target", 0.85)):
-            assert np.mean([row[name] for row in rows]) == pytest.approx(want, abs=0.004)
+            assert np.mean([row[name] for row in rows]) == pytest.approx(want, abs=0.005)
 
 
 @pytest.mark.parametrize(("kind", "k", "n"), SETTINGS)
@@ -70,14 +70,14 @@ def test_no_effect(kind, k, n):
     assert abs(found.mean_diff) < 4 * 0.02 * math.sqrt(2 / k / RUNS[n])
 
 
-@pytest.mark.parametrize(("kind", "k", "n"), SETTINGS[:4])
+@pytest.mark.parametrize(("kind", "k", "n"), SETTINGS[:2])
 def test_no_gap(kind, k, n):
     found = rates(kind, k, n, None)
     assert found.verdicts["no gap"] > 0.95 - band(0.95, n) - (0.025 if k == 2 else 0)
     assert found.false < 0.05 + band(0.05, n)
 
 
-@pytest.mark.parametrize(("kind", "k", "n"), [SETTINGS[i] for i in (0, 2, 3, 5, 6)])
+@pytest.mark.parametrize(("kind", "k", "n"), [SETTINGS[i] for i in (0, 3, 6)])
 def test_a_tenth_of_the_gap_is_seldom_called_none(kind, k, n):
     """The edge of equivalence: the bound is one end of a 95 % interval, so 2.5 % is nominal."""
     found = rates(kind, k, n, 0.1)
@@ -87,8 +87,7 @@ def test_a_tenth_of_the_gap_is_seldom_called_none(kind, k, n):
 
 def test_a_family_of_four_methods_errs_no_more_often_than_one():
     """They share the independents, and Holm holds the rate of studies with any false verdict."""
-    for k in (2, 3):
-        assert rates("units", k, 300, 0.0, methods=4).family < 0.05 + band(0.05, 300)
+    assert rates("units", 3, 300, 0.0, methods=4).family < 0.05 + band(0.05, 300)
 
 
 @pytest.mark.parametrize(("kind", "n", "wanted"), [("units", 300, 0.7), ("units", 3000, 0.9)])
@@ -96,7 +95,7 @@ def test_planted_effects_are_found_more_often_with_more_seeds(kind, n, wanted):
     """Half of the gap: 50, 77 and 97 % of 300 units, 66, 98 and 100 % of 3000 were measured."""
     found = [rates(kind, k, n, 0.5) for k in (2, 3, 5)]
     power = [f.verdicts["transferred"] for f in found]
-    assert power[0] < power[1] < power[2]
+    assert power[0] < power[1] <= power[2]
     assert power[0] > 0.35
     assert power[1] > wanted - band(wanted, n)
     assert power[2] > 0.9
