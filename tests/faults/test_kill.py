@@ -11,7 +11,7 @@ import time
 import pytest
 from faults import OFTEN, TARGETS, Interrupted, Job, wait_for
 
-KILLS = 5
+KILLS = int(os.environ.get("KDPIPE_FAULTS_KILLS", "5"))
 
 
 def kill(study: Interrupted, run, job: Job, victim: str) -> bool:
@@ -32,7 +32,7 @@ def kill(study: Interrupted, run, job: Job, victim: str) -> bool:
 
 @pytest.mark.parametrize("victim", ["job", "snakemake", "both"])
 @pytest.mark.parametrize("stage", TARGETS)
-def test_five_kills_in_a_row(
+def test_kills_in_a_row(
     study: Interrupted,
     finished: Interrupted,
     moments: random.Random,
