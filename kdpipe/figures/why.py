@@ -22,9 +22,10 @@ class Why(Figure):
     caption = (
         "Linear students of one linear teacher, by the number of their training images: distance "
         "of their weights from the teacher's, relative to the teacher's (left, logarithmic), and "
-        "cosine between the two (right), without what all classes share. From as many images as a "
-        "class has unknowns (dashed) the teacher's logits leave a student no choice; labels do. "
-        "All seeds see the same images, so the spread is that of training alone."
+        "cosine between the two (right), both centred over classes, because a softmax does not see "
+        "what all classes share. From as many images as a class has unknowns (dashed) the "
+        "teacher's logits leave a student no choice; labels do. All seeds see the same images, so "
+        "the spread is that of training alone."
     )
 
     def missing(self, tables: Tables) -> str | None:
