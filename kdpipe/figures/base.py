@@ -45,6 +45,8 @@ class Tables:
     root: Path = Path()
     training_images: dict[str, int] = field(default_factory=dict)
     """How many images each network was trained on, by its path, where that is recorded."""
+    training_domains: dict[str, list[str]] = field(default_factory=dict)
+    """Domains that each network was trained on, by its path, where that is recorded."""
 
     @classmethod
     def load(cls, root: Path, networks: list[str], recorded: Sequence[PairSlice] = ()) -> Tables:
@@ -67,6 +69,7 @@ class Tables:
             for n, a in described.items()
             if "training_images" in a
         }
+        settings = {n: a.get("provenance", {}).get("settings", {}) for n, a in described.items()}
         return cls(
             **frames,
             histories=histories,
@@ -74,6 +77,7 @@ class Tables:
             recorded=list(recorded),
             root=root,
             training_images=images,
+            training_domains={n: s["data"]["domains"] for n, s in settings.items() if "data" in s},
         )
 
     def of(self, probes: tuple[str, ...]) -> pd.DataFrame:

@@ -20,6 +20,7 @@ PALETTE = (
 )  # fmt: skip
 OTHER = "#FFFFFF"
 LONGEST = 9
+SHOWN = 2  # planes a domain, however many are kept
 
 
 @figures.register("planes")
@@ -87,7 +88,13 @@ class Planes(Figure):
             value = words.condition_values(where)
             return value["domain"], int(value["triplet"])
 
-        return [(where, columns) for where in sorted(planes, key=place)]
+        ordered = sorted(planes, key=place)
+        domains = [place(where)[0] for where in ordered]
+        return [
+            (where, columns)
+            for k, where in enumerate(ordered)
+            if k - domains.index(domains[k]) < SHOWN
+        ]
 
     def _colours(self, everything: list[Recorded]) -> dict[str, str]:
         """A colour for each class by name; those of the smallest areas share one, if too many."""

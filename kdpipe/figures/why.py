@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kdpipe.figures._square import PROBE, draw_square, pairs_in_a_square
 from kdpipe.figures.base import Figure, Tables, figures
 from kdpipe.paths import ModelRef, StudentRef
 from kdpipe.report import words
@@ -18,13 +19,18 @@ METRICS = ("weight_error", "weight_cosine")
 @figures.register("why")
 class Why(Figure):
     probes = ("weights",)
+    reads_records = (PROBE,)
     title = "Recovery of a linear teacher"
     caption = (
         "Linear students of one linear teacher, by the number of their training images: distance "
         "of their weights from the teacher's, relative to the teacher's (left, logarithmic), and "
-        "cosine between the two (right), without what all classes share. From as many images as a "
-        "class has unknowns (dashed) the teacher's logits leave a student no choice; labels do. "
-        "All seeds see the same images, so the spread is that of training alone."
+        "cosine between the two (right), both centred over classes, because a softmax does not see "
+        "what all classes share. From as many images as a class has unknowns (dashed) the "
+        "teacher's logits leave a student no choice; labels do. All seeds see the same images, so "
+        "the spread is that of training alone. Below, where a pair's images are points of a "
+        "square: the classes that teacher and students of the first seed give to it, put together "
+        "from the planes of the property decision boundary. Dashed: where the students' training "
+        "images lie. White: no plane came near."
     )
 
     def missing(self, tables: Tables) -> str | None:
@@ -36,11 +42,33 @@ class Why(Figure):
     def draw(self, tables: Tables) -> Canvas:
         from kdpipe.figures import _style as style
 
+        squares = pairs_in_a_square(tables)
+        teachers = _points(tables)["teacher"].nunique()
+        heights = [0.5 + 2.8 * teachers, 0.3 + 1.9 * len(squares)]
+        fig = style.Canvas(figsize=(7.6, sum(heights[: 2 if squares else 1])), layout="constrained")
+        if not squares:
+            self._recovery(fig, tables)
+            return fig
+        parts: Any = fig.subfigures(2, 1, height_ratios=heights, hspace=0.04)
+        top, bottom = parts
+        self._recovery(top, tables)
+        most = 2 + max(len(pair.methods) for pair in squares)
+        grid = bottom.subplots(len(squares), most, squeeze=False)
+        for line, pair in zip(grid, squares, strict=True):
+            used = draw_square(line, tables, pair)
+            line[0].set_ylabel(pair.name, fontweight="bold")
+            for ax in line[used:]:
+                ax.set_axis_off()
+        return fig
+
+    def _recovery(self, fig: Any, tables: Tables) -> None:
+        from kdpipe.figures import _style as style
+
         rows = _points(tables)
         methods = words.method_order(rows["method"])
         teachers = list(dict.fromkeys(rows["teacher"]))
         shown = [m for m in METRICS if m in set(rows["metric"])]
-        fig, axes = style.grid(len(teachers), len(shown), width=3.8, height=2.8)
+        axes = fig.subplots(len(teachers), len(shown), squeeze=False)
         for line, teacher in zip(axes, teachers, strict=True):
             of_teacher = rows[rows["teacher"] == teacher]
             for ax, metric in zip(line, shown, strict=True):
@@ -61,7 +89,6 @@ class Why(Figure):
             for m in methods
         ]
         style.key(fig, entries, note)
-        return fig
 
     def _line(self, ax: Any, rows: pd.DataFrame, method: str, aside: float) -> None:
         from kdpipe.figures import _style as style

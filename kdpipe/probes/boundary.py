@@ -171,10 +171,16 @@ class Boundary(Probe):
         return torch.cat(mine).numpy(), torch.cat(theirs).numpy()
 
     def _about(self, plane: Plane, images: ImageSet, chosen: np.ndarray) -> dict[str, Any]:
-        """What a picture needs beside the labels: bounds of the grid, and the three images."""
+        """What a picture needs beside the labels: bounds of the grid, and the three images.
+
+        Their colours (3 images, 3 channels) in [0, 1], where each of them is of one colour only.
+        """
+        pixels = images.pixels[torch.from_numpy(chosen)].flatten(2)
+        plain = bool((pixels == pixels[:, :, :1]).all())
         return {
             "bounds": plane.bounds(self.options.margin).tolist(),
             "corners": plane.corners.tolist(),
             "corner_labels": images.labels[chosen].tolist(),
             "corner_ids": images.ids[chosen].tolist(),
+            "corner_colours": (pixels[:, :, 0].double() / 255).tolist() if plain else None,
         }

@@ -92,8 +92,8 @@ UNITS = {"sample": "images", "triplet": "triplets", "image set": "images"}
 _CONDITIONS = {
     "attacker=teacher": "attack on teacher",
     "attacker=foreign": "foreign attack",
-    "logits=centred": "without what classes share",
-    "logits=raw": "as they are",
+    "logits=centred": "centred over classes",
+    "logits=raw": "raw",
 }
 
 

@@ -9,6 +9,7 @@ from kdpipe.data.sources.points import Points, PointsOptions, directions
 from kdpipe.data.store import Subset
 from kdpipe.errors import KdpipeError
 from kdpipe.plugin import PluginRef
+from kdpipe.probes.boundary import Boundary, BoundaryOptions
 from kdpipe.stages import subset as stage
 from kdpipe.stages.subset import SplitFractions, SubsetSlice
 from kdpipe.study import parse
@@ -115,3 +116,19 @@ def test_halves_are_domains_of_different_points(tmp_path):
     assert red[domain == "right"].min() >= 128
     assert (subset.index["split"] == "train").sum() == 80
     assert len(set(subset.index["source_id"])) == len(subset.index["source_id"])
+
+
+def test_boundary_tells_the_colours_of_images_of_one_colour_only(kit):
+    plain = np.zeros((3, 8, 8, 3), dtype=np.uint8)
+    plain[:, :, :, :2] = np.array([[0, 51], [255, 0], [102, 204]])[:, None, None]
+    network = kit.answers(np.eye(3)[np.arange(256) % 3])
+    network.body.forward = lambda images: images.mean((2, 3))
+    options = BoundaryOptions(set="set", domains=["grey"], triplets=1, resolution=3)
+    for pixels, known in ((plain, True), (kit.numbered(3), False)):
+        bench = kit.bench(pixels, [0, 1, 2], network, network)
+        ((_, about),) = Boundary(options).measure(bench).notes["planes"].items()
+        if known:
+            found = np.array(about["corner_colours"])[np.argsort(about["corner_ids"])]
+            np.testing.assert_allclose(found, plain[:, 0, 0] / 255)
+        else:
+            assert about["corner_colours"] is None

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
+from kdpipe.data.sources.points import PointsOptions, linear
+from kdpipe.figures._square import labelled_points
 from kdpipe.inprocess import run_all
 from kdpipe.plan import Plan
+from kdpipe.results.records import read_records
 from kdpipe.study import load, parse
 
 REPOSITORY = Path(__file__).parents[2]
@@ -78,3 +82,26 @@ def test_figure_counts_the_images_and_marks_the_unknowns(why):
     for text in ("students of teacher_cube", ">3<", ">5<", "4 unknowns", "median of 2 seeds"):
         assert text in drawn, text
     assert "Recovery of a linear teacher" in (why / "report.html").read_text()
+    for text in ("sectors", "wave_few"):
+        assert text in drawn, text
+
+
+def test_labels_stand_where_their_points_are_in_the_square(why):
+    """The teacher of the sectors knows the rule, so its labels tell where a point has to be."""
+    path = "models/student_sectors/seed0/vs-teacher_sectors-seed0/predictions/boundary.parquet"
+    table, about = read_records(why / "probes" / path)
+    points, labels, names = labelled_points((table.to_pandas(), about), "teacher_plane")
+    assert len(points) == 2 * 4 * 6 * 6  # domains, planes, grid
+    right = linear(points, PointsOptions(rule="linear", classes=4))
+    assert (labels == right).mean() > 0.9
+    assert names[0] == "0"
+    planes = about["notes"]["planes"].items()
+    left = np.concatenate([p["corner_colours"] for where, p in planes if "left" in where])
+    assert left[:, 0].max() < 0.5
+    assert set(left[:, 2]) == {128 / 255}
+
+
+def test_at_most_two_planes_a_domain_are_drawn_one_by_one(why):
+    drawn = (why / "figures" / "planes.svg").read_text()
+    assert "triplet 2" in drawn
+    assert "triplet 3" not in drawn
