@@ -27,14 +27,14 @@ TEACHER = "models/teacher/seed0"
 FEW = {"limit": 2}
 OPTIONS = {
     "accuracy": {"replicates": 5},
-    "adversarial": {"limit": 3, "steps": 1},
-    "boundary": {"triplets": 2, "resolution": 4, "pictured": 1},
+    "adversarial": {"limit": 2, "steps": 1},
+    "boundary": {"triplets": 2, "resolution": 3, "pictured": 1},
     "calibration": {"replicates": 5},
     "cka": {"limit": None, "replicates": 4},
     "colour": {**FEW, "strengths": [0.4]},
     "crop": {**FEW, "scales": [0.5]},
     "group_accuracy": {"replicates": 5},
-    "localization": {"limit": 3},
+    "localization": {"limit": 2},
     "shift": {**FEW, "shifts": [16]},
 }
 
