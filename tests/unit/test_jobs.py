@@ -164,8 +164,8 @@ from pathlib import Path
 from kdpipe.lock import hold
 root = Path(sys.argv[1])
 with hold(root, "a/b", root / "a/b"):
-    print("held", flush=True)
     (root / "a/b").mkdir(parents=True, exist_ok=True)
+    print("held", flush=True)
     while not (root / "go").exists():
         time.sleep(0.01)
     (root / "a/b/late").write_text("written while somebody waits")

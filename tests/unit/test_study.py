@@ -503,6 +503,7 @@ def test_plan_counts_parameters(study_file):
 def test_jobs_prints_commands_whose_slices_are_accepted(study_file, plan):
     import shlex
 
+    commands = {command.name for command in cli.app.registered_commands}
     result = invoke("jobs", study_file)
     lines = [shlex.split(line) for line in result.output.splitlines()]
     assert len(lines) == len(plan.jobs)
@@ -510,7 +511,7 @@ def test_jobs_prints_commands_whose_slices_are_accepted(study_file, plan):
         assert words[:2] == ["kdpipe", job.stage]
         assert words[words.index("--slice") + 1] == job.slice_json
         assert words[words.index("--out") + 1] == f"results/small/{job.target}"
-        assert callable(getattr(cli, job.stage))
+        assert job.stage in commands
     one = invoke("jobs", study_file, "--target", "models/big/seed1")
     assert len(one.output.splitlines()) == 1
     missing = invoke("jobs", study_file, "--target", "models/big/seed7")
