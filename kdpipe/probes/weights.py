@@ -33,13 +33,15 @@ def is_affine(network: Network, size: int) -> bool:
     rng = torch.Generator().manual_seed(stream("affine"))
     device = network.mean.device
     for side in (1, size):
-        x, y = torch.rand(2, 64, 3, side, side, generator=rng, dtype=torch.float64).to(device)
-        x, y = x.expand(-1, -1, size, size), y.expand(-1, -1, size, size)
-        ends = network(x), network(y)
-        error = (network((x + y) / 2) - (ends[0] + ends[1]) / 2).abs().max()
-        scale = torch.cat(ends).std(0).max()
-        if not error <= TOLERANCE * scale:
-            return False
+        pairs = torch.rand(2, 64, 3, side, side, generator=rng, dtype=torch.float64).to(device)
+        # Two pairs already give away a deep network, whose other passes would take minutes.
+        for some in (pairs[:, :2], pairs[:, 2:]):
+            x, y = some.expand(-1, -1, -1, size, size)
+            ends = network(x), network(y)
+            error = (network((x + y) / 2) - (ends[0] + ends[1]) / 2).abs().max()
+            scale = torch.cat(ends).std(0).max()
+            if not error <= TOLERANCE * scale:
+                return False
     return True
 
 
