@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from kdpipe.figures.base import PropertyFigure, figures
+from typing import Any
+
+from kdpipe.figures.base import PropertyFigure, Tables, figures
 
 
 @figures.register("adversarial")
 class Adversarial(PropertyFigure):
     probes = ("adversarial",)
     metrics = ("fooling_rate", "same_wrong_label", "attack_success")
-    xlabel = "Network the attack was made on"
+    xlabel = "Network the attack was made on, largest change of a pixel (ε, range 0–1)"
     title = "Adversarial images that fool the teacher"
     caption = (
         "Test images are changed in small steps until they fool one network (I-FGSM), and those "
         "that do are shown to the students. The fooling rate is the share on which a student "
         "leaves its own answer. Images made on a foreign network are the control: what fools a "
-        "student there is weakness in general, not the teacher's."
+        "student there is weakness in general, not the teacher's. The strength ε was fitted to "
+        "each attacked network on validation images, so that it fools that network equally often."
     )
+
+    def decorate(self, ax: Any, tables: Tables, pair: str, metric: str) -> None:
+        """The strength of the attack below each network that was attacked."""
+        from kdpipe.figures import _style as style
+
+        rows = tables.of(self.probes).query("pair == @pair")
+        epsilons = rows[rows["metric"] == "epsilon"].groupby("condition")["value"].first()
+        at, _ = style.positions(rows[rows["metric"] == metric]["condition"])
+        names = [label.get_text() for label in ax.get_xticklabels()]
+        places = list(ax.get_xticks())
+        for condition in epsilons.index.intersection(list(at)):
+            k = places.index(at[condition])
+            names[k] = f"{names[k]}\nε = {epsilons[condition]:.3f}"
+        ax.set_xticks(places, names)

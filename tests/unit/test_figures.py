@@ -74,6 +74,17 @@ def test_recovery_is_drawn_over_the_images_that_a_student_was_trained_on():
     assert "not known on how many images" in str(figures.get("why")().missing(nobody))
 
 
+def test_the_strength_of_an_attack_stands_below_the_network_that_was_attacked():
+    tables = made(probes=("adversarial",), methods=("kl",))
+    rates = tables.measurements.query("condition == 'attacker=teacher' and method == 'ind'")
+    strength = rates.assign(metric="epsilon", value=0.0834)
+    tables.measurements = pd.concat([tables.measurements, strength])
+    with style.context():
+        ax = figures.get("adversarial")().draw(tables).axes[0]
+    labels = [label.get_text() for label in ax.get_xticklabels()]
+    assert labels == ["teacher\nε = 0.083", "foreign"]
+
+
 def test_a_teacher_that_only_others_are_compared_with_stands_with_its_pair():
     tables = made(probes=("localization",), methods=("kl",))
     tables.measurements = tables.measurements.query("method != 'teacher2'")
