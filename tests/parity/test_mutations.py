@@ -1,0 +1,39 @@
+"""The planted mistakes of ``make mutations`` still fit the code, and spare nothing.
+
+Whether a test notices them takes half an hour to see; that they can be planted shows at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kdpipe.distill.base import objectives
+from kdpipe.probes.base import probes
+
+ROOT = Path(__file__).parents[2]
+MISTAKES = [
+    mistake
+    for file in sorted(Path(__file__).with_name("mutations").glob("*.yaml"))
+    for mistake in yaml.safe_load(file.read_text())
+]
+# Shared code in which the mistakes of some probes lie.
+SHARED = {"colour": "_colour", "crop": "_geometry", "shift": "_geometry"}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=[m["what"] for m in MISTAKES])
+def test_a_mistake_can_be_planted(mistake):
+    assert (ROOT / mistake["file"]).read_text().count(mistake["old"]) == 1
+    assert mistake["old"] != mistake["new"]
+    for test in mistake["tests"].split():
+        assert (ROOT / test.partition("::")[0]).is_file(), test
+
+
+@pytest.mark.parametrize("registry", [objectives, probes], ids=["objective", "probe"])
+def test_two_mistakes_at_least_in_every_objective_and_probe(registry):
+    planted = Counter(Path(m["file"]).stem for m in MISTAKES)
+    for name in registry.names():
+        assert planted[name] + planted[SHARED.get(name, "")] >= 2, name
