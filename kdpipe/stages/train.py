@@ -18,6 +18,7 @@ class TrainSlice(TrainingSlice):
 def run(slice_: TrainSlice, root: Path, out: Path, code: str = "") -> None:
     """Train the model and write its three files into ``out``."""
     setup = set_up(slice_, root, stream("model", slice_.ref.model, slice_.ref.seed))
-    setting = Setting(setup.train.labels, len(setup.subset.classes), {}, {})
+    smoothing = slice_.recipe.label_smoothing
+    setting = Setting(setup.train.labels, len(setup.subset.classes), {}, {}, smoothing)
     labels = Labels(LabelsOptions(), setting)
     train_and_save(slice_, setup, labels, None, {}, root, out, code)
