@@ -45,9 +45,10 @@ class Call:
 def describe(body: nn.Module, size: int) -> Layers:
     """Name the layers of ``body``, a classifier of square images of ``size`` pixels.
 
-    A stage is the outermost module that comes last at one resolution; where the resolution hardly changes, as with
-    tokens, a quarter of the blocks. The classifier is the last linear map or convolution, and
-    its input, before dropout, gets a module of its own: ``body`` is given one, without weights.
+    A stage is the outermost module that comes last at one resolution; where the resolution hardly
+    changes, as with tokens, a quarter of the blocks. The classifier is the last linear map or
+    convolution, and its input, before dropout, gets a module of its own: ``body`` is given one,
+    without weights.
 
     Raises KdpipeError when no such layers show.
     """

@@ -175,6 +175,14 @@ class Network(nn.Module):
         return logits, kept
 
 
+def out_of_place(body: nn.Module) -> nn.Module:
+    """``body``, no longer changing what a layer gave after it was looked at."""
+    for module in body.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False  # type: ignore[assignment]
+    return body
+
+
 builders: Registry[Builder] = Registry("models", "kdpipe.models")
 
 

@@ -13,7 +13,7 @@ from kdpipe.errors import KdpipeError, PassingError
 from kdpipe.models._antialias import ANTIALIASED
 from kdpipe.models._by_shape import describe
 from kdpipe.models._torchvision_layers import DESCRIBED
-from kdpipe.models.base import Builder, Layers, Published, builders
+from kdpipe.models.base import Builder, Layers, Published, builders, out_of_place
 from kdpipe.options import Options
 
 # Arguments of torchvision's functions without which they would not give logits alone, and what
@@ -62,11 +62,7 @@ class Torchvision(Builder):
             self.arguments[SIZES[family]] = value
 
     def body(self, n_classes: int) -> nn.Module:
-        body = self._model(weights=None, num_classes=n_classes)
-        for module in body.modules():
-            if getattr(module, "inplace", False):
-                # What a layer gives must not change after it was looked at.
-                module.inplace = False  # type: ignore[assignment]
+        body = out_of_place(self._model(weights=None, num_classes=n_classes))
         if isinstance(heads := getattr(body, "heads", None), nn.Sequential):
             # A name for the vector that a vision transformer classifies by.
             body.heads = nn.Sequential(
