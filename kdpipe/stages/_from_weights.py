@@ -37,7 +37,9 @@ def run(
     found = find(weights, cls(cls.Options(**ref.options)), data_root)
     network = build(ref, len(classes), found.mean, found.std, seed=0)
     arch = ref.options.get("arch", ref.name)
-    load_into(network.body, found, weights.key_map, f"a '{arch}' of {len(classes)} classes")
+    load_into(
+        network.body, found, weights.key_map, f"the network '{arch}' of {len(classes)} classes"
+    )
     network.to(slice_.compute.device)
 
     files = {"subset.json": subset.folder / "subset.json"}
