@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+import yaml
 from pyarrow.parquet import read_table
 from pydantic import ValidationError
 from safetensors.torch import save_file
@@ -16,7 +18,7 @@ from torch import nn
 
 from kdpipe.data.selection import Selection
 from kdpipe.errors import KdpipeError, PassingError
-from kdpipe.models._weights import Weights
+from kdpipe.models._weights import Weights, _renamed
 from kdpipe.models.base import Network, build, builders
 from kdpipe.paths import ModelRef
 from kdpipe.plan import Plan
@@ -457,3 +459,25 @@ def test_seed_without_weights_is_refused():
     raw["models"]["small"]["weights"] = {"path": "w.pt"}
     with pytest.raises(KdpipeError, match=r"probes\.adversarial\.foreign\.seed: 'small' comes"):
         parse(raw)
+
+
+def test_names_of_published_antialiased_networks_fit_by_the_map_of_the_manual():
+    """docs/networks.md: blur pooling is a module of its own there, which shifts its neighbours."""
+    options = {"arch": "resnet50", "antialias": True}
+    cls = builders.get("torchvision")
+    with torch.device("meta"):
+        ours = cls(cls.Options(**options)).body(10).state_dict()
+    theirs = {"maxpool.1.filt": torch.ones(1)}
+    for name, tensor in ours.items():
+        if re.match(r"layer[234]\.0\.", name):
+            name = name.replace("conv3.", "conv3.1.")
+            name = name.replace("downsample.1.", "downsample.2.")
+            name = name.replace("downsample.0.", "downsample.1.")
+        theirs[name] = tensor
+    for k in (2, 3, 4):
+        theirs |= {f"layer{k}.0.{part}.0.filt": torch.ones(1) for part in ("conv3", "downsample")}
+    text = (Path(__file__).parents[2] / "docs/networks.md").read_text()
+    written = re.search(r"names need\s+`key_map: (\{.*?\})` \(`conv2`", text, re.DOTALL)
+    key_map = yaml.safe_load(written[1])
+    assert _renamed(theirs, key_map, "").keys() == ours.keys()
+    assert len(theirs) == len(ours) + 7
