@@ -80,6 +80,9 @@ class Model(Options):
                 "seeds: the same weights are one network; put {seed} into weights.path, or give "
                 "one seed"
             )
+        digests = self.weights.sha256 if self.weights else None
+        if isinstance(digests, dict) and (without := set(self.seeds) - set(digests)):
+            raise ValueError(f"weights.sha256: there is none for seed {min(without)}")
         return self
 
     def made_of(self) -> dict[str, Any]:

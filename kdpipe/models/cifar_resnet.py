@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from kdpipe.models._init import he_normal
@@ -22,7 +23,9 @@ DEPTHS = {
 
 
 class CifarResNetOptions(Options):
-    arch: Literal["resnet20", "resnet32", "resnet56", "resnet110", "resnet50"] = "resnet20"
+    arch: Literal["resnet20", "resnet32", "resnet56", "resnet110", "resnet50"] = Field(
+        "resnet20", description="Depth."
+    )
 
 
 class Block(nn.Module):

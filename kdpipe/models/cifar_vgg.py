@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Literal
 
+from pydantic import Field
 from torch import nn
 
 from kdpipe.models._init import he_normal
@@ -23,7 +24,7 @@ DEPTHS = {
 
 
 class CifarVGGOptions(Options):
-    arch: Literal["vgg8", "vgg11", "vgg13", "vgg16", "vgg19"] = "vgg8"
+    arch: Literal["vgg8", "vgg11", "vgg13", "vgg16", "vgg19"] = Field("vgg8", description="Depth.")
 
 
 @builders.register("cifar_vgg")

@@ -16,18 +16,22 @@ from kdpipe.options import Options
 class Recipe(Options):
     """Defaults are the recipe of PyTorch's basic MNIST example (Ojha et al. 2023, Sec. 5.1)."""
 
-    epochs: int = Field(14, ge=1)
+    epochs: int = Field(14, ge=1, description="Passes over the training images.")
     # Batches of one image are left out of training, see loop.batches.
-    batch_size: int = Field(64, ge=2)
-    optimizer: Literal["adadelta", "sgd", "adamw"] = "adadelta"
-    lr: float = Field(1.0, gt=0)
+    batch_size: int = Field(64, ge=2, description="Images per step.")
+    optimizer: Literal["adadelta", "sgd", "adamw"] = Field(
+        "adadelta", description="torch's optimiser of that name."
+    )
+    lr: float = Field(1.0, gt=0, description="Learning rate.")
     momentum: float = Field(0.9, ge=0, description="For sgd.")
     nesterov: bool = Field(False, description="For sgd.")
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled for adamw, else L2.")
     decay_vectors: bool = Field(
         True, description="Whether biases and the vectors of normalisation layers decay too."
     )
-    schedule: Literal["step", "multistep", "cosine", "constant"] = "step"
+    schedule: Literal["step", "multistep", "cosine", "constant"] = Field(
+        "step", description="How lr changes from epoch to epoch."
+    )
     step_size: int = Field(1, ge=1, description="Epochs between two steps of the step schedule.")
     milestones: list[Annotated[int, Field(ge=1)]] = Field(
         [], description="Epochs after which the multistep schedule steps."

@@ -359,6 +359,12 @@ def test_published_weights_that_cannot_be_had_are_a_passing_failure(root, monkey
         taken(root, ref, published="IMAGENET1K_V1")
 
 
+def test_published_weights_of_another_image_size_are_refused(root):
+    ref = PluginRef(name="torchvision", options={"arch": "vit_b_32", "image_size": 64})
+    with pytest.raises(KdpipeError, match=r"IMAGENET1K_V1 does not fit 'vit_b_32': .*image_size"):
+        taken(root, ref, published="IMAGENET1K_V1")
+
+
 def test_inception_gets_the_range_that_it_was_trained_with(monkeypatch):
     """torchvision would change images inside of the network; kdpipe's normalisation does."""
     body = nn.Linear(1, 1)
@@ -445,7 +451,11 @@ def test_weights_that_make_no_sense_are_refused(case):
 def test_one_file_is_one_network():
     with pytest.raises(KdpipeError, match=r"models\.big: seeds: the same weights are one network"):
         parse(study(weights={"path": "w.pt"}, seeds=[0, 1]))
-    parse(study(weights={"path": "w{seed}.pt"}, seeds=[0, 1]))
+    both = {"path": "w{seed}.pt", "sha256": {0: "0" * 64, 1: "1" * 64}}
+    facts = Plan(parse(study(weights=both, seeds=[0, 1]))).jobs["report.html"].slice.summary
+    assert (facts["networks from weights"], facts["networks trained"]) == (2, 2)
+    with pytest.raises(KdpipeError, match=r"weights\.sha256: there is none for seed 2"):
+        parse(study(weights=both, seeds=[0, 2]))
 
 
 def test_seed_without_weights_is_refused():
