@@ -46,6 +46,8 @@ def print_cost(plan: Plan, data_root: Path | None) -> None:
     networks = Table("networks", "number", "parameters", "GFLOP per image", "epochs")
     seen: dict[tuple[str, ...], list[Job]] = {}
     for job in (*plan.by_stage("train"), *plan.by_stage("distil")):
+        if getattr(job.slice, "weights", None) is not None:
+            continue  # others trained it
         seen.setdefault(tuple(job.target.split("/")[:-1]), []).append(job)
     for key, group in seen.items():
         parameters, flops = forward_flops(group[0], plan, data_root)

@@ -95,8 +95,10 @@ def report_slice(
 
 def _facts(study: Study, compute: Compute, n_networks: int) -> dict[str, Any]:
     """What a reader wants to know of the study beside its results."""
+    ready = sum(len(model.seeds) for model in study.models.values() if model.weights)
     facts: dict[str, Any] = {
-        "networks trained": n_networks,
+        "networks trained": n_networks - ready,
+        **({"networks from weights": ready} if ready else {}),
         "device": compute.device,
         "precision": compute.precision,
     }
