@@ -72,7 +72,7 @@ class Parquet(Source):
             )
         if "val" in found and "test" not in found:
             found["test"] = found.pop("val")
-        return found
+        return {split: found[split] for split in ("train", "val", "test", "") if split in found}
 
     @cached_property
     def _opened(self) -> dict[str, Any]:
