@@ -100,7 +100,7 @@ def _decoded(file: Path | IO[bytes], name: str, shorter: int | None) -> np.ndarr
                     scale = shorter / min(image.size)
                     wanted = [max(shorter, round(side * scale)) for side in image.size]
                     image.draft("RGB", (wanted[0], wanted[1]))
-                return np.asarray(image.convert("RGB"))
+                return np.array(image.convert("RGB"))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         reason = "it has more pixels than a data set's image should, as a decompression bomb has"
     except FileNotFoundError:
