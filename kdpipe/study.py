@@ -17,6 +17,7 @@ from pydantic import (
 from kdpipe.data.augment.base import augmentations as augmentation_registry
 from kdpipe.data.class_maps.base import class_maps as class_map_registry
 from kdpipe.data.domains.base import domains as domain_registry
+from kdpipe.data.render import ImageFormat
 from kdpipe.data.selection import Selection
 from kdpipe.data.sources.base import sources as source_registry
 from kdpipe.distill.base import objectives as objective_registry
@@ -38,11 +39,10 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", 
 RESERVED_METHODS = {"teacher", "teacher2", "ind"}
 
 
-class DataSet(Options):
+class DataSet(ImageFormat):
     """A subset of a source, rendered in one or more domains."""
 
     source: plugin(source_registry)  # type: ignore[valid-type]
-    size: int = Field(28, ge=8, description="Height and width in pixels.")
     split: SplitFractions = SplitFractions()
     seed: int = 0
     classes: dict[Name, list[str]] | None = Field(
