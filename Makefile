@@ -1,5 +1,6 @@
 # make run    build the environment in .venv/ and run the default study
 # make test   build the environment and run every check
+# make docs   build the documentation in build/docs; a warning is an error
 # make test-faults   kill jobs and Snakemake at random moments, fill the disk, damage files
 PYTHON ?= python3
 CORES ?= $(shell nproc)
@@ -8,14 +9,14 @@ STAMP := $(VENV)/.installed
 REQUIREMENTS := envs/requirements.txt envs/requirements-dev.txt envs/constraints.txt
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: run test test-faults lint unit workflow mutations environment docs-results clean
+.PHONY: run test test-faults lint unit docs reference workflow mutations environment docs-results clean
 .DELETE_ON_ERROR:
 
 run: environment
 	snakemake --cores $(CORES) --quiet host reason
 	@echo "Open results/digits/report.html"
 
-test: environment lint unit workflow
+test: environment lint docs unit workflow
 
 lint: environment
 	ruff check .
@@ -24,7 +25,14 @@ lint: environment
 	mypy
 
 unit: environment
-	python -m pytest tests/unit tests/parity -n $(CORES)
+	python -m pytest tests/unit tests/parity tests/docs -n $(CORES)
+
+docs: environment
+	sphinx-build --fail-on-warning --keep-going --nitpicky --quiet --builder html docs build/docs
+
+# The reference of the study file, after a change of options or plug-ins.
+reference: environment
+	python -m kdpipe reference --builtin --out docs/reference.md
 
 workflow: environment
 	python -m pytest tests/workflow

@@ -144,6 +144,24 @@ def run(
     run_all(Plan(load(study)), results, data_root)
 
 
+@app.command()
+def reference(
+    out: Annotated[Path | None, typer.Option(help="Markdown file; printed without it.")] = None,
+    builtin: Annotated[
+        bool, typer.Option("--builtin", help="Without plug-ins of other packages.")
+    ] = False,
+) -> None:
+    """Every key of a study file: values, default and meaning."""
+    from kdpipe.provenance import write_atomically
+    from kdpipe.reference import reference
+
+    text = reference(builtin_only=builtin)
+    if out is None:
+        print(text, end="")
+    else:
+        write_atomically(out, lambda path: path.write_text(text, encoding="utf-8"))
+
+
 def main() -> None:
     """Run the command line; what a person can fix ends in one sentence and status 1."""
     try:

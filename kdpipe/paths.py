@@ -14,8 +14,8 @@ MODEL_FILES = ("model.safetensors", "model.json", "history.parquet")
 class ModelRef(Options):
     """One training run of a model of the study: a teacher, a foreign attacker, an independent."""
 
-    model: str
-    seed: int = Field(0, ge=0)
+    model: str = Field(description="A model of the study (a key under models).")
+    seed: int = Field(0, ge=0, description="Which training of it; trained if no other needs it.")
 
     @property
     def path(self) -> str:

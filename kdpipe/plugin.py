@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ValidationError
+from pydantic import BeforeValidator, ValidationError, WithJsonSchema
 
 from kdpipe.errors import KdpipeError
 from kdpipe.options import Options
@@ -46,8 +46,16 @@ def resolve(registry: Registry[Any], raw: Any, key: str = "name") -> PluginRef:
 
 
 def plugin(registry: Registry[Any], key: str = "name") -> Any:
-    """Field type of a plug-in reference written as a mapping in a study."""
-    return Annotated[PluginRef, BeforeValidator(partial(resolve, registry, key=key))]
+    """Field type of a plug-in reference written as a mapping in a study.
+
+    Its JSON schema says which registry the name is looked up in, under ``plugin``, for the
+    reference of the study file.
+    """
+    return Annotated[
+        PluginRef,
+        BeforeValidator(partial(resolve, registry, key=key)),
+        WithJsonSchema({"plugin": registry.kind, "key": key}),
+    ]
 
 
 def of_library(raw: Any) -> Any:

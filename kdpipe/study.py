@@ -42,36 +42,54 @@ RESERVED_METHODS = {"teacher", "teacher2", "ind"}
 class DataSet(ImageFormat):
     """A subset of a source, rendered in one or more domains."""
 
-    source: plugin(source_registry)  # type: ignore[valid-type]
-    split: SplitFractions = SplitFractions()
-    seed: int = 0
+    source: plugin(source_registry) = Field(  # type: ignore[valid-type]
+        description="Where the images come from."
+    )
+    split: SplitFractions = Field(
+        SplitFractions(), description="Shares of training, validation and test images."
+    )
+    seed: int = Field(0, description="Of the split, of the choice of images and of the domains.")
     classes: dict[Name, list[str]] | None = Field(
         None, description="New classes from the source's; null keeps them."
     )
     per_class: int | None = Field(None, ge=1, description="Images per source class; null for all.")
-    domains: dict[Name, plugin(domain_registry)] = Field(min_length=1)  # type: ignore[valid-type]
+    domains: dict[Name, plugin(domain_registry)] = Field(  # type: ignore[valid-type]
+        min_length=1, description="Versions of the images, each under a name of its own."
+    )
     class_map: plugin(class_map_registry) | None = Field(  # type: ignore[valid-type]
         None, description="How networks that know other classes decide on these when probed."
     )
 
 
 class Data(Options):
+    """The images of a study."""
+
     root: str | None = Field(
         None, description="Folder of data on disk; KDPIPE_DATA or --config data_root=… win."
     )
-    sets: dict[Name, DataSet] = Field(min_length=1)
+    sets: dict[Name, DataSet] = Field(min_length=1, description="Data sets by name.")
 
 
 class Model(Options):
     """A network trained on labels alone, or by others: a teacher, an independent student, an
     attacker."""
 
-    network: Annotated[plugin(builder_registry), BeforeValidator(of_library)]  # type: ignore[valid-type]
+    network: Annotated[plugin(builder_registry), BeforeValidator(of_library)] = Field(  # type: ignore[valid-type]
+        description="The architecture."
+    )
     weights: WeightsField = Field(None, description="Taken in place of training it.")
-    data: Selection
-    augment: list[plugin(augmentation_registry)] = []  # type: ignore[valid-type]
-    training: Recipe = Recipe()
-    seeds: list[NonNegativeInt] = Field([0], min_length=1)
+    data: Selection = Field(description="The images it is trained on.")
+    augment: list[plugin(augmentation_registry)] = Field(  # type: ignore[valid-type]
+        [], description="Augmentations of the training images, in this order."
+    )
+    training: Recipe = Field(
+        Recipe(), description="How it is trained; what is left out is the study's."
+    )
+    seeds: list[NonNegativeInt] = Field(
+        [0],
+        min_length=1,
+        description="One network a seed; of a student: the independent ones.",
+    )
 
     @model_validator(mode="after")
     def _one_network(self) -> Model:
@@ -96,13 +114,21 @@ class Model(Options):
 class Pair(Options):
     """A teacher, a student's model, the objectives between them and what is probed."""
 
-    teacher: ModelRef
-    student: Name
-    role: Literal["claim", "control"] = "claim"
-    methods: dict[Name, plugin(objective_registry, "objective")]  # type: ignore[valid-type]
+    teacher: ModelRef = Field(description="One trained network of a model.")
+    student: Name = Field(
+        description="A model; its seeds are the independent students, and the distilled ones have "
+        "its architecture, images and augmentations."
+    )
+    role: Literal["claim", "control"] = Field(
+        "claim", description="control: the teacher lacks the property, so nothing is claimed."
+    )
+    methods: dict[Name, plugin(objective_registry, "objective")] = Field(  # type: ignore[valid-type]
+        description="Objectives that distil the teacher into the student, each under a name of "
+        "its own, which is the objective where none is given."
+    )
     seeds: list[NonNegativeInt] = Field([0], min_length=1, description="Of the distilled students.")
     training: Recipe | None = Field(None, description="Null for the student model's own recipe.")
-    probes: list[Name] = Field(min_length=1)
+    probes: list[Name] = Field(min_length=1, description="Entries of the study's probes.")
     paper: str | None = Field(None, description="Value of 'pair' in the paper's tables.")
     paper_conditions: dict[str, str] = Field(
         {}, description="Our condition to the paper's, for the table that compares them."
@@ -115,15 +141,29 @@ class Pair(Options):
 
 
 class Study(Options):
-    """Everything a study file says, validated and complete."""
+    """Everything a study file says, validated and complete.
 
-    study: Name
-    title: str = ""
-    data: Data
-    compute: ComputeWish = ComputeWish()
-    models: dict[Name, Model] = Field(min_length=1)
-    probes: dict[Name, plugin(probe_registry, "probe")] = Field(min_length=1)  # type: ignore[valid-type]
-    pairs: dict[Name, Pair] = Field(min_length=1)
+    One more key, ``training``, holds options of training that all models share. A model lays its
+    own ``training`` over them, and a pair lays its own over those of its student's model.
+    """
+
+    study: Name = Field(description="Name of the study, and of its folder under results/.")
+    title: str = Field("", description="Heading of the report; the study's name if empty.")
+    data: Data = Field(description="The images.")
+    compute: ComputeWish = Field(
+        ComputeWish(), description="Device, precision and threads of every job."
+    )
+    models: dict[Name, Model] = Field(
+        min_length=1, description="Networks trained on labels alone, by name."
+    )
+    probes: dict[Name, plugin(probe_registry, "probe")] = Field(  # type: ignore[valid-type]
+        min_length=1,
+        description="Properties to measure, each under a name of its own, which is the probe where "
+        "none is given.",
+    )
+    pairs: dict[Name, Pair] = Field(
+        min_length=1, description="Teachers and students to compare, by name."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -35,7 +35,7 @@ class ProbeOptions(Options):
 
     set: str | None = Field(None, description="Data set; null for the student's own.")
     domains: list[str] = Field([], description="Domains to probe; empty for the student's own.")
-    split: Literal["val", "test"] = "test"
+    split: Literal["val", "test"] = Field("test", description="Images to probe.")
     limit: int | None = Field(None, ge=1, description="Images per domain; null for all.")
     primary: str | None = Field(
         None, description="Domain of the primary statistic; null for the first."

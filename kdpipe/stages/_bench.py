@@ -8,7 +8,7 @@ from pathlib import Path
 from kdpipe.data.class_maps.base import class_maps
 from kdpipe.data.store import Subset
 from kdpipe.errors import KdpipeError
-from kdpipe.models.readout import ClassReadout
+from kdpipe.models._readout import ClassReadout
 from kdpipe.options import Options
 from kdpipe.paths import ModelRef, NetworkRef, calibration_file, subset_dir
 from kdpipe.plugin import PluginRef

@@ -27,9 +27,9 @@ SPLITS = ("train", "val", "test")
 class SplitFractions(Options):
     """Shares of the source images of each class. They are split before domains are rendered."""
 
-    train: float = Field(0.67, gt=0, lt=1)
-    val: float = Field(0.11, gt=0, lt=1)
-    test: float = Field(0.22, gt=0, lt=1)
+    train: float = Field(0.67, gt=0, lt=1, description="Trained on.")
+    val: float = Field(0.11, gt=0, lt=1, description="For choosing settings.")
+    test: float = Field(0.22, gt=0, lt=1, description="Probed, never trained on.")
 
     @model_validator(mode="after")
     def _sum(self) -> SplitFractions:

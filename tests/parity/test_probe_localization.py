@@ -18,8 +18,8 @@ from torch import nn
 from torchvision.models import SwinTransformer, VisionTransformer
 
 from kdpipe.errors import KdpipeError
+from kdpipe.models._readout import ClassReadout
 from kdpipe.models.base import Layers, Network
-from kdpipe.models.readout import ClassReadout
 from kdpipe.probes.localization import Localization, LocalizationOptions, grad_cam, resized
 
 CLASSES = 5

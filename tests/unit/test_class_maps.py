@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from kdpipe.data.class_maps.imagenet16 import ImageNet16
 from kdpipe.data.class_maps.listed import Listed, ListedOptions
 from kdpipe.errors import KdpipeError
-from kdpipe.models.readout import ClassReadout
+from kdpipe.models._readout import ClassReadout
 from kdpipe.paths import ModelRef
 from kdpipe.plugin import PluginRef
 from kdpipe.stages._bench import open_bench

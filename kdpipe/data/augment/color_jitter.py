@@ -11,9 +11,9 @@ from kdpipe.options import Options
 
 
 class ColorJitterOptions(Options):
-    brightness: float = Field(0.4, ge=0)
-    contrast: float = Field(0.4, ge=0)
-    saturation: float = Field(0.4, ge=0)
+    brightness: float = Field(0.4, ge=0, description="The factor is in 1 ± brightness.")
+    contrast: float = Field(0.4, ge=0, description="The factor is in 1 ± contrast.")
+    saturation: float = Field(0.4, ge=0, description="The factor is in 1 ± saturation.")
     hue: float = Field(0.2, ge=0, le=0.5, description="In turns of the colour circle.")
 
 

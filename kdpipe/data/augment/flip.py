@@ -10,6 +10,8 @@ from kdpipe.data.augment.base import Augmentation, augmentations
 
 @augmentations.register("flip")
 class Flip(Augmentation):
+    """Mirrors an image with probability 1/2; not for digits, which it turns into other signs."""
+
     draws = 1
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:

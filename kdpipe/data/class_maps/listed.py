@@ -17,6 +17,8 @@ class ListedOptions(ClassMapOptions):
 
 @class_maps.register("listed")
 class Listed(ClassMap):
+    """Classes of the set as the study lists them; classes that are not listed never decide."""
+
     Options = ListedOptions
 
     def members(self, network_classes: list[str]) -> dict[str, list[int]]:
