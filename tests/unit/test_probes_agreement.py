@@ -147,7 +147,7 @@ def test_outcomes_are_counted_from_the_two_views(kit, name, bench_of, monkeypatc
 def test_notes_say_how_far_the_views_differ(name, bench_of):
     recorder = Recorder()
     records = PROBES[name]().measure(bench_of(recorder))
-    assert len(records.notes) == 2
+    assert len(records.notes) == 3  # a strength each, and the shapes of the pictures
     first, second = recorder.seen[0], recorder.seen[1]
     difference = (first - second).abs()
     note = records.notes[FIRST[name]]
