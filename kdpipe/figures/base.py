@@ -47,13 +47,16 @@ class Tables:
     """How many images each network was trained on, by its path, where that is recorded."""
     training_domains: dict[str, list[str]] = field(default_factory=dict)
     """Domains that each network was trained on, by its path, where that is recorded."""
+    answer_methods: dict[str, list[str]] = field(default_factory=dict)
+    """By pair: methods that see the teacher's answers alone, and those that see no teacher."""
+    _read: dict[Path, Recorded] = field(default_factory=dict)
 
     @classmethod
     def load(cls, root: Path, networks: list[str], recorded: Sequence[PairSlice] = ()) -> Tables:
         """Read ``root/tables`` and the histories that exist (an audit has none)."""
         import pandas as pd
 
-        frames = {}
+        frames: dict[str, Any] = {}
         for name in ("measurements", "transfer", "controls", "paper"):
             path = root / "tables" / f"{name}.parquet"
             if not path.is_file():
@@ -92,10 +95,21 @@ class Tables:
         """
         from kdpipe.results.records import read_records
 
-        (instance,) = (i for i in pair.instances if i.probe == probe)
+        instance = next(i for i in pair.instances if i.probe == probe)
         path = self.root / pair.record_file(pair.network(method, seed), instance)
-        table, about = read_records(path)
-        return table.to_pandas(), about
+        if path not in self._read:
+            table, about = read_records(path)
+            self._read[path] = table.to_pandas(), about
+        return self._read[path]
+
+    def recorded_pairs(self, probe: str) -> list[PairSlice]:
+        """The pairs whose records of ``probe`` may be read."""
+        return [p for p in self.recorded if any(i.probe == probe for i in p.instances)]
+
+    def images_behind(self, pair: str, probe: str) -> int | None:
+        """How many images a probe of a pair used in one domain, where any value is of an image."""
+        rows = self.measurements.query("pair == @pair and probe == @probe and unit == 'sample'")
+        return int(rows["n"].max()) if len(rows) else None
 
     def role(self, pair: str, probe: str) -> str:
         """``control`` if the pair is a control for this probe, else ``claim``."""
@@ -119,6 +133,8 @@ class Figure:
     probes: tuple[str, ...] = ()
     reads_records: tuple[str, ...] = ()
     """Properties whose record files are read beside the tables."""
+    needs: tuple[str, ...] = ()
+    """What a study must have for this figure to be drawn: ``paper``, ``answer_methods``."""
     title: str = ""
     caption: str = ""
 
@@ -164,7 +180,7 @@ class PropertyFigure(Figure):
             banded |= style.control_band(ax, part, tables.control(pair, probe, metric), metric)
             self.decorate(ax, tables, pair, metric)
             text = self._heading(tables, pair, probe) if metric == shown[0] else ""
-            style.heading(ax, text, part)
+            style.heading(ax, text, part, tables.images_behind(pair, probe))
             ax.set_xlabel(self.xlabel)
         style.legend(fig, methods, rows, banded=banded)
         return fig

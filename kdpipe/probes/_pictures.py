@@ -25,7 +25,8 @@ class PicturedOptions(ProbeOptions):
 
 def spread(n: int, wanted: int) -> np.ndarray:
     """Positions (at most ``wanted``,) of images, evenly spread over ``n``."""
-    return np.unique(np.linspace(0, n - 1, min(n, wanted)).round().astype(np.int64))
+    wanted = min(n, wanted)
+    return ((np.arange(wanted) + 0.5) * n / max(wanted, 1)).astype(np.int64)
 
 
 def thumbnail(image: Tensor) -> Tensor:

@@ -20,6 +20,9 @@ CAM_BATCH = 32
 
 
 class LocalizationOptions(PicturedOptions):
+    pictured: int = Field(
+        3, ge=0, description="Images per domain of which small maps are kept for figures."
+    )
     layer: str = Field("cam", description="Student's layer; 'cam' is the network's default.")
     teacher_layer: str = Field("cam", description="Teacher's layer.")
 
