@@ -6,7 +6,7 @@ from typing import Any
 
 from kdpipe.distill.base import objectives
 from kdpipe.figures.base import figures
-from kdpipe.pairs import second_teacher
+from kdpipe.pairs import resolved_probe, second_teacher
 from kdpipe.plugin import PluginRef
 from kdpipe.probes.base import probes
 from kdpipe.stages.figures import FiguresSlice
@@ -103,12 +103,12 @@ def figures_slice(study: Study, names: list[str], networks: list[str]) -> Figure
     )
 
 
-def record_folders(slice_: FiguresSlice) -> list[str]:
-    """Folders of the probe jobs whose records the figures read, without repetition."""
+def record_folders(pairs: list[PairSlice]) -> list[str]:
+    """Folders of the probe jobs that make the records of pairs, without repetition."""
     return sorted(
         {
             str(pair.record_file(network, instance).parent)
-            for pair in slice_.recorded
+            for pair in pairs
             for instance in pair.instances
             for network in pair.networks(instance)
         }
@@ -124,6 +124,12 @@ def report_slice(
         figures=names,
         summary=_facts(study, compute, len(networks)),
         networks=networks,
+        pairs=tables_slice(study).pairs,
+        settings={
+            name: {i: resolved_probe(study, i, pair).options for i in pair.probes}
+            for name, pair in study.pairs.items()
+        },
+        without_teacher={name: without_teacher(pair) for name, pair in study.pairs.items()},
     )
 
 
