@@ -100,6 +100,7 @@ def figures_slice(study: Study, names: list[str], networks: list[str]) -> Figure
         networks=networks,
         recorded=pairs,
         answer_methods=answer_methods(study),
+        without_teacher=sorted({m for p in study.pairs.values() for m in without_teacher(p)}),
     )
 
 

@@ -12,6 +12,7 @@ from kdpipe.report import words
 class Adversarial(PropertyFigure):
     probes = ("adversarial",)
     metrics = ("fooling_rate", "same_wrong_label")
+    height = 3.2
     xlabel = "Network that was attacked\n(ε: largest change of a pixel, range 0–1)"
     title = "Adversarial images that fool the teacher"
     caption = (

@@ -49,6 +49,8 @@ class Tables:
     """Domains that each network was trained on, by its path, where that is recorded."""
     answer_methods: dict[str, list[str]] = field(default_factory=dict)
     """By pair: methods that see the teacher's answers alone, and those that see no teacher."""
+    without_teacher: list[str] = field(default_factory=list)
+    """Methods that see no teacher, and are controls."""
     _read: dict[Path, Recorded] = field(default_factory=dict)
 
     @classmethod
@@ -153,6 +155,8 @@ class PropertyFigure(Figure):
 
     metrics: tuple[str, ...] = ()
     xlabel: str = ""
+    height: float = 2.5
+    """Of a panel with its labels, in inches."""
 
     def decorate(self, ax: Any, tables: Tables, pair: str, metric: str) -> None:
         """Add what only this property has, for example the level of chance."""
@@ -167,7 +171,7 @@ class PropertyFigure(Figure):
         methods = words.method_order(rows["method"])
         # A single metric would leave a narrow column: pairs then stand side by side.
         columns = {1: min(2, len(pairs)), 4: 2}.get(len(shown), len(shown))
-        fig, axes = style.grid(-(-len(pairs) * len(shown) // columns), columns)
+        fig, axes = style.grid(-(-len(pairs) * len(shown) // columns), columns, height=self.height)
         panels = itertools.product(pairs, shown)
         banded = False
         for ax, panel in itertools.zip_longest(axes.flat, panels):

@@ -25,7 +25,7 @@ class Example(NamedTuple):
     """A PNG as a data address."""
     what: str
     """Which image it is."""
-    said: str
+    said: list[str]
     """What independent and distilled students, and the teacher, made of it."""
 
 
@@ -60,13 +60,11 @@ def examples(
         return None
     yes_or_no = all(rows["value"].dropna().isin([0, 1]).all() for rows in raw.values())
 
-    def told(image: int) -> str:
+    def told(image: int) -> list[str]:
         found = {name: rows[rows["unit_id"] == image]["value"] for name, rows in raw.items()}
         if yes_or_no:
-            parts = [f"{name} {v.sum():.0f} of {v.count()}" for name, v in found.items()]
-        else:
-            parts = [f"{name} {words.number(v.mean(), row['metric'])}" for name, v in found.items()]
-        return ", ".join(parts)
+            return [f"{name}: {v.sum():.0f} of {v.count()}" for name, v in found.items()]
+        return [f"{name}: {words.number(v.mean(), row['metric'])}" for name, v in found.items()]
 
     strongest, weakest = (
         [
@@ -77,9 +75,10 @@ def examples(
     )
     condition = words.condition_words(row["condition"])
     metric = words.metric_words(row["metric"]).label
-    unit = "networks that did, of so many" if yes_or_no else "mean over seeds"
-    heading = f"{pair.name}, {words.method_words(row['method'])}: {metric}"
-    return Examples(f"{heading}{', ' * bool(condition)}{condition} ({unit})", strongest, weakest)
+    unit = "in how many networks" if yes_or_no else "mean over seeds"
+    heading = f"pair {pair.name}, {words.method_words(row['method'])}"
+    what = ", ".join(filter(None, [metric.lower() if metric.istitle() else metric, condition]))
+    return Examples(f"{heading}: {what} ({unit})", strongest, weakest)
 
 
 def _claim(transfer: pd.DataFrame, pair: str, probe: str, without: list[str]) -> Any:

@@ -27,8 +27,7 @@ def headline(
     if claims.empty:
         return []
     claims = claims.assign(finding=[verdicts.finding(controls, r) for _, r in claims.iterrows()])
-    alone = [r.method in without.get(str(r.pair), []) for r in claims.itertuples()]
-    taught = claims[[not a for a in alone]]
+    taught, alone = apart(claims, without)
 
     def of(*findings: str, share: bool = False) -> str:
         return _listed(taught[taught["finding"].isin(findings)], share)
@@ -44,13 +43,13 @@ def headline(
         Sentence(
             "transferred",
             "Distilled",
-            joined(("", distilled)) or "of no property could it be shown.",
+            joined(("", distilled)) or "for no property was that shown.",
         ),
         Sentence(
             "not-transferred",
             "Not distilled",
             joined(("", refuted), ("Farther from the target: ", away))
-            or "of no property could it be excluded.",
+            or "for no property was that shown.",
         ),
         Sentence(
             "inconclusive",
@@ -63,7 +62,13 @@ def headline(
             or "nothing.",
         ),
     ]
-    return sentences + _control(claims[alone])
+    return sentences + _control(alone)
+
+
+def apart(rows: pd.DataFrame, without: dict[str, list[str]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of methods that see their teacher, and rows of those that do not."""
+    alone = [r.method in without.get(str(r.pair), []) for r in rows.itertuples()]
+    return rows[[not a for a in alone]], rows[alone]
 
 
 def _control(claims: pd.DataFrame) -> list[Sentence]:
@@ -72,10 +77,11 @@ def _control(claims: pd.DataFrame) -> list[Sentence]:
         return []
     names = ", ".join(words.method_words(m) for m in words.method_order(claims["method"]))
     shown = claims[claims["finding"].isin(["transferred", "opposite"])]
-    moved = [
-        f"{'towards' if key == 'transferred' else 'away from'} the target in {_listed(part, True)}"
-        for key, part in shown.groupby("finding", sort=False)
-    ]
+    moved = []
+    for key, part in shown.groupby("finding", sort=False):
+        listed = _listed(part, True)
+        way = "towards" if key == "transferred" else "away from"
+        moved.append(f"{way} the target in {listed[:1].lower()}{listed[1:]}")
     text = f"moved {', '.join(moved)}" if moved else "moved significantly in no property"
     return [Sentence("control", "Control", f"{names}, which sees no teacher, {text}.")]
 
@@ -87,7 +93,8 @@ def _listed(claims: pd.DataFrame, share: bool) -> str:
     for (probe, pair), part in claims.groupby(["probe", "pair"], sort=False):
         label = words.property_words(str(probe)).label
         label = label if listed == [] else label[:1].lower() + label[1:]
-        methods = [_method(row, share) for row in part.to_dict("records")]
+        rows = {row["method"]: row for row in part.to_dict("records")}
+        methods = [_method(rows[m], share) for m in words.method_order(rows)]
         where = f"{pair}: " if several[probe] > 1 else ""
         listed.append(f"{label} ({where}{', '.join(methods)})")
     return ", ".join(listed)

@@ -20,6 +20,8 @@ class FiguresSlice(Options):
     """Pairs with those of their probes whose record files a figure reads."""
     answer_methods: dict[str, list[str]] = {}
     """By pair: methods that see the teacher's answers alone, and those that see no teacher."""
+    without_teacher: list[str] = []
+    """Methods that see no teacher, and are controls."""
 
 
 def run(slice: FiguresSlice, root: Path, out: Path) -> list[Path]:
@@ -28,6 +30,7 @@ def run(slice: FiguresSlice, root: Path, out: Path) -> list[Path]:
 
     tables = Tables.load(root, slice.networks, slice.recorded)
     tables.answer_methods = slice.answer_methods
+    tables.without_teacher = slice.without_teacher
     written = []
     with style.context():
         for name in slice.figures:

@@ -15,7 +15,7 @@ from kdpipe.paths import subset_dir
 from kdpipe.provenance import write_atomically
 from kdpipe.report import sentences, values, verdicts, words
 from kdpipe.report.examples import Examples, examples
-from kdpipe.report.headline import headline
+from kdpipe.report.headline import apart, headline
 from kdpipe.report.how import HOW
 from kdpipe.report.page import render
 from kdpipe.report.warnings import warnings
@@ -49,13 +49,15 @@ def run(slice: ReportSlice, root: Path, out_file: Path) -> Path:
     provenance = _provenance(root, slice.networks)
     shared, digests = values.provenance(provenance)
     found = (tables.transfer, tables.controls)
+    taught, alone = apart(tables.transfer, slice.without_teacher)
     page = render(
         study=slice.study,
         title=slice.title,
         headline=headline(*found, slice.without_teacher),
-        counted=sentences.counted(*found),
+        counted=sentences.counted(taught, tables.controls),
         scope_note=sentences.scope_note(tables.transfer),
-        groups=sentences.groups(*found),
+        groups=sentences.groups(taught, tables.controls),
+        untaught=sentences.groups(alone, tables.controls),
         controls=sentences.control_lines(tables.transfer),
         transfer=pictures.get("transfer"),
         across=[p for p in pictures.values() if not p["probes"] and p["name"] not in _PLACED],
@@ -64,7 +66,7 @@ def run(slice: ReportSlice, root: Path, out_file: Path) -> Path:
         paper=values.published(tables.paper) if len(tables.paper) else None,
         paper_picture=pictures.get("paper"),
         summary=slice.summary,
-        shared=shared,
+        shared={key.removeprefix("versions."): value for key, value in shared.items()},
         digests=digests,
         warnings=warnings(*found, tables.measurements, provenance),
     )
@@ -90,7 +92,7 @@ def _sections(
                 "label": words.property_words(probe).label,
                 "compared": words.property_words(probe).compared,
                 "how": HOW.get(probe, ""),
-                "settings": _settings(slice, probe),
+                "settings": _settings(tables, slice, probe),
                 "examples": _examples(tables, slice, probe, root),
                 "pictures": [p for p in pictures.values() if probe in p["probes"]],
                 "main": values.comparison(rows[main], tables.controls),
@@ -104,14 +106,21 @@ def _sections(
     return sections
 
 
-def _settings(slice: ReportSlice, probe: str) -> dict[str, str]:
+def _settings(tables: Tables, slice: ReportSlice, probe: str) -> dict[str, str]:
     """Options of a property by the name of its pair, as words; those that are null are left out."""
     said: dict[str, str] = {}
     for pair in slice.pairs:
         options = slice.settings.get(pair.name, {})
         of_probe = [options[i.name] for i in pair.instances if i.probe == probe]
         for own in of_probe:
-            told = (f"{k.replace('_', ' ')} {_plain(v)}" for k, v in own.items() if v is not None)
+            order = sorted(own, key=lambda k: (k not in ("set", "domains", "split"), k))
+            told = [
+                f"{key.replace('_', ' ')} {_plain(own[key])}"
+                for key in order
+                if own[key] not in (None, [])
+            ]
+            if (images := tables.images_behind(pair.name, probe)) is not None:
+                told.append(f"n = {images} images a domain")
             said[pair.name] = "; ".join(filter(None, [said.get(pair.name), *told]))
     return said
 
