@@ -282,15 +282,17 @@ class Plan:
             "figures",
             "figures",
             drawing,
-            [*parquet, *histories, *metadata, *record_folders(drawing)],
+            [*parquet, *histories, *metadata, *record_folders(drawing.recorded)],
             drawn,
             [(figures, PluginRef(name=name)) for name in names],
         )
+        writing = report_slice(self.study, self.compute, names, networks)
+        subsets = [f"{paths.subset_dir(name)}/subset.json" for name in self.study.data.sets]
         self._add(
             "report",
             "report.html",
-            report_slice(self.study, self.compute, names, networks),
-            [*parquet, *drawn, *metadata],
+            writing,
+            [*parquet, *drawn, *metadata, *record_folders(writing.pairs), *subsets],
             ["report.html"],
             [(figures, PluginRef(name=name)) for name in names],
         )
