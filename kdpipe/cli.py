@@ -71,12 +71,30 @@ for _name, _text in STAGES.items():
 
 
 @app.command()
-def check(study: StudyArg) -> None:
-    """Validate a study file and everything it names."""
+def check(
+    study: StudyArg,
+    data: Annotated[
+        bool | None,
+        typer.Option(
+            help="Require the data to be there, or do not look at it; without either, data that "
+            "is missing is reported and is no error."
+        ),
+    ] = None,
+    data_root: DataRootArg = None,
+) -> None:
+    """Validate a study file, everything it names, and the data it needs."""
     from kdpipe.plan import Plan
     from kdpipe.study import load
 
     plan = Plan(load(study))
+    if data is not False:
+        from kdpipe.check import check_data
+
+        good, bad = check_data(plan, data_root)
+        for line in (*good, *(bad if data is None else [])):
+            print(line)
+        if data and bad:
+            raise KdpipeError("; ".join(bad))
     print(f"{study}: study '{plan.study.study}' is valid, {len(plan.jobs)} jobs.")
 
 

@@ -20,9 +20,7 @@ def forward_flops(job: Job, plan: Plan, data_root: Path | None) -> tuple[int, in
     data = plan.study.data.sets[job.slice.data.set]  # type: ignore[attr-defined]
     if data.classes is None:
         source = sources.get(data.source.name)
-        n_classes = len(
-            source(source.Options(**data.source.options), data_root).listing().class_names
-        )
+        n_classes = source(source.Options(**data.source.options), data_root).n_classes()
     else:
         n_classes = len(data.classes)
     network = build(job.slice.network, n_classes, [0.5] * 3, [1.0] * 3, seed=0)  # type: ignore[attr-defined]
@@ -46,6 +44,8 @@ def print_cost(plan: Plan, data_root: Path | None) -> None:
     networks = Table("networks", "number", "parameters", "GFLOP per image", "epochs")
     seen: dict[tuple[str, ...], list[Job]] = {}
     for job in (*plan.by_stage("train"), *plan.by_stage("distil")):
+        if getattr(job.slice, "weights", None) is not None:
+            continue  # others trained it
         seen.setdefault(tuple(job.target.split("/")[:-1]), []).append(job)
     for key, group in seen.items():
         parameters, flops = forward_flops(group[0], plan, data_root)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -38,6 +39,7 @@ def run_stage(
     the stage fails.
     """
     with (
+        _data_at(data_root),
         hold(root, target_of(root, out), out),
         _failure_kept(_marker(root, stage, slice_json, out, code), attempt),
     ):
@@ -47,6 +49,25 @@ def run_stage(
         known: dict[str, Any] = {"code": code, "data_root": data_root}
         extra = {k: v for k, v in known.items() if k in inspect.signature(run).parameters}
         run(_validated(model, slice_json), root, out, **extra)
+
+
+@contextmanager
+def _data_at(data_root: Path | None) -> Iterator[None]:
+    """Let KDPIPE_DATA say where data lies, as in a job that Snakemake starts.
+
+    Images that are decoded on the fly are read wherever the data lies now, not where it lay when
+    the subset was made.
+    """
+    before = os.environ.get("KDPIPE_DATA")
+    if data_root is not None:
+        os.environ["KDPIPE_DATA"] = str(data_root)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("KDPIPE_DATA", None)
+        else:
+            os.environ["KDPIPE_DATA"] = before
 
 
 def target_of(root: Path, out: Path) -> str:

@@ -127,15 +127,11 @@ class Plan:
         if ref.path in self.jobs:
             return
         model = self.study.models[ref.model]
-        slice_ = TrainSlice(
-            ref=ref,
-            network=model.network,
-            data=model.data,
-            augment=model.augment,
-            recipe=model.training,
-            compute=self.compute,
-        )
-        plugins: Plugins = [(builders, model.network), *((augmentations, a) for a in model.augment)]
+        slice_ = TrainSlice(ref=ref, compute=self.compute, **model.made_of())
+        plugins: Plugins = [
+            (builders, model.network),
+            *((augmentations, a) for a in slice_.augment),
+        ]
         inputs = [f"{paths.subset_dir(model.data.set)}/subset.json"]
         self._add("train", ref.path, slice_, inputs, _files(ref), plugins)
         self.models[ref.path] = ref
@@ -286,15 +282,17 @@ class Plan:
             "figures",
             "figures",
             drawing,
-            [*parquet, *histories, *metadata, *record_folders(drawing)],
+            [*parquet, *histories, *metadata, *record_folders(drawing.recorded)],
             drawn,
             [(figures, PluginRef(name=name)) for name in names],
         )
+        writing = report_slice(self.study, self.compute, names, networks)
+        subsets = [f"{paths.subset_dir(name)}/subset.json" for name in self.study.data.sets]
         self._add(
             "report",
             "report.html",
-            report_slice(self.study, self.compute, names, networks),
-            [*parquet, *drawn, *metadata],
+            writing,
+            [*parquet, *drawn, *metadata, *record_folders(writing.pairs), *subsets],
             ["report.html"],
             [(figures, PluginRef(name=name)) for name in names],
         )

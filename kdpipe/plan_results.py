@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from kdpipe.distill.base import objectives
 from kdpipe.figures.base import figures
-from kdpipe.pairs import second_teacher
+from kdpipe.pairs import resolved_probe, second_teacher
+from kdpipe.plugin import PluginRef
 from kdpipe.probes.base import probes
 from kdpipe.stages.figures import FiguresSlice
 from kdpipe.stages.report import ReportSlice
@@ -49,14 +51,40 @@ def _pair(study: Study, name: str, pair: Pair) -> PairSlice:
 def figure_names(study: Study) -> list[str]:
     """Figures that have something to show in this study, in alphabetical order."""
     measured = {study.probes[i].name for pair in study.pairs.values() for i in pair.probes}
-    names = []
-    for name in figures.names():
-        needed = figures.get(name).probes
-        if name == "paper" and not any(p.paper for p in study.pairs.values()):
-            continue
-        if not needed or measured & set(needed):
-            names.append(name)
-    return names
+    has = {
+        "paper": any(pair.paper for pair in study.pairs.values()),
+        "answer_methods": bool(answer_methods(study)),
+    }
+    return [
+        name
+        for name, figure in ((name, figures.get(name)) for name in figures.names())
+        if all(has[need] for need in figure.needs)
+        and (not figure.probes or measured & set(figure.probes))
+    ]
+
+
+def answer_methods(study: Study) -> dict[str, list[str]]:
+    """By pair with a method that sees no teacher: those, and those that see its answers alone."""
+    found = {}
+    for name, pair in study.pairs.items():
+        alone = without_teacher(pair)
+        if alone:
+            found[name] = [
+                method
+                for method, ref in pair.methods.items()
+                if method in alone or not _layers(ref)
+            ]
+    return found
+
+
+def without_teacher(pair: Pair) -> list[str]:
+    """Methods of a pair that see no teacher."""
+    return [m for m, ref in pair.methods.items() if not objectives.get(ref.name).uses_teacher]
+
+
+def _layers(ref: PluginRef) -> tuple[str, ...]:
+    cls = objectives.get(ref.name)
+    return cls.teacher_layers(cls.Options(**ref.options))
 
 
 def figures_slice(study: Study, names: list[str], networks: list[str]) -> FiguresSlice:
@@ -66,15 +94,22 @@ def figures_slice(study: Study, names: list[str], networks: list[str]) -> Figure
         instances = [instance for instance in pair.instances if instance.probe in read]
         if instances:
             pairs.append(pair.model_copy(update={"instances": instances}))
-    return FiguresSlice(study=study.study, figures=names, networks=networks, recorded=pairs)
+    return FiguresSlice(
+        study=study.study,
+        figures=names,
+        networks=networks,
+        recorded=pairs,
+        answer_methods=answer_methods(study),
+        without_teacher=sorted({m for p in study.pairs.values() for m in without_teacher(p)}),
+    )
 
 
-def record_folders(slice_: FiguresSlice) -> list[str]:
-    """Folders of the probe jobs whose records the figures read, without repetition."""
+def record_folders(pairs: list[PairSlice]) -> list[str]:
+    """Folders of the probe jobs that make the records of pairs, without repetition."""
     return sorted(
         {
             str(pair.record_file(network, instance).parent)
-            for pair in slice_.recorded
+            for pair in pairs
             for instance in pair.instances
             for network in pair.networks(instance)
         }
@@ -90,13 +125,21 @@ def report_slice(
         figures=names,
         summary=_facts(study, compute, len(networks)),
         networks=networks,
+        pairs=tables_slice(study).pairs,
+        settings={
+            name: {i: resolved_probe(study, i, pair).options for i in pair.probes}
+            for name, pair in study.pairs.items()
+        },
+        without_teacher={name: without_teacher(pair) for name, pair in study.pairs.items()},
     )
 
 
 def _facts(study: Study, compute: Compute, n_networks: int) -> dict[str, Any]:
     """What a reader wants to know of the study beside its results."""
+    ready = sum(len(model.seeds) for model in study.models.values() if model.weights)
     facts: dict[str, Any] = {
-        "networks trained": n_networks,
+        "networks trained": n_networks - ready,
+        **({"networks from weights": ready} if ready else {}),
         "device": compute.device,
         "precision": compute.precision,
     }

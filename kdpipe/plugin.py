@@ -58,6 +58,15 @@ def plugin(registry: Registry[Any], key: str = "name") -> Any:
     ]
 
 
+def of_library(raw: Any) -> Any:
+    """Write ``torchvision/resnet18`` out as ``{name: torchvision, arch: resnet18}``."""
+    given = {"name": raw} if isinstance(raw, str) else raw
+    if isinstance(given, dict) and "/" in str(given.get("name")):
+        name, _, arch = given["name"].partition("/")
+        return {**given, "name": name, "arch": arch}
+    return raw
+
+
 def explain(error: ValidationError) -> str:
     """All complaints of pydantic in one line, each with the key it is about."""
     parts = []

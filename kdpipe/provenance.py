@@ -24,6 +24,7 @@ PACKAGES = (
     "grad-cam",
     "scipy",
     "scikit-learn",
+    "timm",
 )
 
 

@@ -5,22 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from kdpipe.data.augment.base import augmentations as augmentation_registry
 from kdpipe.data.class_maps.base import class_maps as class_map_registry
 from kdpipe.data.domains.base import domains as domain_registry
+from kdpipe.data.render import ImageFormat
 from kdpipe.data.selection import Selection
 from kdpipe.data.sources.base import sources as source_registry
 from kdpipe.distill.base import objectives as objective_registry
 from kdpipe.errors import KdpipeError
 from kdpipe.machine import ComputeWish
+from kdpipe.models._weights import WeightsField
 from kdpipe.models.base import builders as builder_registry
 from kdpipe.options import Options
 from kdpipe.paths import ModelRef
-from kdpipe.plugin import explain, plugin
+from kdpipe.plugin import explain, of_library, plugin
 from kdpipe.probes.base import probes as probe_registry
 from kdpipe.provenance import canonical
+from kdpipe.shorthand import named, over, training_of
 from kdpipe.stages.subset import SplitFractions
 from kdpipe.training.recipe import Recipe
 
@@ -29,13 +39,12 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", 
 RESERVED_METHODS = {"teacher", "teacher2", "ind"}
 
 
-class DataSet(Options):
+class DataSet(ImageFormat):
     """A subset of a source, rendered in one or more domains."""
 
     source: plugin(source_registry) = Field(  # type: ignore[valid-type]
         description="Where the images come from."
     )
-    size: int = Field(28, ge=8, description="Height and width in pixels.")
     split: SplitFractions = Field(
         SplitFractions(), description="Shares of training, validation and test images."
     )
@@ -62,11 +71,13 @@ class Data(Options):
 
 
 class Model(Options):
-    """A network trained on labels alone: a teacher, an independent student, an attacker."""
+    """A network trained on labels alone, or by others: a teacher, an independent student, an
+    attacker."""
 
-    network: plugin(builder_registry) = Field(  # type: ignore[valid-type]
+    network: Annotated[plugin(builder_registry), BeforeValidator(of_library)] = Field(  # type: ignore[valid-type]
         description="The architecture."
     )
+    weights: WeightsField = Field(None, description="Taken in place of training it.")
     data: Selection = Field(description="The images it is trained on.")
     augment: list[plugin(augmentation_registry)] = Field(  # type: ignore[valid-type]
         [], description="Augmentations of the training images, in this order."
@@ -79,6 +90,25 @@ class Model(Options):
         min_length=1,
         description="One network a seed; of a student: the independent ones.",
     )
+
+    @model_validator(mode="after")
+    def _one_network(self) -> Model:
+        if self.weights and len(self.seeds) > 1 and not self.weights.by_seed:
+            raise ValueError(
+                "seeds: the same weights are one network; put {seed} into weights.path, or give "
+                "one seed"
+            )
+        digests = self.weights.sha256 if self.weights else None
+        if isinstance(digests, dict) and (without := set(self.seeds) - set(digests)):
+            raise ValueError(f"weights.sha256: there is none for seed {min(without)}")
+        return self
+
+    def made_of(self) -> dict[str, Any]:
+        """What a network of it depends on; no recipe and no augmentation where others trained."""
+        made = {"network": self.network, "data": self.data, "weights": self.weights}
+        if self.weights is not None:
+            return {**made, "augment": [], "recipe": Recipe()}
+        return {**made, "augment": self.augment, "recipe": self.training}
 
 
 class Pair(Options):
@@ -107,7 +137,7 @@ class Pair(Options):
     @model_validator(mode="before")
     @classmethod
     def _methods_by_name(cls, raw: Any) -> Any:
-        return _named(raw, "methods", "objective")
+        return named(raw, "methods", "objective")
 
 
 class Study(Options):
@@ -139,17 +169,17 @@ class Study(Options):
     @classmethod
     def _shared_training(cls, raw: Any) -> Any:
         """``training`` of the study is the base of every model's, a model's of its pairs'."""
-        raw = _named(raw, "probes", "probe")
+        raw = named(raw, "probes", "probe")
         if not isinstance(raw, dict) or not isinstance(raw.get("models"), dict):
             return raw
         base = {} if raw.get("training") is None else raw["training"]
         if not isinstance(base, dict):
             raise ValueError("training: give a mapping of options")
         raw = {key: value for key, value in raw.items() if key != "training"}
-        raw["models"] = {name: _over(base, m) for name, m in raw["models"].items()}
+        raw["models"] = {name: over(base, m, f"models.{name}") for name, m in raw["models"].items()}
         if isinstance(raw.get("pairs"), dict):
             raw["pairs"] = {
-                name: _over(_training_of(raw["models"], pair), pair)
+                name: over(training_of(raw["models"], pair), pair, f"pairs.{name}")
                 for name, pair in raw["pairs"].items()
             }
         return raw
@@ -205,6 +235,7 @@ class Study(Options):
                     f"{where}.{key}: there is no model '{model}'; there are "
                     f"{', '.join(self.models)}"
                 )
+        self._check_seed(f"{where}.teacher", pair.teacher)
         if pair.teacher.model == pair.student and pair.teacher.seed in self.ind_seeds(pair):
             raise ValueError(
                 f"{where}.teacher: seed {pair.teacher.seed} of '{pair.student}' is also an "
@@ -240,39 +271,25 @@ class Study(Options):
                     f"probes.{instance}.foreign.model: there is no model '{foreign['model']}'; "
                     f"there are {', '.join(self.models)}"
                 )
+            if foreign:
+                self._check_seed(f"probes.{instance}.foreign", ModelRef(**foreign))
             if foreign and ModelRef(**foreign) == pair.teacher:
                 raise ValueError(
                     f"probes.{instance}.foreign: it is the teacher of {where}; a foreign attacker "
                     f"has to be another network"
                 )
 
+    def _check_seed(self, where: str, ref: ModelRef) -> None:
+        """A model from weights has no further seeds: nobody can train another."""
+        model = self.models[ref.model]
+        if model.weights and ref.seed not in model.seeds:
+            raise ValueError(
+                f"{where}.seed: '{ref.model}' comes from weights, which are there for seed "
+                f"{', '.join(map(str, model.seeds))}, not {ref.seed}"
+            )
+
     def ind_seeds(self, pair: Pair) -> list[int]:
         return self.models[pair.student].seeds
-
-
-def _named(raw: Any, field: str, key: str) -> Any:
-    """Let an entry's own name say what it is: ``kl: {temperature: 4}``."""
-    if not isinstance(raw, dict) or not isinstance(raw.get(field), dict):
-        return raw
-    filled = {}
-    for name, value in raw[field].items():
-        value = {} if value is None else value
-        filled[name] = {key: name, **value} if isinstance(value, dict) else value
-    return {**raw, field: filled}
-
-
-def _over(base: Any, entry: Any) -> Any:
-    """``entry`` with its ``training`` laid over ``base``."""
-    if not isinstance(entry, dict) or not isinstance(base, dict):
-        return entry
-    own = entry.get("training") or {}
-    return {**entry, "training": {**base, **own}} if isinstance(own, dict) else entry
-
-
-def _training_of(models: dict[Any, Any], pair: Any) -> Any:
-    student = pair.get("student") if isinstance(pair, dict) else None
-    model = models.get(student) if isinstance(student, str) else None
-    return model.get("training", {}) if isinstance(model, dict) else {}
 
 
 def parse(raw: Any, where: str = "the study") -> Study:

@@ -1,18 +1,30 @@
-"""The subset on disk: an index (Parquet) and decoded pixels (one uint8 array, memory-mapped)."""
+"""The subset on disk: an index (Parquet), and either decoded pixels (one uint8 array,
+memory-mapped) or what decodes them when they are needed."""
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdpipe.errors import KdpipeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kdpipe.data.lazy import LazyPixels
+    from kdpipe.data.render import Renderer
+
+# Images decoded on the fly are kept in memory when a job asks for no more than these bytes of
+# them: a probe looks at its images several times, a training does so in every epoch.
+HELD = 2 * 10**9
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -53,19 +65,77 @@ class Subset:
 
     @cached_property
     def pixels(self) -> np.ndarray:
-        """uint8 (n, height, width, channels), memory-mapped."""
+        """uint8 (n, edge, edge, 3), memory-mapped; of no image where they are decoded on the fly.
+
+        ``edge``: height and width as kept, ``size`` or more.
+        """
         return np.load(self._file("pixels.npy"), mmap_mode="r")
 
     @property
     def classes(self) -> list[str]:
         return self.about["classes"]
 
+    @property
+    def stored(self) -> bool:
+        """Whether the images were decoded in advance."""
+        return "rendering" not in self.about or self.about["decode"] == "store"
+
+    @property
+    def edge(self) -> int:
+        """Height and width of the images as they are kept."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def size(self) -> int:
+        """Height and width of what networks see."""
+        return int(self.about.get("size", self.edge))
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """Decodes images on the fly, from where KDPIPE_DATA says that the data lies now."""
+        from kdpipe.data.render import Renderer, Rendering
+
+        root = os.environ.get("KDPIPE_DATA")
+        return Renderer(Rendering(**self.about["rendering"]), Path(root) if root else None)
+
     def images(self, rows: np.ndarray) -> Any:
-        """The pixels of ``rows`` as a uint8 tensor (n, channels, height, width), channels last
-        in memory."""
+        """What networks see of ``rows``: a uint8 tensor (n, channels, height, width), channels
+        last in memory."""
+        return self.access(rows, "cpu")[0][:]
+
+    def access(self, rows: np.ndarray, device: str) -> tuple[Any, Any]:
+        """The images of ``rows`` on the device, (n, 3, size, size), and as they are kept, (n, 3,
+        edge, edge), of which the former are the middle.
+
+        Tensors where the images are stored or few enough to be held; else LazyPixels.
+        """
+        from kdpipe.data.images import centre
+
+        whole = self._kept(rows, device)
+        if self.stored or len(rows) * self.edge**2 * 3 <= HELD:
+            return centre(whole, self.size), whole
+        return self._lazy(rows, device, self.size), whole
+
+    def _kept(self, rows: np.ndarray, device: str) -> Tensor | LazyPixels:
         import torch
 
-        return torch.from_numpy(np.ascontiguousarray(self.pixels[rows])).permute(0, 3, 1, 2)
+        if self.stored:
+            chosen = np.ascontiguousarray(self.pixels[rows])
+            return torch.from_numpy(chosen).permute(0, 3, 1, 2).to(device)
+        lazy = self._lazy(rows, device, self.edge)
+        if len(rows) * self.edge**2 * 3 > HELD:
+            return lazy
+        held = torch.empty((len(rows), self.edge, self.edge, 3), dtype=torch.uint8, device=device)
+        start = 0
+        for part in lazy.split(256):
+            held[start : start + len(part)] = part.permute(0, 2, 3, 1)
+            start += len(part)
+        return held.permute(0, 3, 1, 2)
+
+    def _lazy(self, rows: np.ndarray, device: str, size: int) -> LazyPixels:
+        from kdpipe.data.lazy import LazyPixels
+
+        return LazyPixels(self, rows, device, size)
 
     def _file(self, name: str) -> Path:
         path = self.folder / name

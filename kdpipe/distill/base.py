@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -36,13 +37,15 @@ class Setting:
     """What an objective may need to know before training starts.
 
     ``labels`` (n_train,) of the training set; ``shapes`` and ``teacher_shapes`` without the batch
-    dimension, by layer name.
+    dimension, by layer name. ``label_smoothing`` in [0, 1): how much of a label is spread evenly
+    over all classes.
     """
 
     labels: Tensor
     n_classes: int
     shapes: dict[str, tuple[int, ...]]
     teacher_shapes: dict[str, tuple[int, ...]]
+    label_smoothing: float = 0.0
 
 
 class ObjectiveOptions(Options):
@@ -63,6 +66,7 @@ class Objective(nn.Module):
     def __init__(self, options: Any, setting: Setting) -> None:
         super().__init__()
         self.options = options
+        self.label_smoothing = setting.label_smoothing
 
     @classmethod
     def student_layers(cls, options: Any) -> tuple[str, ...]:
@@ -73,6 +77,10 @@ class Objective(nn.Module):
     def teacher_layers(cls, options: Any) -> tuple[str, ...]:
         """Layers of the teacher whose outputs the objective reads."""
         return ()
+
+    def label_loss(self, step: Step) -> Tensor:
+        """Cross-entropy with the labels, smoothed as the recipe wants, mean over the batch."""
+        return F.cross_entropy(step.logits, step.labels, label_smoothing=self.label_smoothing)
 
     @abstractmethod
     def forward(self, step: Step) -> dict[str, Tensor]:

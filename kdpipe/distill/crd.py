@@ -125,7 +125,7 @@ class CRD(Objective):
             contrast = self._nce(student, self.teacher_bank[candidates], 0)
             contrast = contrast + self._nce(teacher, self.bank[candidates], 1)
         self._remember(step.rows, student.detach(), teacher.detach())
-        labels = F.cross_entropy(step.logits, step.labels)
+        labels = self.label_loss(step)
         return {"loss": o.gamma * labels + o.beta * contrast, "labels": labels, "crd": contrast}
 
     def _nce(self, anchors: Tensor, candidates: Tensor, side: int) -> Tensor:

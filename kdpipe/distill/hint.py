@@ -76,5 +76,5 @@ class Hint(Objective):
         square = (step.teacher_features[o.teacher_layer] - guess).square().flatten(1)
         per_image = square.mean(1) if o.reduction == "mean" else square.sum(1)
         hint = 0.5 * per_image.mean()
-        labels = F.cross_entropy(step.logits, step.labels)
+        labels = self.label_loss(step)
         return {"loss": o.gamma * labels + o.beta * hint, "labels": labels, "hint": hint}

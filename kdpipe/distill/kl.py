@@ -35,6 +35,6 @@ class KL(Objective):
     def forward(self, step: Step) -> dict[str, Tensor]:
         o = self.options
         assert step.teacher_logits is not None
-        labels = F.cross_entropy(step.logits, step.labels)
+        labels = self.label_loss(step)
         soft = tempered_kl(step.teacher_logits, step.logits, o.temperature)
         return {"loss": o.gamma * labels + o.alpha * soft, "labels": labels, "kl": soft}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from kdpipe.distill.base import Objective, Step, objectives
@@ -21,4 +20,4 @@ class Labels(Objective):
     uses_teacher = False
 
     def forward(self, step: Step) -> dict[str, Tensor]:
-        return {"loss": F.cross_entropy(step.logits, step.labels)}
+        return {"loss": self.label_loss(step)}

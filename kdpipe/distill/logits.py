@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
@@ -26,6 +25,6 @@ class Logits(Objective):
     def forward(self, step: Step) -> dict[str, Tensor]:
         o = self.options
         assert step.teacher_logits is not None
-        labels = F.cross_entropy(step.logits, step.labels)
+        labels = self.label_loss(step)
         square = 0.5 * (step.teacher_logits - step.logits).square().sum(1).mean()
         return {"loss": o.gamma * labels + o.beta * square, "labels": labels, "logits": square}

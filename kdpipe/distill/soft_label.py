@@ -39,5 +39,5 @@ class SoftLabel(Objective):
         target = F.log_softmax(noisy / o.label_temperature, dim=1)
         guess = F.log_softmax(logits / o.temperature, dim=1)
         soft = o.temperature**2 * F.kl_div(guess, target, reduction="batchmean", log_target=True)
-        labels = F.cross_entropy(step.logits, step.labels)
+        labels = self.label_loss(step)
         return {"loss": o.gamma * labels + o.alpha * soft, "labels": labels, "soft_label": soft}

@@ -27,8 +27,11 @@ PALETTE = ("#88CCEE", "#DDCC77", "#CC6677", "#44AA99", "#332288", "#AA4499")
 
 def pairs_in_a_square(tables: Tables) -> list[PairSlice]:
     """The pairs whose planes lie in one square."""
-    pairs = [pair for pair in tables.recorded if any(i.probe == PROBE for i in pair.instances)]
-    return [p for p in pairs if p.ind_seeds and _flat(_recorded(tables, p, "ind"))]
+    return [
+        p
+        for p in tables.recorded_pairs(PROBE)
+        if p.ind_seeds and _flat(_recorded(tables, p, "ind"))
+    ]
 
 
 def draw_square(axes: Any, tables: Tables, pair: PairSlice) -> int:

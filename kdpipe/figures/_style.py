@@ -92,8 +92,9 @@ def scale(metric: str) -> float:
 
 
 def axis_label(metric: str) -> str:
+    """Name and unit of a metric, in lines that fit beside a panel."""
     label, unit = words.metric_words(metric)
-    return f"{label} ({unit})" if unit else label
+    return "\n".join(textwrap.wrap(f"{label} ({unit})" if unit else label, 24))
 
 
 def positions(conditions: pd.Series) -> tuple[dict[str, float], bool]:
@@ -188,13 +189,16 @@ def _wrapped(text: str) -> str:
     return "\n".join(textwrap.wrap(text, 13))
 
 
-def heading(ax: Any, text: str, rows: pd.DataFrame) -> None:
-    """Panel title: what is compared, and on how many units."""
+def heading(ax: Any, text: str, rows: pd.DataFrame, images: int | None = None) -> None:
+    """Panel title: what is compared, and on how many units.
+
+    ``images``: how many lie behind one value of a whole image set, where that is known.
+    """
     low, high = int(rows["n"].min()), int(rows["n"].max())
     unit = words.UNITS.get(str(rows["unit"].iloc[0]), str(rows["unit"].iloc[0]))
     count = f"n = {low} {unit}" if low == high else f"n = {low}–{high} {unit}"
     if rows["unit"].iloc[0] == "image set":  # one value from all images together
-        count = words.units(1)
+        count = f"n = {images} images a domain" if images else words.units(1)
     _, shared = words.apart(list(dict.fromkeys(rows["condition"])))
     count = f"{words.condition_words(shared)}, {count}" if shared else count
     ax.set_title(count, loc="right", fontsize=8, color="#666666")
@@ -229,11 +233,12 @@ def whole_numbers(ax: Any) -> None:
 
 def key(fig: Any, entries: list[tuple[str, dict[str, Any]]], note: str | None = None) -> None:
     """A legend above the panels: labels with the properties of their line or mark."""
-    fig.legend(
+    drawn = fig.legend(
         handles=[Line2D([], [], label=label, **line) for label, line in entries],
         loc="outside upper center", ncols=len(entries), frameon=False,
         handletextpad=0.4, columnspacing=1.2, title=note, title_fontsize=8,
     )  # fmt: skip
+    drawn.get_title().set_multialignment("center")
 
 
 def save(fig: Any, folder: Path, name: str) -> list[Path]:

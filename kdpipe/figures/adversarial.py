@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from kdpipe.figures.base import PropertyFigure, Tables, figures
+from kdpipe.report import words
 
 
 @figures.register("adversarial")
 class Adversarial(PropertyFigure):
     probes = ("adversarial",)
-    metrics = ("fooling_rate", "same_wrong_label", "attack_success")
-    xlabel = "Network the attack was made on, largest change of a pixel (ε, range 0–1)"
+    metrics = ("fooling_rate", "same_wrong_label")
+    height = 3.2
+    xlabel = "Network that was attacked\n(ε: largest change of a pixel, range 0–1)"
     title = "Adversarial images that fool the teacher"
     caption = (
         "Test images are changed in small steps until they fool one network (I-FGSM), and those "
@@ -26,11 +28,17 @@ class Adversarial(PropertyFigure):
         from kdpipe.figures import _style as style
 
         rows = tables.of(self.probes).query("pair == @pair")
-        epsilons = rows[rows["metric"] == "epsilon"].groupby("condition")["value"].first()
+        epsilons, success = (
+            rows[rows["metric"] == m].groupby("condition")[["value", "n"]].first()
+            for m in ("epsilon", "attack_success")
+        )
         at, _ = style.positions(rows[rows["metric"] == metric]["condition"])
         names = [label.get_text() for label in ax.get_xticklabels()]
         places = list(ax.get_xticks())
         for condition in epsilons.index.intersection(list(at)):
             k = places.index(at[condition])
-            names[k] = f"{names[k]}\nε = {epsilons[condition]:.3f}"
+            names[k] = f"{names[k]}\nε = {epsilons.loc[condition, 'value']:.3f}"
+            if condition in success.index:
+                share, n = success.loc[condition, ["value", "n"]]
+                names[k] += f"\nfooled on {100 * share:.0f}{words.PERCENT}\nof {n:.0f} images"
         ax.set_xticks(places, names)

@@ -47,13 +47,18 @@ class Tables:
     """How many images each network was trained on, by its path, where that is recorded."""
     training_domains: dict[str, list[str]] = field(default_factory=dict)
     """Domains that each network was trained on, by its path, where that is recorded."""
+    answer_methods: dict[str, list[str]] = field(default_factory=dict)
+    """By pair: methods that see the teacher's answers alone, and those that see no teacher."""
+    without_teacher: list[str] = field(default_factory=list)
+    """Methods that see no teacher, and are controls."""
+    _read: dict[Path, Recorded] = field(default_factory=dict)
 
     @classmethod
     def load(cls, root: Path, networks: list[str], recorded: Sequence[PairSlice] = ()) -> Tables:
         """Read ``root/tables`` and the histories that exist (an audit has none)."""
         import pandas as pd
 
-        frames = {}
+        frames: dict[str, Any] = {}
         for name in ("measurements", "transfer", "controls", "paper"):
             path = root / "tables" / f"{name}.parquet"
             if not path.is_file():
@@ -92,10 +97,21 @@ class Tables:
         """
         from kdpipe.results.records import read_records
 
-        (instance,) = (i for i in pair.instances if i.probe == probe)
+        instance = next(i for i in pair.instances if i.probe == probe)
         path = self.root / pair.record_file(pair.network(method, seed), instance)
-        table, about = read_records(path)
-        return table.to_pandas(), about
+        if path not in self._read:
+            table, about = read_records(path)
+            self._read[path] = table.to_pandas(), about
+        return self._read[path]
+
+    def recorded_pairs(self, probe: str) -> list[PairSlice]:
+        """The pairs whose records of ``probe`` may be read."""
+        return [p for p in self.recorded if any(i.probe == probe for i in p.instances)]
+
+    def images_behind(self, pair: str, probe: str) -> int | None:
+        """How many images a probe of a pair used in one domain, where any value is of an image."""
+        rows = self.measurements.query("pair == @pair and probe == @probe and unit == 'sample'")
+        return int(rows["n"].max()) if len(rows) else None
 
     def role(self, pair: str, probe: str) -> str:
         """``control`` if the pair is a control for this probe, else ``claim``."""
@@ -119,6 +135,8 @@ class Figure:
     probes: tuple[str, ...] = ()
     reads_records: tuple[str, ...] = ()
     """Properties whose record files are read beside the tables."""
+    needs: tuple[str, ...] = ()
+    """What a study must have for this figure to be drawn: ``paper``, ``answer_methods``."""
     title: str = ""
     caption: str = ""
 
@@ -137,6 +155,8 @@ class PropertyFigure(Figure):
 
     metrics: tuple[str, ...] = ()
     xlabel: str = ""
+    height: float = 2.5
+    """Of a panel with its labels, in inches."""
 
     def decorate(self, ax: Any, tables: Tables, pair: str, metric: str) -> None:
         """Add what only this property has, for example the level of chance."""
@@ -151,7 +171,7 @@ class PropertyFigure(Figure):
         methods = words.method_order(rows["method"])
         # A single metric would leave a narrow column: pairs then stand side by side.
         columns = {1: min(2, len(pairs)), 4: 2}.get(len(shown), len(shown))
-        fig, axes = style.grid(-(-len(pairs) * len(shown) // columns), columns)
+        fig, axes = style.grid(-(-len(pairs) * len(shown) // columns), columns, height=self.height)
         panels = itertools.product(pairs, shown)
         banded = False
         for ax, panel in itertools.zip_longest(axes.flat, panels):
@@ -164,7 +184,7 @@ class PropertyFigure(Figure):
             banded |= style.control_band(ax, part, tables.control(pair, probe, metric), metric)
             self.decorate(ax, tables, pair, metric)
             text = self._heading(tables, pair, probe) if metric == shown[0] else ""
-            style.heading(ax, text, part)
+            style.heading(ax, text, part, tables.images_behind(pair, probe))
             ax.set_xlabel(self.xlabel)
         style.legend(fig, methods, rows, banded=banded)
         return fig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from kdpipe.figures.base import Figure, Tables, figures
@@ -10,6 +11,8 @@ from kdpipe.report import words
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Canvas
+
+WIDTH = 9.6  # inches
 
 
 @figures.register("cka")
@@ -42,13 +45,16 @@ class Cka(Figure):
         lines = list(dict.fromkeys(zip(rows["pair"], rows["domain"], strict=True)))
         cells = max(rows["s"].nunique(), rows["t"].nunique())
         side = max(1.9, 0.9 + 0.36 * cells)
-        fig, axes = style.grid(len(lines), len(methods), width=side, height=side)
+        # As many maps side by side as stay legible in a text column.
+        columns = min(len(methods), max(1, int(WIDTH // side)))
+        deep = -(-len(methods) // columns)
+        fig, axes = style.grid(len(lines) * deep, columns, width=side, height=side)
         image: Any = None
         for i, (pair, domain) in enumerate(lines):
             primary = words.condition_values(self._primary(tables, pair))
             framed = primary if primary.get("domain", "") == domain else {}
-            for j, method in enumerate(methods):
-                ax = axes[i][j]
+            here = axes[i * deep : (i + 1) * deep].flat
+            for j, (ax, method) in enumerate(itertools.zip_longest(here, methods)):
                 part = rows[
                     (rows["pair"] == pair) & (rows["domain"] == domain) & (rows["method"] == method)
                 ]
@@ -60,7 +66,7 @@ class Cka(Figure):
                 count = f"{seeds} seed{'s' * (seeds > 1)}"
                 ax.set_title(f"{words.method_words(method)}\n{count}", loc="left")
                 ax.set_xlabel("Student layer")
-                if j == 0:
+                if j % columns == 0:
                     images = f" on {domain} images" if domain else ""
                     ax.set_ylabel(f"{pair}{images}\nTeacher layer")
         label = style.axis_label(metric)

@@ -77,4 +77,7 @@ class GroupAccuracy(Figure):
         ax.axhline(0, color="#444444", lw=1, ls=":", zorder=1)
         ax.set_xlabel("Group")
         ax.set_ylabel("Gain over independent (pp)")
-        ax.set_title("bar: 95 % interval", loc="right", fontsize=8, color="#666666")
+        low, high = gains["n_units"].min(), gains["n_units"].max()
+        units = f"n = {low:.0f}–{high:.0f} images, " if len(gains) else ""
+        note = f"{units}bar: 95{words.PERCENT} interval"
+        ax.set_title(note, loc="right", fontsize=8, color="#666666")

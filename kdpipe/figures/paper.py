@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 @figures.register("paper")
 class Paper(Figure):
+    needs = ("paper",)
     title = "Beside the published values"
     caption = (
         "Hollow: the value in the paper; filled: measured here; bars: ± 1 standard deviation over "

@@ -38,7 +38,7 @@ class Planes(Figure):
     def missing(self, tables: Tables) -> str | None:
         if reason := super().missing(tables):
             return reason
-        if not any(self._lines(tables, pair) for pair in tables.recorded):
+        if not any(self._lines(tables, pair) for pair in tables.recorded_pairs(PROBE)):
             return "This study keeps no planes for pictures (the option pictured of boundary)."
         return None
 
@@ -47,7 +47,7 @@ class Planes(Figure):
 
         lines = [
             (pair, where, columns)
-            for pair in tables.recorded
+            for pair in tables.recorded_pairs(PROBE)
             for where, columns in self._lines(tables, pair)
         ]
         colours = self._colours([recorded for *_, columns in lines for _, recorded in columns])
@@ -64,7 +64,7 @@ class Planes(Figure):
             for ax in row[len(panels) :]:
                 ax.set_axis_off()
             value = words.condition_values(where)
-            named = f"{pair.name}\n" if len(tables.recorded) > 1 else ""
+            named = f"{pair.name}\n" if len(tables.recorded_pairs(PROBE)) > 1 else ""
             row[0].set_ylabel(
                 f"{named}{value['domain']} images\ntriplet {int(value['triplet']) + 1}"
             )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _PANELS = {
     "train_loss": ("Training loss", 1.0),
     "val_loss": ("Validation loss", 1.0),
-    "val_accuracy": ("Validation accuracy (%)", 100.0),
+    "val_accuracy": ("Validation\naccuracy (%)", 100.0),
 }
 
 
@@ -44,15 +44,26 @@ class Training(Figure):
                     if column in history:
                         ax.plot(
                             history["epoch"], factor * history[column],
-                            color=style.look(method)[0], lw=1.2, alpha=0.8,
+                            color=style.look(method)[0], lw=1.2, alpha=0.8, ls=_dashes(method),
                         )  # fmt: skip
                 style.whole_numbers(ax)
                 ax.set_xlabel("Epoch")
                 ax.set_ylabel(label)
             line[0].set_title(group, loc="left", fontweight="bold")
         methods = words.method_order(m for members in groups.values() for _, m in members)
-        style.key(fig, [(words.method_words(m), {"color": style.look(m)[0]}) for m in methods])
+        style.key(
+            fig,
+            [
+                (words.method_words(m), {"color": style.look(m)[0], "ls": _dashes(m)})
+                for m in methods
+            ],
+        )
         return fig
+
+
+def _dashes(method: str) -> str:
+    """The second teacher has the colour of the first."""
+    return "--" if method == "teacher2" else "-"
 
 
 def _groups(tables: Tables) -> dict[str, list[tuple[str, str]]]:

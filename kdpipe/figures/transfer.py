@@ -55,13 +55,15 @@ class Transfer(Figure):
         ax.set_axis_off()
         for k, method in enumerate(methods):
             x = _LABEL + (k + 0.5) * _CELL
-            ax.text(x, 0.28, words.method_words(method), ha="center", weight="bold")
+            ax.text(x, 0.26, words.method_words(method), ha="center", weight="bold")
+            if method in tables.without_teacher:
+                ax.text(x, 0.4, "control: no teacher", ha="center", size=6.5, color="#444444")
         x = _LABEL + len(methods) * _CELL + 0.12
         head = "independent → target"
         if claims["ceiling"].notna().any():
             head += " (2nd teacher)"
         ax.text(x, 0.28, head, color="#444444", size=8)
-        y = 0.4
+        y = 0.42
         for name, lines in rows:
             ax.text(0.1, y + 0.24, name, style="italic", color="#444444")
             y += _HEAD

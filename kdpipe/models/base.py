@@ -16,6 +16,8 @@ from kdpipe.options import Options
 from kdpipe.plugin import PluginRef
 from kdpipe.registry import Registry
 
+MANY = 60  # more names than that nobody reads
+
 
 @dataclass(frozen=True)
 class Layers:
@@ -28,9 +30,27 @@ class Layers:
     hint: str
     """Middle layer; Hint's default."""
     cka: tuple[str, ...]
-    """Layers from input to output whose representations are compared."""
+    """Layers from input to output whose representations are compared; also called F1, F2, …."""
     nhwc: tuple[str, ...] = ()
     """Beginnings of the names of layers whose maps come as (n, height, width, channels)."""
+
+    def dotted(self, name: str) -> str:
+        """The module's name behind an alias; any other name as it is."""
+        if name in ("penultimate", "cam", "hint"):
+            return getattr(self, name)
+        number = int(name[1:]) if name[:1] == "F" and name[1:].isdigit() else 0
+        return self.cka[number - 1] if 0 < number <= len(self.cka) else name
+
+
+@dataclass(frozen=True)
+class Published:
+    """Weights that come with a library: what they are called, the state of the bare architecture,
+    and the normalisation they were trained with, (3,) each, in the unit of the images, [0, 1]."""
+
+    origin: str
+    state: dict[str, Tensor]
+    mean: Sequence[float]
+    std: Sequence[float]
 
 
 class Builder(ABC):
@@ -38,6 +58,9 @@ class Builder(ABC):
 
     name: str
     Options: type[Options] = Options
+
+    image_size: int | None = None
+    """Height and width that the architecture is built for; None where it takes any."""
 
     def __init__(self, options: Any) -> None:
         self.options = options
@@ -49,6 +72,13 @@ class Builder(ABC):
     @abstractmethod
     def layers(self, body: nn.Module) -> Layers:
         """What the modules of ``body``, which this builder made, stand for."""
+
+    def published(self, name: str) -> Published:
+        """The published weights called ``name``. Raises KdpipeError when there are none."""
+        raise KdpipeError(
+            f"weights: there are none published as '{name}' for the network '{self.name}'; give a "
+            f"path or a url."
+        )
 
 
 class Network(nn.Module):
@@ -67,32 +97,44 @@ class Network(nn.Module):
         self.body = body
         self.layers = layers
         self.readout: nn.Module | None = None
+        self.image_size: int | None = None
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (n, classes) of images (n, 3, h, w) in [0, 1].
 
-        With a ``readout`` the classes are those that it makes of the body's.
+        With a ``readout`` the classes are those that it makes of the body's. Raises KdpipeError
+        when the architecture is for images of another size.
         """
+        if self.image_size and (size := tuple(images.shape[2:])) != (self.image_size,) * 2:
+            raise KdpipeError(
+                f"The network takes images of {self.image_size}×{self.image_size} pixels, not "
+                f"{size[0]}×{size[1]}; change the size of the data set or the network's image_size."
+            )
         logits = self.body((images - self.mean) / self.std)
         return logits if self.readout is None else self.readout(logits)
 
-    def _dotted(self, name: str) -> str:
-        return getattr(self.layers, name) if name in ("penultimate", "cam", "hint") else name
-
     def layer(self, name: str) -> nn.Module:
-        """The module called ``name``; ``penultimate``, ``cam`` and ``hint`` are aliases.
+        """The module called ``name``; ``penultimate``, ``cam``, ``hint`` and F1, F2, … are
+        aliases (see :class:`Layers`).
 
         Raises KdpipeError when the body has no such layer.
         """
         try:
-            return self.body.get_submodule(self._dotted(name))
+            return self.body.get_submodule(self.layers.dotted(name))
         except AttributeError:
-            known = [n for n, m in self.body.named_modules() if n and not list(m.children())]
-            raise KdpipeError(
-                f"The network has no layer '{name}'; its layers are {', '.join(known)}."
-            ) from None
+            raise KdpipeError(f"The network has no layer '{name}'; {self._known()}.") from None
+
+    def _known(self) -> str:
+        modules = {name: module for name, module in self.body.named_modules() if name}
+        known = [name for name, module in modules.items() if not list(module.children())]
+        words = f"its layers are {', '.join(known)}"
+        if len(known) > MANY:
+            outer = [name for name in modules if name.count(".") < 2]
+            words = f"among its layers are {', '.join(outer[:MANY])}"
+        aliases = ", ".join(f"F{k} = {name}" for k, name in enumerate(self.layers.cka, 1))
+        return f"{words}; there are penultimate, cam, hint, {aliases} as well"
 
     def maps(self, name: str, output: Tensor) -> Tensor:
         """The output of layer ``name`` as feature maps (n, channels, height, width).
@@ -105,7 +147,7 @@ class Network(nn.Module):
             if side**2 != output.shape[1]:
                 side, output = math.isqrt(output.shape[1] - 1), output[:, 1:]
             return output.transpose(1, 2).unflatten(2, (side, side))
-        if output.dim() == 4 and self._dotted(name).startswith(self.layers.nhwc):
+        if output.dim() == 4 and self.layers.dotted(name).startswith(self.layers.nhwc):
             return output.permute(0, 3, 1, 2)
         return output
 
@@ -133,6 +175,14 @@ class Network(nn.Module):
         return logits, kept
 
 
+def out_of_place(body: nn.Module) -> nn.Module:
+    """``body``, no longer changing what a layer gave after it was looked at."""
+    for module in body.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False  # type: ignore[assignment]
+    return body
+
+
 builders: Registry[Builder] = Registry("models", "kdpipe.models")
 
 
@@ -145,4 +195,6 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         body = builder.body(n_classes)
-    return Network(body, builder.layers(body), mean, std).to(memory_format=torch.channels_last)
+    network = Network(body, builder.layers(body), mean, std)
+    network.image_size = builder.image_size
+    return network.to(memory_format=torch.channels_last)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kdpipe.data.images import as_float
 from kdpipe.errors import KdpipeError
+from kdpipe.probes._pictures import PicturedOptions, keep, spread, thumbnail
 from kdpipe.probes.base import BATCH, Bench, ImageSet, Probe, condition
 from kdpipe.results.records import Records, Statistic
 from kdpipe.seeding import stream, uniforms
@@ -30,6 +31,7 @@ class AgreementProbe(Probe):
     already computed. ``remedy``: what to do where too many pairs are unchanged.
     """
 
+    Options: type[PicturedOptions]
     draws: int
     strength_key: str
     first_is_clean: bool = False
@@ -54,10 +56,17 @@ class AgreementProbe(Probe):
         key = stream("view", self.name, strength)
         u = torch.from_numpy(uniforms(key, images.ids, self.draws)).to(images.pixels.device)
         where = condition(**{"domain": images.domain, self.strength_key: strength})
-        answers, largest, means = [], [], []
+        answers, largest, means, shown = [], [], [], []
+        pictured = spread(len(images), self.options.pictured)
         # A batch at a time: two views of 5000 images of 224 pixels would take 6 GB.
-        for pixels, draws in zip(images.pixels.split(BATCH), u.split(BATCH), strict=True):
-            views = self.views(as_float(pixels), draws, strength)
+        starts = range(0, len(images), BATCH)
+        for start, pixels, draws in zip(
+            starts, images.pixels.split(BATCH), u.split(BATCH), strict=True
+        ):
+            plain = as_float(pixels)
+            views = self.views(plain, draws, strength)
+            for row in pictured[(pictured >= start) & (pictured < start + BATCH)] - start:
+                shown.append([thumbnail(batch[row]) for batch in (plain, *views)])
             difference = (views[0] - views[1]).abs().flatten(1)
             largest.append(difference.amax(1))
             means.append(difference.mean(1))
@@ -75,10 +84,10 @@ class AgreementProbe(Probe):
                 f"{self.strength_key} {strength} are unchanged (allowed {MAX_UNCHANGED:.0%}), so "
                 f"agreement would mean nothing; {self.remedy}."
             )
-        shown = Statistic(
+        share = Statistic(
             condition=where, metric="unchanged_pairs", target="none", tables="measurements"
         )
-        records.add_set(shown, unchanged)
+        records.add_set(share, unchanged)
         predicted = [torch.cat(parts).numpy() for parts in zip(*answers, strict=True)]
         if self.first_is_clean:
             predicted.insert(0, bench.clean_logits(bench.subject, images).argmax(1).numpy())
@@ -94,3 +103,6 @@ class AgreementProbe(Probe):
                 condition=where, metric=metric, primary=primary and metric == "agreement"
             )
             records.add(statistic, values, unit_ids=images.ids)
+        for row, pictures in zip(pictured, shown, strict=True):
+            named = zip(("image", "first_view", "second_view"), pictures, strict=True)
+            keep(records, f"{where};image={images.ids[row]}", **dict(named))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kdpipe.data.class_maps.base import class_maps
 from kdpipe.data.images import as_float
+from kdpipe.data.lazy import LazyPixels
 from kdpipe.data.selection import Selection, select
 from kdpipe.data.store import Subset
 from kdpipe.models.base import Network
@@ -59,10 +60,13 @@ class ProbeOptions(Options):
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images of one domain: uint8 (n, 3, h, w) and what is known of each, (n,)."""
+    """Images of one domain: uint8 (n, 3, h, w) and what is known of each, (n,).
+
+    Too many images to hold are decoded when they are indexed or split.
+    """
 
     domain: str
-    pixels: Tensor
+    pixels: Tensor | LazyPixels
     labels: np.ndarray
     ids: np.ndarray
     groups: np.ndarray
@@ -73,8 +77,8 @@ class ImageSet:
 
     @cached_property
     def images(self) -> Tensor:
-        """Float in [0, 1], channels last."""
-        return as_float(self.pixels)
+        """Float in [0, 1], channels last; all at once."""
+        return as_float(self.pixels[:])
 
 
 @dataclass
@@ -114,7 +118,7 @@ class Bench:
             index = self.subset.index
             self._images[key] = ImageSet(
                 domain,
-                self.subset.images(rows).to(self.compute.device),
+                self.subset.access(rows, self.compute.device)[0],
                 *(index[c][rows] for c in ("label", "sample_id", "group", "cue")),
             )
         return self._images[key]
@@ -127,7 +131,8 @@ class Bench:
         """Logits (n, classes) of unchanged images; one forward pass serves every property."""
         key = (id(network), id(images))
         if key not in self._logits:
-            self._logits[key] = self.logits(network, images.images)
+            parts = [self.logits(network, as_float(p)) for p in images.pixels.split(BATCH)]
+            self._logits[key] = torch.cat(parts)
         return self._logits[key]
 
     @torch.no_grad()

@@ -7,10 +7,11 @@ from torch import Tensor
 
 from kdpipe.data.augment._colour import jitter
 from kdpipe.probes._agreement import AgreementProbe
-from kdpipe.probes.base import ProbeOptions, probes
+from kdpipe.probes._pictures import PicturedOptions
+from kdpipe.probes.base import probes
 
 
-class ColourOptions(ProbeOptions):
+class ColourOptions(PicturedOptions):
     strengths: list[float] = Field(
         [0.4, 0.3, 0.5, 0.6],
         min_length=1,

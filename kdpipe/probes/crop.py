@@ -7,10 +7,11 @@ from torch import Tensor
 
 from kdpipe.data.augment._geometry import random_window, resample
 from kdpipe.probes._agreement import AgreementProbe
-from kdpipe.probes.base import ProbeOptions, probes
+from kdpipe.probes._pictures import PicturedOptions
+from kdpipe.probes.base import probes
 
 
-class CropOptions(ProbeOptions):
+class CropOptions(PicturedOptions):
     scales: list[float] = Field(
         [0.4, 0.3, 0.5, 0.6],
         min_length=1,

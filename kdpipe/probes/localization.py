@@ -12,13 +12,17 @@ from torch import Tensor
 from kdpipe.data.images import as_float
 from kdpipe.errors import KdpipeError
 from kdpipe.models.base import Network
-from kdpipe.probes.base import Bench, ImageSet, Probe, ProbeOptions, condition, probes
+from kdpipe.probes._pictures import PicturedOptions, keep, spread, thumbnail
+from kdpipe.probes.base import Bench, ImageSet, Probe, condition, probes
 from kdpipe.results.records import Records, Statistic
 
 CAM_BATCH = 32
 
 
-class LocalizationOptions(ProbeOptions):
+class LocalizationOptions(PicturedOptions):
+    pictured: int = Field(
+        3, ge=0, description="Images per domain of which small maps are kept for figures."
+    )
     layer: str = Field("cam", description="Student's layer; 'cam' is the network's default.")
     teacher_layer: str = Field("cam", description="Teacher's layer.")
 
@@ -147,7 +151,21 @@ class Localization(Probe):
             ]
             for statistic in statistics:
                 records.add(statistic, found[statistic.metric], unit_ids=images.ids)
+            self._picture(bench, images, records)
         return records
+
+    def _picture(self, bench: Bench, images: ImageSet, records: Records) -> None:
+        """Keep a few images with both maps, at the layers' own resolutions."""
+        rows = spread(len(images), self.options.pictured)
+        if not len(rows):
+            return
+        batch, labels = as_float(images.pixels[torch.from_numpy(rows)]), images.labels[rows]
+        mine = grad_cam(bench.subject, batch, labels, self.options.layer)
+        theirs = grad_cam(bench.teacher, batch, labels, self.options.teacher_layer)
+        for k, row in enumerate(rows):
+            where = condition(domain=images.domain, image=images.ids[row])
+            keep(records, where, image=thumbnail(batch[k]), map=mine[k], teacher_map=theirs[k])
+            records.notes["pictures"][where]["class"] = bench.classes[labels[k]]
 
     def _compare(self, bench: Bench, images: ImageSet, rows: Tensor) -> dict[str, np.ndarray]:
         """Every metric (n,) of the images of ``rows``."""

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from kdpipe.data.augment._geometry import windows
 from kdpipe.probes._agreement import AgreementProbe
-from kdpipe.probes.base import ProbeOptions, probes
+from kdpipe.probes._pictures import PicturedOptions
+from kdpipe.probes.base import probes
 
 
-class ShiftOptions(ProbeOptions):
+class ShiftOptions(PicturedOptions):
     shifts: list[int] = Field(
         [16, 8, 24, 32],
         min_length=1,

@@ -113,7 +113,7 @@ def control_lines(transfer: pd.DataFrame) -> list[Line]:
     lines = []
     for _, part in rows.groupby(verdicts.KEY, sort=False):
         changes = []
-        for _, row in part.iterrows():
+        for _, row in _by_method(part).iterrows():
             away = row["diff_low"] > 0 or row["diff_high"] < 0
             changes.append(
                 f"{_name(row)} {words.number(row['diff'], row['metric'], signed=True)} "
@@ -132,7 +132,7 @@ def _line(part: pd.DataFrame, phrase: str) -> Line:
             interval=words.share_interval(row["closed_low"], row["closed_high"]),
             change=f"{words.number(row['diff'], row['metric'], signed=True)} {_interval(row)}",
         )
-        for _, row in part.iterrows()
+        for _, row in _by_method(part).iterrows()
     ]
     first = part.iloc[0]
     levels = [words.number(first[c], first["metric"]) for c in ("ind_mean", "target")]
@@ -144,6 +144,11 @@ def _line(part: pd.DataFrame, phrase: str) -> Line:
         f"{', '.join(methods)}. Independent {levels[0]}, target {levels[1]}; {seeds}, "
         f"{_units(part['n_units'])}.",
     )
+
+
+def _by_method(rows: pd.DataFrame) -> pd.DataFrame:
+    rank = {m: i for i, m in enumerate(words.method_order(rows["method"]))}
+    return rows.sort_values("method", key=lambda c: c.map(rank), kind="stable")
 
 
 def _units(counts: Any) -> str:

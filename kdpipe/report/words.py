@@ -95,6 +95,8 @@ _CONDITIONS = {
     "logits=centred": "centred over classes",
     "logits=raw": "raw",
 }
+# What a key of a condition is called; empty where the value speaks for itself.
+_KEYS = {"domain": "", "attacker": "", "teacher_layer": "teacher", "student_layer": "student"}
 
 
 def property_words(probe: str) -> Property:
@@ -131,10 +133,8 @@ def condition_words(condition: str) -> str:
     if condition in _CONDITIONS or "=" not in condition:
         return _CONDITIONS.get(condition, condition)
     values = condition_values(condition)
-    if set(values) == {"teacher_layer", "student_layer"}:
-        return f"teacher {values['teacher_layer']}, student {values['student_layer']}"
-    obvious = {"domain", "attacker"}
-    return ", ".join(v if k in obvious else f"{k} {v}" for k, v in values.items() if v)
+    said = ((_KEYS.get(k, _plain(k).lower()), v) for k, v in values.items() if v)
+    return ", ".join(f"{key} {value}".strip() for key, value in said)
 
 
 def apart(conditions: list[str]) -> tuple[dict[str, str], str]:

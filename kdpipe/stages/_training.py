@@ -12,6 +12,7 @@ import torch
 
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
+from kdpipe.data.lazy import LazyPixels
 from kdpipe.data.selection import Selection, select
 from kdpipe.data.store import Subset
 from kdpipe.distill.base import Objective
@@ -20,13 +21,15 @@ from kdpipe.options import Options
 from kdpipe.paths import ModelRef, StudentRef, subset_dir
 from kdpipe.plugin import PluginRef
 from kdpipe.provenance import canonical, provenance
-from kdpipe.seeding import stream
+from kdpipe.seeding import ranks, stream
 from kdpipe.training.artefact import channel_statistics, save
 from kdpipe.training.checkpoint import Checkpoint, seconds_between
 from kdpipe.training.compute import Compute
 from kdpipe.training.loop import Images, fit
 from kdpipe.training.recipe import Recipe
 from kdpipe.training.teacher import Teacher
+
+STATISTICS = 2048  # images that a network's normalisation is computed from, where not all are
 
 
 class TrainingSlice(Options):
@@ -82,7 +85,7 @@ def train_and_save(
             setup.train,
             setup.val,
             slice_.recipe,
-            Pipeline(slice_.augment, setup.seed),
+            Pipeline(slice_.augment, setup.seed, setup.subset.size),
             slice_.compute,
             setup.seed,
             checkpoint,
@@ -94,16 +97,27 @@ def train_and_save(
 def load_images(subset: Subset, selection: Selection, split: str, device: str) -> Images:
     """The selected images on the device; validation images are never thinned out by group."""
     rows = select(subset.index, selection, split, compose=split == "train")
+    pixels, whole = subset.access(rows, device)
     return Images(
-        pixels=subset.images(rows).to(device),
+        pixels=pixels,
+        whole=whole,
         labels=torch.from_numpy(subset.index["label"][rows]).to(device),
         ids=subset.index["sample_id"][rows],
     )
 
 
 def new_network(ref: PluginRef, subset: Subset, train: Images, seed: int, device: str) -> Network:
-    """A fresh network that normalises by its own training images."""
-    mean, std = channel_statistics(train.pixels.permute(0, 2, 3, 1).cpu().numpy())
+    """A fresh network that normalises by its own training images.
+
+    Where those are decoded on the fly, by some of them: the mean of 2048 images is known to a few
+    thousandths.
+    """
+    pixels = train.pixels
+    if isinstance(pixels, LazyPixels):
+        some = ranks(stream("statistics"), train.ids).argsort()[:STATISTICS]
+        parts = np.array_split(np.sort(some), max(1, len(some) // 64))
+        pixels = torch.cat([images for _, images in pixels.stream(parts)])
+    mean, std = channel_statistics(pixels.permute(0, 2, 3, 1).cpu().numpy())
     return build(ref, len(subset.classes), mean, std, seed).to(device)
 
 

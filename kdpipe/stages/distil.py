@@ -54,5 +54,8 @@ def run(slice_: DistilSlice, root: Path, out: Path, code: str = "") -> None:
     shapes = feature_shapes(setup.network, train, cls.student_layers(options))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream("objective", setup.seed))
-        objective = cls(options, Setting(train.labels.cpu(), n_classes, shapes, teacher_shapes))
+        smoothing = slice_.recipe.label_smoothing
+        labels = train.labels.cpu()
+        setting = Setting(labels, n_classes, shapes, teacher_shapes, smoothing)
+        objective = cls(options, setting)
     train_and_save(slice_, setup, objective, teacher, inputs, root, out, code)

@@ -18,6 +18,10 @@ class FiguresSlice(Options):
     """Networks whose training curves are shown, such as ``models/teacher/seed0``."""
     recorded: list[PairSlice] = []
     """Pairs with those of their probes whose record files a figure reads."""
+    answer_methods: dict[str, list[str]] = {}
+    """By pair: methods that see the teacher's answers alone, and those that see no teacher."""
+    without_teacher: list[str] = []
+    """Methods that see no teacher, and are controls."""
 
 
 def run(slice: FiguresSlice, root: Path, out: Path) -> list[Path]:
@@ -25,6 +29,8 @@ def run(slice: FiguresSlice, root: Path, out: Path) -> list[Path]:
     from kdpipe.figures import _style as style
 
     tables = Tables.load(root, slice.networks, slice.recorded)
+    tables.answer_methods = slice.answer_methods
+    tables.without_teacher = slice.without_teacher
     written = []
     with style.context():
         for name in slice.figures:

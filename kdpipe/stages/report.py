@@ -7,12 +7,19 @@ import re
 from pathlib import Path
 from typing import Any
 
+from kdpipe.data.store import Subset
 from kdpipe.errors import KdpipeError
 from kdpipe.figures.base import Tables, figures
 from kdpipe.options import Options
+from kdpipe.paths import subset_dir
 from kdpipe.provenance import write_atomically
 from kdpipe.report import sentences, values, verdicts, words
+from kdpipe.report.examples import Examples, examples
+from kdpipe.report.headline import apart, headline
+from kdpipe.report.how import HOW
 from kdpipe.report.page import render
+from kdpipe.report.warnings import warnings
+from kdpipe.results.slices import PairSlice
 
 
 class ReportSlice(Options):
@@ -24,6 +31,12 @@ class ReportSlice(Options):
     summary: dict[str, Any] = {}
     """Free facts to list: sizes, seeds, hyper-parameters; mappings may be nested."""
     networks: list[str] = []
+    pairs: list[PairSlice] = []
+    """Pairs with those of their probes whose records are read for examples."""
+    settings: dict[str, dict[str, dict[str, Any]]] = {}
+    """Options of each probe of each pair, by pair and by the probe's entry in the study."""
+    without_teacher: dict[str, list[str]] = {}
+    """By pair: methods that see no teacher, and are controls."""
 
 
 def run(slice: ReportSlice, root: Path, out_file: Path) -> Path:
@@ -31,30 +44,43 @@ def run(slice: ReportSlice, root: Path, out_file: Path) -> Path:
 
     Raises KdpipeError when a table or a figure of the slice is missing.
     """
-    tables = Tables.load(root, [])
+    tables = Tables.load(root, [], slice.pairs)
     pictures = {name: _picture(root / "figures", name) for name in slice.figures}
-    shared, digests = values.provenance(_provenance(root, slice.networks))
+    provenance = _provenance(root, slice.networks)
+    shared, digests = values.provenance(provenance)
+    found = (tables.transfer, tables.controls)
+    taught, alone = apart(tables.transfer, slice.without_teacher)
     page = render(
         study=slice.study,
         title=slice.title,
-        counted=sentences.counted(tables.transfer, tables.controls),
+        headline=headline(*found, slice.without_teacher),
+        counted=sentences.counted(taught, tables.controls),
         scope_note=sentences.scope_note(tables.transfer),
-        groups=sentences.groups(tables.transfer, tables.controls),
+        groups=sentences.groups(taught, tables.controls),
+        untaught=sentences.groups(alone, tables.controls),
         controls=sentences.control_lines(tables.transfer),
         transfer=pictures.get("transfer"),
-        sections=_sections(tables, pictures),
+        across=[p for p in pictures.values() if not p["probes"] and p["name"] not in _PLACED],
+        sections=_sections(tables, pictures, slice, root),
         training=pictures.get("training"),
         paper=values.published(tables.paper) if len(tables.paper) else None,
         paper_picture=pictures.get("paper"),
         summary=slice.summary,
-        shared=shared,
+        shared={key.removeprefix("versions."): value for key, value in shared.items()},
         digests=digests,
+        warnings=warnings(*found, tables.measurements, provenance),
     )
     write_atomically(out_file, lambda p: p.write_text(page, encoding="utf-8"))
     return out_file
 
 
-def _sections(tables: Tables, pictures: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+# Figures that have a place of their own.
+_PLACED = ("transfer", "training", "paper")
+
+
+def _sections(
+    tables: Tables, pictures: dict[str, dict[str, Any]], slice: ReportSlice, root: Path
+) -> list[dict[str, Any]]:
     """One section a measured property, also for a property that has no figure of its own."""
     sections = []
     for probe in words.property_order(tables.measurements["probe"].unique()):
@@ -65,6 +91,9 @@ def _sections(tables: Tables, pictures: dict[str, dict[str, Any]]) -> list[dict[
                 "id": probe,
                 "label": words.property_words(probe).label,
                 "compared": words.property_words(probe).compared,
+                "how": HOW.get(probe, ""),
+                "settings": _settings(tables, slice, probe),
+                "examples": _examples(tables, slice, probe, root),
                 "pictures": [p for p in pictures.values() if probe in p["probes"]],
                 "main": values.comparison(rows[main], tables.controls),
                 "further": values.comparison(rows[~main], tables.controls),
@@ -75,6 +104,44 @@ def _sections(tables: Tables, pictures: dict[str, dict[str, Any]]) -> list[dict[
             }
         )
     return sections
+
+
+def _settings(tables: Tables, slice: ReportSlice, probe: str) -> dict[str, str]:
+    """Options of a property by the name of its pair, as words; those that are null are left out."""
+    said: dict[str, str] = {}
+    for pair in slice.pairs:
+        options = slice.settings.get(pair.name, {})
+        of_probe = [options[i.name] for i in pair.instances if i.probe == probe]
+        for own in of_probe:
+            order = sorted(own, key=lambda k: (k not in ("set", "domains", "split"), k))
+            told = [
+                f"{key.replace('_', ' ')} {_plain(own[key])}"
+                for key in order
+                if own[key] not in (None, [])
+            ]
+            if (images := tables.images_behind(pair.name, probe)) is not None:
+                told.append(f"n = {images} images a domain")
+            said[pair.name] = "; ".join(filter(None, [said.get(pair.name), *told]))
+    return said
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(_plain(part) for part in value.values())
+    return ", ".join(map(_plain, value)) if isinstance(value, list) else str(value)
+
+
+def _examples(tables: Tables, slice: ReportSlice, probe: str, root: Path) -> list[Examples]:
+    found = []
+    for pair in slice.pairs:
+        for instance in pair.instances:
+            name = slice.settings.get(pair.name, {}).get(instance.name, {}).get("set")
+            if instance.probe == probe and name is not None:
+                subset = Subset(root / subset_dir(str(name)))
+                without = slice.without_teacher.get(pair.name, [])
+                made = examples(tables, pair, instance, subset, without)
+                found += [made] if made is not None else []
+    return found
 
 
 def _picture(folder: Path, name: str) -> dict[str, Any]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
-from kdpipe.data.domains.base import Batch, domains
-from kdpipe.data.sources.base import Listing, sources
+from kdpipe.data.domains.base import Batch
+from kdpipe.data.pixels import pixels_digest, write_pixels
+from kdpipe.data.render import ImageFormat, Renderer, Rendering
+from kdpipe.data.sources.base import Listing, Source, sources
 from kdpipe.data.store import INDEX_SCHEMA
 from kdpipe.errors import KdpipeError
 from kdpipe.options import Options
@@ -37,10 +38,9 @@ class SplitFractions(Options):
         return self
 
 
-class SubsetSlice(Options):
+class SubsetSlice(ImageFormat):
     name: str
     source: PluginRef
-    size: int
     split: SplitFractions
     seed: int
     classes: dict[str, list[str]] | None
@@ -49,64 +49,104 @@ class SubsetSlice(Options):
 
 
 def run(slice_: SubsetSlice, root: Path, out: Path, data_root: Path | None = None) -> None:
-    """Write ``index.parquet``, ``pixels.npy`` and ``subset.json`` into ``out``."""
-    cls = sources.get(slice_.source.name)
-    source = cls(cls.Options(**slice_.source.options), data_root)
+    """Write ``index.parquet``, ``pixels.npy`` and ``subset.json`` into ``out``.
+
+    ``pixels.npy`` holds no image where they are decoded on the fly.
+    """
+    source = open_source(slice_, data_root)
     listing = source.listing()
-    labels, classes = merge_classes(listing.labels, listing.class_names, slice_.classes)
-    if listing.domains is not None:
-        labels = np.where(np.isin(listing.domains, list(slice_.domains)), labels, -1)
-    if listing.cues is not None:
-        new_cues, _ = merge_classes(listing.cues, listing.class_names, slice_.classes)
-    split = assign_splits(slice_, listing, labels)
-    rows = np.flatnonzero(split != "")
-    pixels = resize(source.decode(rows), slice_.size)
-
-    columns: dict[str, list[Any]] = {name: [] for name in INDEX_SCHEMA.names}
-    parts = []
-    original = np.array(listing.class_names)[listing.labels]
-    groups = original if listing.groups is None else listing.groups
-    for name, ref in slice_.domains.items():
-        belongs = of_domain(listing, name, slice_.name)
-        domain_cls = domains.get(ref.name)
-        domain = domain_cls(
-            domain_cls.Options(**ref.options), stream("domain", name, slice_.seed), data_root
-        )
-        for part in SPLITS:
-            here = (split[rows] == part) & belongs[rows]
-            ids = rows[here]
-            batch = Batch(pixels[here], labels[ids], ids, part, len(classes))
-            rendered = domain.render(batch)
-            parts.append(rendered.pixels)
-            cues = rendered.cues
-            if cues is None:
-                cues = np.full(len(ids), -1) if listing.cues is None else new_cues[ids]
-            columns["source_id"].extend(ids.tolist())
-            columns["source_ref"].extend(listing.refs[i] for i in ids)
-            columns["label"].extend(labels[ids].tolist())
-            columns["class_name"].extend(classes[k] for k in labels[ids])
-            columns["domain"].extend([name] * len(ids))
-            columns["group"].extend(groups[ids].tolist())
-            columns["split"].extend([part] * len(ids))
-            columns["cue"].extend(cues.tolist())
-            print(f"{name:>12} {part:>5}: {len(ids)} images", flush=True)
-    everything = np.concatenate(parts)
-    columns["sample_id"] = list(range(len(everything)))
-
-    write_atomically(out / "pixels.npy", lambda p: _save_array(p, everything))
-    table = pa.table(columns, schema=INDEX_SCHEMA)
+    index, classes = build_index(slice_, listing, data_root)
+    n = len(index["label"])
+    what = rendering(slice_, len(classes))
+    renderer = Renderer(what, data_root)
+    renderer.source = source
+    stores = slice_.stores(n)
+    shape = (n if stores else 0, what.edge, what.edge, 3)
+    if not stores:
+        print(f"{n} images stay where they are and are decoded when they are needed.", flush=True)
+    write_atomically(out / "pixels.npy", lambda p: write_pixels(p, shape, index, renderer))
+    table = pa.table({c: index[c] for c in INDEX_SCHEMA.names}, schema=INDEX_SCHEMA)
     write_atomically(out / "index.parquet", lambda p: pq.write_table(table, p))
+    _, once = np.unique(index["source_id"], return_index=True)
     about = {
         "name": slice_.name,
         "classes": classes,
         "domains": list(slice_.domains),
-        "groups": sorted(set(columns["group"])),
-        "counts": {part: int((split == part).sum()) for part in SPLITS},
-        "pixels_sha256": hashlib.sha256(everything.tobytes()).hexdigest(),
-        "listing_sha256": hashlib.sha256("\n".join(listing.refs).encode()).hexdigest(),
+        "groups": sorted(set(index["group"].tolist())),
+        "counts": {part: int((index["split"][once] == part).sum()) for part in SPLITS},
+        "decode": "store" if stores else "on_the_fly",
+        "size": slice_.size,
+        "rendering": what.model_dump(mode="json"),
+        "listing_sha256": listing_digest(listing),
+        **pixels_digest(out / "pixels.npy", index, renderer),
         "provenance": provenance(slice_, {}),
     }
     write_json(out / "subset.json", about)
+
+
+def listing_digest(listing: Listing) -> str:
+    """SHA-256 of what the source lists: the names of its images and their classes."""
+    total = hashlib.sha256("\n".join(listing.refs).encode())
+    total.update(np.asarray(listing.labels, dtype=np.int64).tobytes())
+    return total.hexdigest()
+
+
+def open_source(slice_: SubsetSlice, data_root: Path | None) -> Source:
+    cls = sources.get(slice_.source.name)
+    return cls(cls.Options(**slice_.source.options), data_root)
+
+
+def rendering(slice_: SubsetSlice, n_classes: int) -> Rendering:
+    return Rendering(
+        source=slice_.source,
+        domains=slice_.domains,
+        seed=slice_.seed,
+        edge=slice_.edge,
+        fit=slice_.fit,
+        n_classes=n_classes,
+    )
+
+
+def build_index(
+    slice_: SubsetSlice, listing: Listing, data_root: Path | None = None
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The columns of the index, (n,) each, and the class names. Nothing is decoded.
+
+    Raises KdpipeError when the source does not have what the slice asks for.
+    """
+    labels, classes = merge_classes(listing.labels, listing.class_names, slice_.classes)
+    if listing.domains is not None:
+        labels = np.where(np.isin(listing.domains, list(slice_.domains)), labels, -1)
+    own_cues = np.full(len(labels), -1)
+    if listing.cues is not None:
+        own_cues, _ = merge_classes(listing.cues, listing.class_names, slice_.classes)
+    split = assign_splits(slice_, listing, labels)
+    names = np.array(listing.class_names)
+    groups = names[listing.labels] if listing.groups is None else listing.groups
+    refs = np.array(listing.refs, dtype=object)
+    renderer = Renderer(rendering(slice_, len(classes)), data_root)
+    parts: list[dict[str, np.ndarray]] = []
+    for name in slice_.domains:
+        belongs = of_domain(listing, name, slice_.name)
+        for part in SPLITS:
+            ids = np.flatnonzero((split == part) & belongs)
+            none = np.empty((len(ids), 0, 0, 0), dtype=np.uint8)
+            cues = renderer.domain(name).cues(Batch(none, labels[ids], ids, part, len(classes)))
+            parts.append(
+                {
+                    "source_id": ids,
+                    "source_ref": refs[ids],
+                    "label": labels[ids],
+                    "class_name": np.array(classes)[labels[ids]],
+                    "domain": np.full(len(ids), name),
+                    "group": groups[ids],
+                    "split": np.full(len(ids), part),
+                    "cue": own_cues[ids] if cues is None else cues,
+                }
+            )
+            print(f"{name:>12} {part:>5}: {len(ids)} images", flush=True)
+    index = {c: np.concatenate([part[c] for part in parts]) for c in parts[0]}
+    return {"sample_id": np.arange(len(index["label"])), **index}, classes
 
 
 def of_domain(listing: Listing, name: str, set_name: str) -> np.ndarray:
@@ -211,24 +251,3 @@ def _numbered(listing: Listing) -> np.ndarray:
     """A number for each combination of class and domain (n,)."""
     _, domain = np.unique(np.asarray(listing.domains), return_inverse=True)
     return listing.labels * (domain.max() + 1) + domain
-
-
-def resize(images: list[np.ndarray], size: int) -> np.ndarray:
-    """uint8 images (h, w, c) of any size to one array (n, size, size, c), bilinear, antialiased."""
-    import torch
-    import torch.nn.functional as F
-
-    def one_shape(batch: np.ndarray) -> np.ndarray:
-        x = torch.from_numpy(batch).permute(0, 3, 1, 2).float()
-        if x.shape[-2:] != (size, size):
-            x = F.interpolate(x, (size, size), mode="bilinear", antialias=True)
-        return x.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
-
-    if len({image.shape for image in images}) == 1:
-        return one_shape(np.stack(images))
-    return np.concatenate([one_shape(image[None]) for image in images])
-
-
-def _save_array(path: Path, array: np.ndarray) -> None:
-    with open(path, "wb") as stream_:
-        np.save(stream_, array)

@@ -37,8 +37,8 @@ def run(slice_: TeacherOutputsSlice, root: Path, out: Path) -> None:
     train = load_images(subset, slice_.data, "train", slice_.compute.device)
     teacher = load(root / slice_.teacher.path, slice_.compute.device)
     parts: dict[str, list[torch.Tensor]] = {}
-    for start in range(0, len(train.labels), slice_.batch_size):
-        images = as_float(train.pixels[start : start + slice_.batch_size])
+    for pixels in train.pixels.split(slice_.batch_size):
+        images = as_float(pixels)
         with slice_.compute.autocast():
             logits, features = teacher.with_features(images, slice_.layers)
         for name, tensor in {"logits": logits, **features}.items():

@@ -1,4 +1,4 @@
-"""Stage ``train``: one network on labels alone."""
+"""Stage ``train``: one network on labels alone, or from weights that others trained."""
 
 from __future__ import annotations
 
@@ -6,18 +6,27 @@ from pathlib import Path
 
 from kdpipe.distill.base import Setting
 from kdpipe.distill.labels import Labels, LabelsOptions
+from kdpipe.models._weights import Weights
 from kdpipe.paths import ModelRef
 from kdpipe.seeding import stream
+from kdpipe.stages import _from_weights
 from kdpipe.stages._training import TrainingSlice, set_up, train_and_save
 
 
 class TrainSlice(TrainingSlice):
     ref: ModelRef
+    weights: Weights | None = None
 
 
-def run(slice_: TrainSlice, root: Path, out: Path, code: str = "") -> None:
-    """Train the model and write its three files into ``out``."""
+def run(
+    slice_: TrainSlice, root: Path, out: Path, code: str = "", data_root: Path | None = None
+) -> None:
+    """Train the model, or take it from its weights, and write its three files into ``out``."""
+    if slice_.weights is not None:
+        _from_weights.run(slice_, slice_.weights, root, out, data_root)
+        return
     setup = set_up(slice_, root, stream("model", slice_.ref.model, slice_.ref.seed))
-    setting = Setting(setup.train.labels, len(setup.subset.classes), {}, {})
+    smoothing = slice_.recipe.label_smoothing
+    setting = Setting(setup.train.labels, len(setup.subset.classes), {}, {}, smoothing)
     labels = Labels(LabelsOptions(), setting)
     train_and_save(slice_, setup, labels, None, {}, root, out, code)

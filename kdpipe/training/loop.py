@@ -14,6 +14,8 @@ from torch import Tensor
 
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
+from kdpipe.data.lazy import LazyPixels
+from kdpipe.data.lazy import stream as stream_images
 from kdpipe.distill.base import Objective, Step
 from kdpipe.errors import KdpipeError
 from kdpipe.models.base import Network
@@ -26,11 +28,21 @@ from kdpipe.training.teacher import Teacher
 
 @dataclass(frozen=True)
 class Images:
-    """Decoded images on the training device: uint8 (n, 3, h, w), labels (n,), sample ids (n,)."""
+    """Images on the training device: uint8 (n, 3, h, w), labels (n,), sample ids (n,).
 
-    pixels: Tensor
+    ``whole``: the images as they are kept, of which ``pixels`` is the middle, where that is more.
+    Both may be decoded only when they are indexed or streamed.
+    """
+
+    pixels: Tensor | LazyPixels
     labels: Tensor
     ids: np.ndarray
+    whole: Tensor | LazyPixels | None = None
+
+    @property
+    def uncut(self) -> Tensor | LazyPixels:
+        """What augmentations start from."""
+        return self.pixels if self.whole is None else self.whole
 
 
 @dataclass
@@ -104,9 +116,9 @@ def fit(
         network.train()
         objective.train()
         order = batches(len(train.labels), recipe.batch_size, stream("order", seed, epoch))
-        for rows in islice(order, done.steps, None):
-            at = torch.from_numpy(rows).to(train.pixels.device)
-            images = augment(as_float(train.pixels[at]), train.ids[rows], epoch)
+        for rows, pixels in stream_images(train.uncut, islice(order, done.steps, None)):
+            at = torch.from_numpy(rows).to(train.labels.device)
+            images = augment(as_float(pixels), train.ids[rows], epoch)
             step = Step(rows=at, labels=train.labels[at], logits=torch.empty(0))
             with compute.autocast():
                 if teacher is not None:
@@ -168,10 +180,9 @@ def evaluate(
     """Cross-entropy and top-1 accuracy, with dropout and batch statistics off."""
     network.eval()
     losses, correct = [], []
-    for start in range(0, len(images.labels), size):
-        labels = images.labels[start : start + size]
+    for pixels, labels in zip(images.pixels.split(size), images.labels.split(size), strict=True):
         with compute.autocast():
-            logits = network(as_float(images.pixels[start : start + size]))
+            logits = network(as_float(pixels))
         losses.append(F.cross_entropy(logits.float(), labels, reduction="sum"))
         correct.append((logits.argmax(1) == labels).sum())
         after_batch()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import optim
 from torch.optim import lr_scheduler
 
@@ -16,29 +16,81 @@ from kdpipe.options import Options
 class Recipe(Options):
     """Defaults are the recipe of PyTorch's basic MNIST example (Ojha et al. 2023, Sec. 5.1)."""
 
-    epochs: int = Field(14, ge=1)
+    epochs: int = Field(14, ge=1, description="Passes over the training images.")
     # Batches of one image are left out of training, see loop.batches.
-    batch_size: int = Field(64, ge=2)
-    optimizer: Literal["adadelta", "sgd", "adamw"] = "adadelta"
-    lr: float = Field(1.0, gt=0)
+    batch_size: int = Field(64, ge=2, description="Images per step.")
+    optimizer: Literal["adadelta", "sgd", "adamw"] = Field(
+        "adadelta", description="torch's optimiser of that name."
+    )
+    lr: float = Field(1.0, gt=0, description="Learning rate.")
     momentum: float = Field(0.9, ge=0, description="For sgd.")
-    weight_decay: float = Field(0.0, ge=0)
-    schedule: Literal["step", "cosine", "constant"] = "step"
+    nesterov: bool = Field(False, description="For sgd.")
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled for adamw, else L2.")
+    decay_vectors: bool = Field(
+        True, description="Whether biases and the vectors of normalisation layers decay too."
+    )
+    schedule: Literal["step", "multistep", "cosine", "constant"] = Field(
+        "step", description="How lr changes from epoch to epoch."
+    )
     step_size: int = Field(1, ge=1, description="Epochs between two steps of the step schedule.")
-    lr_decay: float = Field(0.7, gt=0, description="Factor of the step schedule.")
+    milestones: list[Annotated[int, Field(ge=1)]] = Field(
+        [], description="Epochs after which the multistep schedule steps."
+    )
+    lr_decay: float = Field(0.7, gt=0, description="Factor of a step.")
+    min_lr: float = Field(0.0, ge=0, description="Where the cosine schedule would end.")
+    warmup_epochs: int = Field(
+        0, ge=0, description="Epochs in which lr rises linearly; the schedule begins after them."
+    )
+    warmup_lr: float = Field(0.0, ge=0, description="Of the first epoch; 0 for lr / 100.")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="In the cross-entropy with the labels, of every objective."
+    )
+    clip_norm: float | None = Field(
+        None, gt=0, description="Largest L2 norm of the whole gradient; null for any."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        if self.schedule == "multistep" and not self.milestones:
+            raise ValueError("the multistep schedule needs milestones, a list of epochs")
+        if self.milestones and self.milestones[0] <= self.warmup_epochs:
+            raise ValueError(f"milestones: epoch {self.milestones[0]} lies in the warm-up")
+        if sorted(set(self.milestones)) != self.milestones:
+            raise ValueError(f"milestones: epochs have to rise, not {self.milestones}")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs: {self.warmup_epochs} epochs of warm-up leave none of the "
+                f"{self.epochs} to train"
+            )
+        if max(self.min_lr, self.warmup_lr) > self.lr:
+            raise ValueError(f"min_lr and warmup_lr must not exceed lr, {self.lr:g}")
+        if self.nesterov and self.optimizer == "sgd" and self.momentum == 0:
+            raise ValueError("nesterov: needs a momentum above 0")
+        return self
 
 
 OPTIMIZERS = {
     "adadelta": lambda p, r: optim.Adadelta(p, lr=r.lr, weight_decay=r.weight_decay),
     "sgd": lambda p, r: optim.SGD(
-        p, lr=r.lr, momentum=r.momentum, weight_decay=r.weight_decay, fused=True
+        p,
+        lr=r.lr,
+        momentum=r.momentum,
+        nesterov=r.nesterov,
+        weight_decay=r.weight_decay,
+        fused=True,
     ),
     "adamw": lambda p, r: optim.AdamW(p, lr=r.lr, weight_decay=r.weight_decay, fused=True),
 }
 
+# Each begins after the warm-up. Milestones count from the beginning of training all the same.
 SCHEDULES = {
     "step": lambda o, r: lr_scheduler.StepLR(o, r.step_size, r.lr_decay),
-    "cosine": lambda o, r: lr_scheduler.CosineAnnealingLR(o, r.epochs),
+    "multistep": lambda o, r: lr_scheduler.MultiStepLR(
+        o, [m - r.warmup_epochs for m in r.milestones], r.lr_decay
+    ),
+    "cosine": lambda o, r: lr_scheduler.CosineAnnealingLR(
+        o, r.epochs - r.warmup_epochs, eta_min=r.min_lr
+    ),
     "constant": lambda o, r: lr_scheduler.ConstantLR(o, factor=1.0),
 }
 
@@ -46,6 +98,35 @@ SCHEDULES = {
 def optimiser_and_schedule(
     parameters: Iterable[torch.nn.Parameter], recipe: Recipe
 ) -> tuple[optim.Optimizer, lr_scheduler.LRScheduler]:
-    """The optimiser and its schedule, which steps once an epoch."""
-    optimiser = OPTIMIZERS[recipe.optimizer](list(parameters), recipe)
-    return optimiser, SCHEDULES[recipe.schedule](optimiser, recipe)
+    """The optimiser, which clips gradients itself, and its schedule, which steps once an epoch."""
+    every = list(parameters)
+    optimiser = OPTIMIZERS[recipe.optimizer](_groups(every, recipe), recipe)
+    if recipe.clip_norm is not None:
+        limit = recipe.clip_norm
+
+        def clip(*_: Any) -> None:
+            torch.nn.utils.clip_grad_norm_(every, limit)
+
+        optimiser.register_step_pre_hook(clip)
+    return optimiser, _schedule(optimiser, recipe)
+
+
+def _groups(parameters: list[torch.nn.Parameter], recipe: Recipe) -> list[Any]:
+    if recipe.decay_vectors:
+        return parameters
+    return [
+        {"params": [p for p in parameters if p.dim() > 1]},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _schedule(optimiser: optim.Optimizer, recipe: Recipe) -> lr_scheduler.LRScheduler:
+    """In epoch e < w of a warm-up from s, the rate is s + (lr − s)·e/w, as in torchvision's
+    reference."""
+    w = recipe.warmup_epochs
+    if not w:
+        return SCHEDULES[recipe.schedule](optimiser, recipe)
+    start = recipe.warmup_lr / recipe.lr or 0.01
+    rising = lr_scheduler.LinearLR(optimiser, start, total_iters=w)
+    after = SCHEDULES[recipe.schedule](optimiser, recipe)
+    return lr_scheduler.SequentialLR(optimiser, [rising, after], [w])

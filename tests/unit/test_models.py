@@ -202,13 +202,3 @@ def test_torchvision_layers_exist_and_mean_what_they_say():
     assert features["hint"].shape == (2, 128, 4, 4)
     torch.testing.assert_close(network.body.fc(features["penultimate"].flatten(1)), logits)
     assert torch.equal(features["fc"], logits)
-
-
-def test_torchvision_architecture_that_does_not_exist_is_named():
-    with pytest.raises(KdpipeError, match=r"torchvision has no model 'resnet19'"):
-        torchvision_network("resnet19")
-
-
-def test_torchvision_architecture_of_unknown_layers_is_named():
-    with pytest.raises(KdpipeError, match=r"'squeezenet1_1' are not known .* resnet, .*vgg"):
-        torchvision_network("squeezenet1_1")

@@ -147,7 +147,7 @@ def test_outcomes_are_counted_from_the_two_views(kit, name, bench_of, monkeypatc
 def test_notes_say_how_far_the_views_differ(name, bench_of):
     recorder = Recorder()
     records = PROBES[name]().measure(bench_of(recorder))
-    assert len(records.notes) == 2
+    assert len(records.notes) == 3  # a strength each, and the shapes of the pictures
     first, second = recorder.seen[0], recorder.seen[1]
     difference = (first - second).abs()
     note = records.notes[FIRST[name]]
@@ -189,3 +189,29 @@ def test_shift_refuses_windows_that_coincide_too_often(bench_of):
     """Drawn as in the paper, one pair in four would be identical at one pixel."""
     with pytest.raises(KdpipeError, match=r"shift 32 are unchanged.*set 'distinct: true'"):
         PROBES["shift"](distinct=False).measure(bench_of(Constant()))
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_a_few_views_are_kept_as_pictures(name, bench_of):
+    recorder = Recorder()
+    bench = bench_of(recorder)
+    records = PROBES[name](pictured=2).measure(bench)
+    shapes = records.notes["pictures"]
+    images = bench.image_set(PROBES[name]().options, "grey")
+    assert set(shapes) == {f"{w};image={images.ids[k]}" for k in (6, 18) for w in strengths(name)}
+    where = f"{FIRST[name]};image={images.ids[6]}"
+    assert shapes[where] == {key: [3, 16, 16] for key in ("image", "first_view", "second_view")}
+    parts = {p["metric"]: p for p in records._parts if p["condition"] == where}
+    kept = parts["image"]["values"].reshape(3, 16, 16)
+    assert kept == pytest.approx(images.pixels[6].double().numpy() / 255)
+    # The network saw the views as they are kept, to half a grey level.
+    second = parts["second_view"]["values"].reshape(3, 16, 16)
+    seen = torch.cat(recorder.seen).double().numpy()
+    assert np.abs(seen - second).reshape(len(seen), -1).max(1).min() <= 0.5 / 255 + 1e-6
+    assert {s.tables for s in records.statistics if s.condition == where} == {"none"}
+    assert "pictures" not in PROBES[name](pictured=0).measure(bench_of(Constant())).notes
+
+
+def strengths(name):
+    key = FIRST[name].rpartition("=")[0]
+    return [f"{key}={strength}" for strength in PROBES[name]().strengths()]

@@ -398,6 +398,25 @@ def test_localization_of_a_network_with_itself_is_one_and_zero_maps_do_not_count
         assert (statistic.target, statistic.tables) == ("none", "measurements")
 
 
+def test_a_few_maps_are_kept_as_pictures(kit):
+    mine, theirs = (kit.network(ConvNet(seed), "relu") for seed in (3, 4))
+    bench = kit.bench(scenes(6), [0, 1, 2] * 2, mine, theirs)
+    options = LocalizationOptions(set="tiny", domains=["grey"], pictured=2)
+    records = Localization(options).measure(bench)
+    images = bench.image_set(options, "grey")
+    places = [1, 4]
+    assert set(records.notes["pictures"]) == {f"domain=grey;image={images.ids[k]}" for k in places}
+    for k in places:
+        where = f"domain=grey;image={images.ids[k]}"
+        assert records.notes["pictures"][where]["class"] == bench.classes[images.labels[k]]
+        parts = {p["metric"]: p["values"] for p in records._parts if p["condition"] == where}
+        for metric, network in (("map", mine), ("teacher_map", theirs)):
+            expected = grad_cam(network, images.images[k : k + 1], images.labels[k : k + 1], "cam")
+            assert parts[metric] == pytest.approx(expected.ravel(), abs=0.51 / 255)
+    none = Localization(LocalizationOptions(set="tiny", domains=["grey"], pictured=0))
+    assert "pictures" not in none.measure(bench).notes
+
+
 def test_cosine_of_maps():
     one = np.array([[[1.0, 0], [0, 0]], [[1, 1], [0, 0]], [[0, 0], [0, 0]], [[1, 2], [3, 4]]])
     two = np.array([[[0.0, 1], [0, 0]], [[1, 0], [0, 0]], [[1, 1], [1, 1]], [[2, 4], [6, 8]]])

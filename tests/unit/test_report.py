@@ -188,4 +188,4 @@ def test_a_poor_study_still_has_a_report(tmp_path):
     text = report(root, figures=[], networks=[], summary={})
     assert "My probe" in text
     assert "these checkpoints" in text
-    assert 'id="provenance"' not in text
+    assert "Digests of" not in text

@@ -9,15 +9,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def resample(images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor) -> Tensor:
-    """Cut one window per image and resize it bilinearly to the full size.
+def resample(
+    images: Tensor,
+    top: Tensor,
+    left: Tensor,
+    height: Tensor,
+    width: Tensor,
+    size: tuple[int, int] | None = None,
+) -> Tensor:
+    """Cut one window per image and resize it bilinearly to ``size``, or to the images' own.
 
     Windows are fractions of the image, (n,) each. Pixel centres as in
     ``torchvision.transforms.functional.resized_crop`` without antialiasing.
     """
     n, _, h, w = images.shape
-    ys = (torch.arange(h, device=images.device) + 0.5) / h
-    xs = (torch.arange(w, device=images.device) + 0.5) / w
+    rows, columns = size or (h, w)
+    ys = (torch.arange(rows, device=images.device) + 0.5) / rows
+    xs = (torch.arange(columns, device=images.device) + 0.5) / columns
     y = top[:, None] + height[:, None] * ys
     x = left[:, None] + width[:, None] * xs
     # A crop is resized by its own pixels: never blend in what lies just outside of the window.
@@ -25,8 +33,8 @@ def resample(images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: T
     x = x.clamp((left + 0.5 / w)[:, None], (left + width - 0.5 / w)[:, None])
     grid = torch.stack(
         [
-            (2 * x - 1)[:, None, :].expand(n, h, w),
-            (2 * y - 1)[:, :, None].expand(n, h, w),
+            (2 * x - 1)[:, None, :].expand(n, rows, columns),
+            (2 * y - 1)[:, :, None].expand(n, rows, columns),
         ],
         dim=-1,
     )

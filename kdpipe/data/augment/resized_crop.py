@@ -17,12 +17,14 @@ class ResizedCropOptions(Options):
 
 @augmentations.register("resized_crop")
 class ResizedCrop(Augmentation):
-    """A window of random area and aspect, resized to the full image (Szegedy et al. 2015)."""
+    """A window of random area and aspect, resized to what networks see (Szegedy et al. 2015)."""
 
     Options = ResizedCropOptions
     draws = 4
+    resizes = True
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         o = self.options
         h, w = images.shape[-2:]
-        return resample(images, *random_window(u, o.scale, o.ratio, (h, w)))
+        size = None if self.size is None else (self.size, self.size)
+        return resample(images, *random_window(u, o.scale, o.ratio, (h, w)), size)

@@ -24,16 +24,12 @@ class Batch:
     n_classes: int
 
 
-@dataclass(frozen=True)
-class Rendered:
-    """``pixels`` uint8 (n, h, w, 3) and, where the domain plants one, the cue's class (n,)."""
-
-    pixels: np.ndarray
-    cues: np.ndarray | None = None
-
-
 class Domain(ABC):
-    """One version of the images. ``seed`` keys the random draws of :func:`seeding.uniforms`."""
+    """One version of the images. ``seed`` keys the random draws of :func:`seeding.uniforms`.
+
+    What becomes of an image depends on nothing but itself, its label, id and split: images are
+    rendered in portions, in advance or when a training asks for them.
+    """
 
     name: str
     Options: type[Options] = Options
@@ -44,7 +40,16 @@ class Domain(ABC):
         self.root = root
 
     @abstractmethod
-    def render(self, batch: Batch) -> Rendered: ...
+    def render(self, batch: Batch) -> np.ndarray:
+        """The images in this domain, uint8 (n, h, w, 3)."""
+
+    def cues(self, batch: Batch) -> np.ndarray | None:
+        """The class (n,) that the cue planted in each image stands for, or None.
+
+        Without a look at the pixels, which an image set that is decoded on the fly does not have
+        when its index is written.
+        """
+        return None
 
 
 def three_channels(pixels: np.ndarray) -> np.ndarray:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from kdpipe.data.domains._hues import class_colours
-from kdpipe.data.domains.base import Batch, Domain, Rendered, domains, on_background
+from kdpipe.data.domains.base import Batch, Domain, domains, on_background
 from kdpipe.seeding import uniforms
 
 
@@ -11,7 +13,10 @@ from kdpipe.seeding import uniforms
 class ClassBackground(Domain):
     """Shape and background colour agree; the cue is the label."""
 
-    def render(self, batch: Batch) -> Rendered:
+    def render(self, batch: Batch) -> np.ndarray:
         wobble = uniforms(self.seed, batch.ids, 1)[:, 0]
         colours = class_colours(batch.labels, batch.n_classes, wobble)
-        return Rendered(on_background(batch.pixels, colours), cues=batch.labels.copy())
+        return on_background(batch.pixels, colours)
+
+    def cues(self, batch: Batch) -> np.ndarray:
+        return batch.labels.copy()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from kdpipe.data.domains._hues import class_colours
-from kdpipe.data.domains.base import Batch, Domain, Rendered, domains, on_background
+from kdpipe.data.domains.base import Batch, Domain, domains, on_background
 from kdpipe.seeding import uniforms
 
 
@@ -11,9 +13,12 @@ from kdpipe.seeding import uniforms
 class ConflictBackground(Domain):
     """Shape says ``label``, background says ``cue``, and they never agree."""
 
-    def render(self, batch: Batch) -> Rendered:
-        wobble, which = uniforms(self.seed, batch.ids, 2).T
+    def render(self, batch: Batch) -> np.ndarray:
+        wobble = uniforms(self.seed, batch.ids, 1)[:, 0]
+        colours = class_colours(self.cues(batch), batch.n_classes, wobble)
+        return on_background(batch.pixels, colours)
+
+    def cues(self, batch: Batch) -> np.ndarray:
+        which = uniforms(self.seed, batch.ids, 2)[:, 1]
         step = 1 + (which * (batch.n_classes - 1)).astype(batch.labels.dtype)
-        cues = (batch.labels + step) % batch.n_classes
-        colours = class_colours(cues, batch.n_classes, wobble)
-        return Rendered(on_background(batch.pixels, colours), cues=cues)
+        return (batch.labels + step) % batch.n_classes

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from kdpipe.data.domains.base import Batch, Domain, Rendered, domains, three_channels
+import numpy as np
+
+from kdpipe.data.domains.base import Batch, Domain, domains, three_channels
 
 
 @domains.register("original")
 class Original(Domain):
     """MNIST-orig of the paper: grey digits on black."""
 
-    def render(self, batch: Batch) -> Rendered:
-        return Rendered(three_channels(batch.pixels))
+    def render(self, batch: Batch) -> np.ndarray:
+        return three_channels(batch.pixels)

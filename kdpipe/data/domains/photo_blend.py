@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 from pydantic import Field
 
-from kdpipe.data.domains.base import Batch, Domain, Rendered, domains, three_channels
+from kdpipe.data.domains import _photographs
+from kdpipe.data.domains.base import Batch, Domain, domains, three_channels
 from kdpipe.errors import KdpipeError
 from kdpipe.options import Options
 from kdpipe.seeding import uniforms
 
-# Left to right, the part of every photograph that each split takes its patches from. Splits
-# never see the same pixels of a background.
+# Left to right, the part of every photograph that each split takes its patches from, where there
+# are too few photographs to give each split its own. Splits never see the same pixels.
 REGIONS = {"train": (0.0, 0.6), "val": (0.6, 0.75), "test": (0.75, 1.0)}
+WHOLE = (0.0, 1.0)
 
 
 class PhotoBlendOptions(Options):
     photographs: str = Field(
         "sklearn",
         description="'sklearn' for the two photographs that scikit-learn carries, or a folder of "
-        "JPEG files below data.root.",
+        "photographs below data.root: each belongs to one split, by its folder (train, val, test) "
+        "if there are such, else by its name.",
     )
 
 
@@ -31,13 +34,12 @@ class PhotoBlend(Domain):
 
     Options = PhotoBlendOptions
 
-    def render(self, batch: Batch) -> Rendered:
-        photographs = self._photographs()
+    def render(self, batch: Batch) -> np.ndarray:
+        photographs, (low, high) = self._photographs(batch.split)
         n, height, width, _ = batch.pixels.shape
-        low, high = REGIONS[batch.split]
         draws = uniforms(self.seed, batch.ids, 3)
         patches = np.empty((n, height, width, 3), dtype=np.uint8)
-        for i, (which, down, across) in enumerate(draws):
+        for i, (which, down, across) in enumerate(draws.tolist()):
             photo = photographs[int(which * len(photographs))]
             first, last = int(np.ceil(low * photo.shape[1])), int(high * photo.shape[1]) - width
             if last < first or photo.shape[0] < height:
@@ -48,22 +50,25 @@ class PhotoBlend(Domain):
             top = int(down * (photo.shape[0] - height + 1))
             left = first + int(across * (last - first + 1))
             patches[i] = photo[top : top + height, left : left + width]
-        digit = three_channels(batch.pixels).astype(np.int16)
-        return Rendered(np.abs(digit - patches.astype(np.int16)).astype(np.uint8))
+        digit = three_channels(batch.pixels)
+        return np.maximum(digit, patches) - np.minimum(digit, patches)
 
-    def _photographs(self) -> list[np.ndarray]:
-        where = self.options.photographs
-        if where == "sklearn":
-            from sklearn.datasets import load_sample_images
+    def _photographs(self, split: str) -> tuple[list[np.ndarray], tuple[float, float]]:
+        """Photographs of a split, and from where to where across them it takes its patches."""
+        if self.options.photographs == "sklearn":
+            return self._shared, REGIONS[split]
+        if split not in self._own:
+            folder = _photographs.folder(self.root, self.options.photographs)
+            self._own[split] = _photographs.of_split(folder, split)
+        return self._own[split], WHOLE
 
-            return list(load_sample_images().images)
-        from PIL import Image
+    @cached_property
+    def _shared(self) -> list[np.ndarray]:
+        from sklearn.datasets import load_sample_images
 
-        folder = Path(self.root or ".") / where
-        files = sorted(folder.glob("*.jpg"))
-        if not files:
-            raise KdpipeError(
-                f"There are no .jpg photographs in {folder}; set 'photographs' to a folder of "
-                f"them below data.root."
-            )
-        return [np.asarray(Image.open(f).convert("RGB")) for f in files]
+        return list(load_sample_images().images)
+
+    @cached_property
+    def _own(self) -> dict[str, list[np.ndarray]]:
+        """Photographs by split, once they were asked for."""
+        return {}

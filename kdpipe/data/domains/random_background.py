@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from kdpipe.data.domains.base import Batch, Domain, Rendered, domains, on_background
+import numpy as np
+
+from kdpipe.data.domains.base import Batch, Domain, domains, on_background
 from kdpipe.seeding import uniforms
 
 
@@ -10,5 +12,5 @@ from kdpipe.seeding import uniforms
 class RandomBackground(Domain):
     """White strokes on a background drawn uniformly from the RGB cube, one colour an image."""
 
-    def render(self, batch: Batch) -> Rendered:
-        return Rendered(on_background(batch.pixels, uniforms(self.seed, batch.ids, 3)))
+    def render(self, batch: Batch) -> np.ndarray:
+        return on_background(batch.pixels, uniforms(self.seed, batch.ids, 3))

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import os
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
+from kdpipe.data.sources.base import Listing, Source
 from kdpipe.errors import KdpipeError
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+
+
+def names_under(folder: Path) -> list[str]:
+    """Paths of all image files under ``folder``, relative to it, sorted; links are followed."""
+    found = []
+    for where, _, names in os.walk(folder, followlinks=True):
+        inside = Path(where).relative_to(folder).as_posix()
+        start = "" if inside == "." else f"{inside}/"
+        # Names that begin with a dot are what other programs leave beside images.
+        found += [
+            start + name
+            for name in names
+            if os.path.splitext(name)[1].lower() in ENDINGS and not name.startswith(".")
+        ]
+    return sorted(found)
 
 
 def image_files(folder: Path, layout: str) -> list[Path]:
@@ -16,21 +38,108 @@ def image_files(folder: Path, layout: str) -> list[Path]:
 
     Raises KdpipeError that names the folder and the layout it should have, when there is none.
     """
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
-    if not files:
+    if not (names := names_under(folder)):
         state = "holds no image file" if folder.is_dir() else "does not exist"
         raise KdpipeError(f"The folder {folder} {state}; expected are files {layout}.")
-    return files
+    return [folder / name for name in names]
 
 
-def decode_image(path: Path) -> np.ndarray:
-    """uint8 (height, width, 3). Raises KdpipeError when the file is not a readable image."""
+def folders_in(folder: Path, layout: str) -> list[str]:
+    """Names of the folders inside ``folder``, sorted.
+
+    Raises KdpipeError that names the folder and the layout it should have, when there is none.
+    """
+    if not folder.is_dir():
+        raise KdpipeError(f"The folder {folder} does not exist; expected are files {layout}.")
+    names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
+    if not names:
+        raise KdpipeError(f"The folder {folder} holds no folder; expected are files {layout}.")
+    return names
+
+
+def class_folders(folder: Path, layout: str) -> dict[str, list[str]]:
+    """Class name to its image files, relative to ``folder``: one folder a class.
+
+    Raises KdpipeError when a folder is missing, or a class has no image.
+    """
+    found = {}
+    for name in folders_in(folder, layout):
+        files = names_under(folder / name)
+        if not files:
+            raise KdpipeError(
+                f"Class '{name}' has no image: the folder {folder / name} holds no image file; "
+                f"put images into it or remove it."
+            )
+        found[name] = [f"{name}/{file}" for file in files]
+    return found
+
+
+def decode_image(path: Path, shorter: int | None = None) -> np.ndarray:
+    """uint8 (height, width, 3). Raises KdpipeError when the file is not a readable image.
+
+    A JPEG file may come at 1/2, 1/4 or 1/8 of its size, with no side below ``shorter`` pixels.
+    """
+    return _decoded(path, str(path), shorter)
+
+
+def decode_bytes(content: bytes, name: str, shorter: int | None = None) -> np.ndarray:
+    """As :func:`decode_image`, for the content of a file that is called ``name`` in messages."""
+    return _decoded(BytesIO(content), name, shorter)
+
+
+def _decoded(file: Path | IO[bytes], name: str, shorter: int | None) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
-        raise KdpipeError(
-            f"The image {path} cannot be read ({error}); replace it or take it out of the folder."
-        ) from None
+        with warnings.catch_warnings():
+            # Pillow only warns of a file of 90 megapixels, which no data set needs.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                if shorter is not None:
+                    # libjpeg computes the smaller image from fewer coefficients.
+                    scale = shorter / min(image.size)
+                    wanted = [max(shorter, round(side * scale)) for side in image.size]
+                    image.draft("RGB", (wanted[0], wanted[1]))
+                return np.array(image.convert("RGB"))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        reason = "it has more pixels than a data set's image should, as a decompression bomb has"
+    except FileNotFoundError:
+        reason = "there is no such file"
+    except UnidentifiedImageError:
+        reason = "it is no image of a known format"
+    except (OSError, ValueError, SyntaxError) as error:
+        reason = str(error)
+    raise KdpipeError(
+        f"The image {name} cannot be read ({reason}); replace it or take it out of the folder."
+    )
+
+
+class FileSource(Source):
+    """Base of the sources whose images are files under one folder, ``options.path``.
+
+    A ref is a file's path relative to that folder.
+    """
+
+    @property
+    def base(self) -> Path:
+        return self.folder(self.options.path)
+
+    @cached_property
+    def _listing(self) -> Listing:
+        raise NotImplementedError
+
+    def listing(self) -> Listing:
+        return self._listing
+
+    def fetch(self, refs: Sequence[str], shorter: int | None = None) -> list[np.ndarray]:
+        base = self.base
+        return [decode_image(base / ref, shorter) for ref in refs]
+
+    def decode(self, rows: np.ndarray) -> list[np.ndarray]:
+        return self.fetch([self._listing.refs[r] for r in rows])
+
+
+def numbered(class_names: Sequence[str], of_each: Sequence[str]) -> np.ndarray:
+    """Class number (n,) of the class name of each image."""
+    number = {name: i for i, name in enumerate(class_names)}
+    return np.array([number[name] for name in of_each], dtype=np.int64)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kdpipe.errors import KdpipeError
 from kdpipe.options import Options
 from kdpipe.registry import Registry
 
@@ -35,10 +38,15 @@ class Listing:
 
 
 class Source(ABC):
-    """A data set on disk or inside a package."""
+    """A data set on disk or inside a package.
+
+    ``usual_classes``: how many classes it has wherever it is, so that a study can be planned
+    without its data; None where only the data tell.
+    """
 
     name: str
     Options: type[Options] = Options
+    usual_classes: int | None = None
 
     def __init__(self, options: Any, root: Path | None) -> None:
         self.options = options
@@ -51,6 +59,32 @@ class Source(ABC):
     @abstractmethod
     def decode(self, rows: np.ndarray) -> list[np.ndarray]:
         """The images of ``rows`` of the listing, uint8 (height, width, channels) each."""
+
+    def fetch(self, refs: Sequence[str], shorter: int | None = None) -> list[np.ndarray]:
+        """The images called ``refs`` in the listing, uint8 (height, width, channels) each.
+
+        A large image may come at a reduced size as long as no side is below ``shorter`` pixels.
+        Sources of large images override this, so that a process that decodes images while it
+        trains has not to list millions of files first.
+        """
+        return self.decode(np.array([self._rows[ref] for ref in refs], dtype=np.int64))
+
+    def n_classes(self) -> int:
+        """Number of classes, from the data only where it has to be."""
+        return self.usual_classes or len(self.listing().class_names)
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {ref: row for row, ref in enumerate(self.listing().refs)}
+
+    def folder(self, path: str) -> Path:
+        """``path`` under the data root. Raises KdpipeError when the study has no data root."""
+        if self.root is None and not Path(path).is_absolute():
+            raise KdpipeError(
+                f"Source {self.name} reads from disk: set data.root in the study, KDPIPE_DATA or "
+                f"--config data_root=… to the folder that holds {path}."
+            )
+        return Path(self.root or "") / path
 
 
 sources: Registry[Source] = Registry("sources", "kdpipe.data.sources")

@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from kdpipe.data.class_maps.imagenet16 import RUNS
-from kdpipe.data.sources._files import decode_image, image_files
-from kdpipe.data.sources.base import Listing, Source, sources
+from kdpipe.data.sources._files import FileSource, image_files
+from kdpipe.data.sources.base import Listing, sources
 from kdpipe.errors import KdpipeError
 from kdpipe.options import Options
 
@@ -30,7 +30,7 @@ class ModelVsHumanOptions(Options):
 
 
 @sources.register("model_vs_human")
-class ModelVsHuman(Source):
+class ModelVsHuman(FileSource):
     """Geirhos et al. 2021: images for testing, whose domains are different images.
 
     The class is the folder that holds an image, or the fifth part of its name. In names such as
@@ -39,34 +39,29 @@ class ModelVsHuman(Source):
     """
 
     Options = ModelVsHumanOptions
+    usual_classes = len(CLASSES)
 
     @cached_property
     def _images(self) -> list[tuple[str, Path, str, str | None]]:
         """(domain, file, class, class of the texture) of every image."""
-        if self.root is None:
-            raise KdpipeError("Source model_vs_human reads from disk: set data.root in the study.")
-        base = self.root / self.options.path
         found = []
         for folder in self.options.folders:
-            for path in image_files(base / folder, LAYOUT.replace("FOLDER", folder)):
+            for path in image_files(self.base / folder, LAYOUT.replace("FOLDER", folder)):
                 shape, texture = _classes_of(path)
                 found.append((folder, path, shape, texture))
         return found
 
-    def listing(self) -> Listing:
+    @cached_property
+    def _listing(self) -> Listing:
         number = {name: i for i, name in enumerate(CLASSES)}
-        base = Path(str(self.root)) / self.options.path
         return Listing(
-            refs=[str(path.relative_to(base)) for _, path, _, _ in self._images],
+            refs=[str(path.relative_to(self.base)) for _, path, _, _ in self._images],
             labels=np.array([number[shape] for _, _, shape, _ in self._images]),
             class_names=CLASSES,
             splits=np.full(len(self._images), "test"),
             domains=np.array([domain for domain, _, _, _ in self._images]),
             cues=np.array([number[t] if t else -1 for _, _, _, t in self._images]),
         )
-
-    def decode(self, rows: np.ndarray) -> list[np.ndarray]:
-        return [decode_image(self._images[r][1]) for r in rows]
 
 
 def _classes_of(path: Path) -> tuple[str, str | None]:

@@ -1,0 +1,132 @@
+"""How fast images are decoded on the fly: per core, with more processes, and beside bare PIL.
+
+    python benchmarks/decode.py [--images 600] [--workers 0,1,2] [--parquet]
+
+Writes JPEG files of ImageNet's usual size (500×375, quality 90, photograph-like noise) to a
+temporary folder, makes a data set of them (store_size 256, size 224) and streams it as a training
+does. Prints one CSV row a setting: images per second, and per process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from kdpipe.data import store
+from kdpipe.data.store import Subset
+from kdpipe.plugin import PluginRef
+from kdpipe.stages import subset as stage
+
+BATCH = 64
+
+
+def photograph(rng: np.random.Generator, width: int, height: int) -> Image.Image:
+    """Noise at several scales: compresses to about 110 kB, as an image of ImageNet."""
+    total = np.zeros((height, width, 3), dtype=np.float32)
+    for cells, weight in ((4, 60), (16, 30), (64, 15), (250, 8)):
+        coarse = rng.normal(size=(cells, cells, 3)).astype(np.float32)
+        for channel in range(3):
+            layer = Image.fromarray(coarse[..., channel])
+            total[..., channel] += weight * np.asarray(layer.resize((width, height), 3))
+    return Image.fromarray((128 + total).clip(0, 255).astype(np.uint8))
+
+
+def write_files(root: Path, n: int, size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    pictures = [photograph(rng, *size) for _ in range(12)]
+    for i in range(n):
+        path = root / "pictures" / f"class{i % 2}" / f"{i:05d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pictures[i % len(pictures)].save(path, quality=90)
+
+
+def write_parquet(root: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    files = sorted((root / "pictures").rglob("*.jpg"))
+    (root / "hub").mkdir()
+    table = pa.table(
+        {
+            "image": [{"bytes": f.read_bytes(), "path": f.name} for f in files],
+            "label": [int(f.parent.name[-1]) for f in files],
+        }
+    )
+    pq.write_table(table, root / "hub" / "all.parquet", row_group_size=100)
+
+
+def make(root: Path, source: PluginRef) -> Subset:
+    out = root / source.name
+    slice_ = stage.SubsetSlice(
+        name=source.name,
+        source=source,
+        size=224,
+        store_size=256,
+        decode="on_the_fly",
+        split=stage.SplitFractions(train=0.98, val=0.01, test=0.01),
+        seed=0,
+        classes=None,
+        per_class=None,
+        domains={"original": PluginRef(name="original")},
+    )
+    stage.run(slice_, out, out, root)
+    return Subset(out)
+
+
+def seconds(batches: Iterable[object]) -> float:
+    start = time.perf_counter()
+    for _ in batches:
+        pass
+    return time.perf_counter() - start
+
+
+def bare(root: Path) -> Iterable[object]:
+    """Full decode and nothing else."""
+    for path in sorted((root / "pictures").rglob("*.jpg")):
+        with Image.open(path) as image:
+            yield np.asarray(image.convert("RGB"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=600)
+    parser.add_argument("--size", default="500x375", help="Of the files.")
+    parser.add_argument("--workers", default="0,1,2")
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    width, height = (int(side) for side in arguments.size.split("x"))
+    torch.set_num_threads(1)
+    store.HELD = 0
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_files(root, arguments.images, (width, height))
+        write_parquet(root)
+        os.environ["KDPIPE_DATA"] = str(root)
+        rows = [("bare PIL, full size", 0, arguments.images / seconds(bare(root)))]
+        for source in (
+            PluginRef(name="image_folder", options={"path": "pictures"}),
+            PluginRef(name="parquet", options={"path": "hub"}),
+        ):
+            subset = make(root, source)
+            n = len(subset.index["label"])
+            _, whole = subset.access(np.arange(n), arguments.device)
+            for count in arguments.workers.split(","):
+                os.environ["KDPIPE_WORKERS"] = count
+                order = np.random.default_rng(1).permutation(n)
+                batches = [order[i : i + BATCH] for i in range(0, n, BATCH)]
+                rows.append((source.name, int(count), n / seconds(whole.stream(batches))))
+    print("what,processes,images_per_second,per_process")
+    for what, count, rate in rows:
+        print(f"{what},{count},{rate:.0f},{rate / max(1, count):.0f}")
+
+
+if __name__ == "__main__":
+    main()

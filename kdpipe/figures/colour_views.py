@@ -1,0 +1,18 @@
+"""What colour jitter does to an image."""
+
+from __future__ import annotations
+
+from kdpipe.figures._views import ViewsFigure
+from kdpipe.figures.base import figures
+
+
+@figures.register("colour_views")
+class ColourViews(ViewsFigure):
+    probes = ("colour",)
+    reads_records = ("colour",)
+    strength = "strength"
+    title = "Preview of the colour jitter"
+    caption = (
+        "A few test images, and what each becomes at every strength. A network agrees with itself "
+        "on an image if it gives both the same answer."
+    )

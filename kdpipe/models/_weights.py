@@ -1,0 +1,269 @@
+"""Weights that somebody trained elsewhere: where they are, what they are, and whether they fit."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BeforeValidator, Field, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from kdpipe.errors import KdpipeError, PassingError
+from kdpipe.models.base import Builder
+from kdpipe.options import Options
+from kdpipe.provenance import file_digest
+
+# What training scripts keep a state dict under, and what wrappers put before every name.
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+SEED = "{seed}"
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
+
+
+class Weights(Options):
+    """One of ``published``, ``path`` and ``url``."""
+
+    published: str | None = Field(None, description="A name that the network's library knows.")
+    path: str | None = Field(
+        None,
+        description="A file below the data folder or the working folder: .safetensors, or what "
+        "torch saved. {seed} stands for the model's seed.",
+    )
+    url: str | None = Field(None, description="Downloaded once into torch's cache.")
+    sha256: Digest | dict[int, Digest] | None = Field(
+        None, description="Of the file, or by seed; a url needs it."
+    )
+    key_map: dict[str, str | None] = Field(
+        {},
+        description="Regular expressions in the names of tensors and what takes their place."
+        " Null leaves the tensor out.",
+    )
+    mean: Channels | None = Field(None, description="Of the input, per channel, for [0, 1].")
+    std: Channels | None = Field(None, description="As mean.")
+    classes: Literal["data", "imagenet"] | list[str] = Field(
+        "data",
+        description="What the outputs stand for, in their order: the classes of the model's data "
+        "set, the 1000 of ImageNet by their names in torchvision, or a list.",
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Weights:
+        given = [name for name in ("published", "path", "url") if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError("give one of published, path and url")
+        if self.url and self.sha256 is None:
+            raise ValueError("sha256: a url needs it, so that nobody can exchange the file")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std go together")
+        if self.std and min(self.std) <= 0:
+            raise ValueError("std: has to be above 0")
+        for pattern in self.key_map:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(
+                    f"key_map: '{pattern}' is no regular expression: {error}"
+                ) from None
+        if isinstance(self.sha256, dict) and not self.by_seed:
+            raise ValueError(f"sha256: by seed only where the path or url has a {SEED}")
+        return self
+
+    @property
+    def by_seed(self) -> bool:
+        """Whether each seed has weights of its own."""
+        return SEED in (self.path or self.url or "")
+
+    def of_seed(self, seed: int) -> Weights:
+        """The weights of one network, without ``{seed}``."""
+        digest = self.sha256.get(seed) if isinstance(self.sha256, dict) else self.sha256
+        places = {
+            name: value.replace(SEED, str(seed))
+            for name in ("path", "url")
+            if (value := getattr(self, name))
+        }
+        return self.model_copy(update={**places, "sha256": digest})
+
+
+def _short(raw: Any) -> Any:
+    """A bare word is the name of published weights, ``none`` is no weights."""
+    if isinstance(raw, str):
+        return None if raw.lower() == "none" else {"published": raw}
+    return raw
+
+
+WeightsField = Annotated[Weights | None, BeforeValidator(_short)]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Weights with everything that is known of them; ``file`` where they come from one."""
+
+    origin: str
+    state: dict[str, Tensor]
+    mean: list[float]
+    std: list[float]
+    file: Path | None = None
+
+
+def find(weights: Weights, builder: Builder, data_root: Path | None) -> Found:
+    """Read the weights, from where they are.
+
+    Raises KdpipeError when there are none, they are not those of the digest, they cannot be read
+    without running code from the file, or nobody says how images are normalised.
+    """
+    if weights.published:
+        got = builder.published(weights.published)
+        return Found(
+            got.origin, got.state, weights.mean or list(got.mean), weights.std or list(got.std)
+        )
+    path = _downloaded(weights) if weights.url else _on_disk(weights, data_root)
+    if weights.sha256 and (found := file_digest(path)) != str(weights.sha256).lower():
+        raise KdpipeError(
+            f"{path}: its SHA-256 is {found}, but weights.sha256 is {weights.sha256}; it is "
+            f"another file than the study means."
+        )
+    state = _unwrapped(_read(path), path)
+    mean, std = weights.mean, weights.std
+    if {"mean", "std"} < set(state) and all(
+        name.startswith("body.") for name in state if name not in ("mean", "std")
+    ):
+        # A model.safetensors of kdpipe, which knows its normalisation.
+        own = [state.pop(name).flatten().tolist() for name in ("mean", "std")]
+        mean, std = mean or own[0], std or own[1]
+        state = {name.removeprefix("body."): tensor for name, tensor in state.items()}
+    if mean is None or std is None:
+        raise KdpipeError(
+            f"{path} does not say how images are normalised; give weights.mean and weights.std "
+            f"(per channel, of images in [0, 1]) that the network was trained with."
+        )
+    return Found(weights.url or str(weights.path), state, mean, std, path)
+
+
+def _on_disk(weights: Weights, data_root: Path | None) -> Path:
+    path = (data_root or Path()) / str(weights.path)
+    if not path.is_file():
+        raise KdpipeError(
+            f"There are no weights {path}; weights.path is a path below "
+            f"{'the data folder' if data_root else 'the working folder'}."
+        )
+    return path
+
+
+def _downloaded(weights: Weights) -> Path:
+    url, digest = str(weights.url), str(weights.sha256).lower()
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / f"{digest[:16]}-{url.rpartition('/')[2]}"
+    if not path.is_file():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), digest, progress=False)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise PassingError(
+                f"weights: {url} cannot be had ({error}); check weights.url and weights.sha256, or "
+                f"download the file and give its path."
+            ) from None
+    return path
+
+
+def _read(path: Path) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise KdpipeError(f"{path} cannot be read as safetensors: {error}.") from None
+    except Exception as error:  # torch raises whatever unzipping and unpickling raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise KdpipeError(
+            f"{path} cannot be read without running code from it ({reason}); save the state dict "
+            f"of the network alone, best as safetensors."
+        ) from None
+
+
+def _unwrapped(content: Any, path: Path) -> dict[str, Tensor]:
+    inner = next(
+        (
+            content[key]
+            for key in WRAPPERS
+            if isinstance(content, dict) and isinstance(content.get(key), dict)
+        ),
+        None,
+    )
+    if inner is not None:
+        return _unwrapped(inner, path)
+    if not isinstance(content, dict) or not content:
+        raise KdpipeError(f"{path} holds no state dict of a network.")
+    for name, value in content.items():
+        if not isinstance(value, Tensor):
+            raise KdpipeError(
+                f"{path} holds no state dict of a network: its '{name}' is no tensor; kdpipe looks "
+                f"for one under {', '.join(WRAPPERS)} as well."
+            )
+    return dict(content)
+
+
+def load_into(body: nn.Module, found: Found, key_map: dict[str, str | None], about: str) -> None:
+    """Give ``body`` the weights. ``about`` is what the network is, for a person.
+
+    Raises KdpipeError, naming a tensor and both shapes, when they do not fit.
+    """
+    wanted = body.state_dict()
+    where = found.file or found.origin
+    state = _renamed(_without_prefix(found.state, set(wanted)), key_map, where)
+    for name in sorted(set(state) & set(wanted)):
+        there, here = tuple(state[name].shape), tuple(wanted[name].shape)
+        if there != here:
+            raise KdpipeError(
+                f"{where}: '{name}' has the shape {there}, but in {about} it has {here}; name the "
+                f"network that was trained, and with weights.classes or data.set its classes."
+            )
+    # Files from before torch counted the batches lack a number that no forward pass reads.
+    missing = [n for n in wanted if n not in state and not n.endswith("num_batches_tracked")]
+    spare = [name for name in state if name not in wanted]
+    if missing or spare:
+        complaints = [f"lacks {_some(missing)}"] if missing else []
+        complaints += [f"has {_some(spare)}, which it does not know"] if spare else []
+        raise KdpipeError(
+            f"{where} does not fit {about}: it {' and '.join(complaints)}; weights.key_map "
+            f"renames tensors or leaves them out."
+        )
+    body.load_state_dict(state, strict=False)
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(f"'{name}'" for name in names[:most]) + more
+
+
+def _without_prefix(state: dict[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) for name in state) and not any(
+            name.startswith(prefix) for name in wanted
+        ):
+            stripped = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+            return _without_prefix(stripped, wanted)
+    return state
+
+
+def _renamed(
+    state: dict[str, Tensor], key_map: dict[str, str | None], where: Any
+) -> dict[str, Tensor]:
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        new: str | None = name
+        for pattern, replacement in key_map.items():
+            if new is None or not re.search(pattern, new):
+                continue
+            new = None if replacement is None else re.sub(pattern, replacement, new)
+        if new in renamed:
+            raise KdpipeError(f"{where}: weights.key_map gives two tensors the name '{new}'.")
+        if new is not None:
+            renamed[new] = tensor
+    return renamed

@@ -1,0 +1,105 @@
+"""Three sentences that answer the question: distilled, not distilled, undecided."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kdpipe.report import verdicts, words
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Sentence(NamedTuple):
+    key: str
+    lead: str
+    text: str
+
+
+def headline(
+    transfer: pd.DataFrame, controls: pd.DataFrame, without: dict[str, list[str]]
+) -> list[Sentence]:
+    """What was distilled, what was not, what is undecided, from the verdicts of primary claims.
+
+    ``without``: by pair, methods that see no teacher; what they change is no distillation.
+    """
+    claims = verdicts.primary_claims(transfer)
+    if claims.empty:
+        return []
+    claims = claims.assign(finding=[verdicts.finding(controls, r) for _, r in claims.iterrows()])
+    taught, alone = apart(claims, without)
+
+    def of(*findings: str, share: bool = False) -> str:
+        return _listed(taught[taught["finding"].isin(findings)], share)
+
+    def joined(*parts: tuple[str, str]) -> str:
+        return " ".join(f"{lead}{text}." for lead, text in parts if text)
+
+    distilled = of("transferred", share=True)
+    refuted, away = of("not transferred"), of("opposite", share=True)
+    unclear, seeds = of("inconclusive"), of(verdicts.NO_FINDING)
+    nothing = of("no gap")
+    sentences = [
+        Sentence(
+            "transferred",
+            "Distilled",
+            joined(("", distilled)) or "for no property was that shown.",
+        ),
+        Sentence(
+            "not-transferred",
+            "Not distilled",
+            joined(("", refuted), ("Farther from the target: ", away))
+            or "for no property was that shown.",
+        ),
+        Sentence(
+            "inconclusive",
+            "Undecided",
+            joined(
+                ("", unclear),
+                ("Within the spread of independent students: ", seeds),
+                ("No gap to close: ", nothing),
+            )
+            or "nothing.",
+        ),
+    ]
+    return sentences + _control(alone)
+
+
+def apart(rows: pd.DataFrame, without: dict[str, list[str]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of methods that see their teacher, and rows of those that do not."""
+    alone = [r.method in without.get(str(r.pair), []) for r in rows.itertuples()]
+    return rows[[not a for a in alone]], rows[alone]
+
+
+def _control(claims: pd.DataFrame) -> list[Sentence]:
+    """What methods without a teacher did, which is not distillation."""
+    if claims.empty:
+        return []
+    names = ", ".join(words.method_words(m) for m in words.method_order(claims["method"]))
+    shown = claims[claims["finding"].isin(["transferred", "opposite"])]
+    moved = []
+    for key, part in shown.groupby("finding", sort=False):
+        listed = _listed(part, True)
+        way = "towards" if key == "transferred" else "away from"
+        moved.append(f"{way} the target in {listed[:1].lower()}{listed[1:]}")
+    text = f"moved {', '.join(moved)}" if moved else "moved significantly in no property"
+    return [Sentence("control", "Control", f"{names}, which sees no teacher, {text}.")]
+
+
+def _listed(claims: pd.DataFrame, share: bool) -> str:
+    """``Property (method 56 %, method 20 %), …``, with the pair where a property has several."""
+    several = claims.groupby("probe")["pair"].nunique().to_dict()
+    listed: list[str] = []
+    for (probe, pair), part in claims.groupby(["probe", "pair"], sort=False):
+        label = words.property_words(str(probe)).label
+        label = label if listed == [] else label[:1].lower() + label[1:]
+        rows = {row["method"]: row for row in part.to_dict("records")}
+        methods = [_method(rows[m], share) for m in words.method_order(rows)]
+        where = f"{pair}: " if several[probe] > 1 else ""
+        listed.append(f"{label} ({where}{', '.join(methods)})")
+    return ", ".join(listed)
+
+
+def _method(row: dict[Any, Any], share: bool) -> str:
+    name = words.method_words(row["method"])
+    return f"{name} {words.share(row['gap_closed'])} of the gap" if share else name

@@ -1,0 +1,104 @@
+"""A model that comes from weights in place of training."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from kdpipe.data.store import Subset
+from kdpipe.errors import KdpipeError
+from kdpipe.models._weights import Weights, find, load_into
+from kdpipe.models.base import Network, build, builders
+from kdpipe.paths import subset_dir
+from kdpipe.provenance import provenance
+from kdpipe.stages._training import load_images
+from kdpipe.training.artefact import save
+from kdpipe.training.loop import evaluate
+
+if TYPE_CHECKING:
+    from kdpipe.stages.train import TrainSlice
+
+WORDNET_ID = re.compile(r"n\d{8}")
+
+
+def run(
+    slice_: TrainSlice, weights: Weights, root: Path, out: Path, data_root: Path | None
+) -> None:
+    """Write the three files of a network that others trained; its history is one validation."""
+    slice_.compute.start()
+    ref, weights = slice_.network, weights.of_seed(slice_.ref.seed)
+    subset = Subset(root / subset_dir(slice_.data.set))
+    classes = class_names(weights, subset.classes, slice_.data.set)
+    cls = builders.get(ref.name)
+    found = find(weights, cls(cls.Options(**ref.options)), data_root)
+    network = build(ref, len(classes), found.mean, found.std, seed=0)
+    arch = ref.options.get("arch", ref.name)
+    load_into(
+        network.body, found, weights.key_map, f"the network '{arch}' of {len(classes)} classes"
+    )
+    network.to(slice_.compute.device)
+
+    files = {"subset.json": subset.folder / "subset.json"}
+    made_from = provenance(slice_, files | ({"weights": found.file} if found.file else {}))
+    if not found.file:
+        made_from["inputs"]["weights"] = digest(found.state)
+    about = {
+        "network": ref.model_dump(),
+        "classes": classes,
+        "mean": network.mean.flatten().tolist(),
+        "std": network.std.flatten().tolist(),
+        "layers": list(network.layers.cka),
+        "input": {"size": network.image_size, "range": [0, 1], "channels": 3},
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "weights": found.origin,
+        "provenance": made_from,
+    }
+    save(out, network, about, [{"epoch": 0, **validated(slice_, network, subset, classes)}])
+
+
+def class_names(weights: Weights, of_data: list[str], set_name: str) -> list[str]:
+    """What the network's outputs stand for, in their order.
+
+    Raises KdpipeError when the data set counts ImageNet's classes in another order than the
+    published weights do.
+    """
+    if isinstance(weights.classes, list):
+        return weights.classes
+    if weights.classes == "imagenet":
+        from torchvision.models import ResNet18_Weights
+
+        return list(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+    ids = all(WORDNET_ID.fullmatch(name) for name in of_data)
+    if weights.published and ids and of_data != sorted(of_data):
+        raise KdpipeError(
+            f"weights: published weights count ImageNet's classes in the order of their WordNet "
+            f"ids, but data set '{set_name}' begins with {', '.join(of_data[:3])}; let it list "
+            f"its classes in that order, or give weights.classes."
+        )
+    return of_data
+
+
+def validated(
+    slice_: TrainSlice, network: Network, subset: Subset, classes: list[str]
+) -> dict[str, Any]:
+    """Loss and accuracy on the validation images, where there are some of the network's classes."""
+    own = (subset.index["split"] == "val") & [
+        domain in slice_.data.domains for domain in subset.index["domain"]
+    ]
+    if classes != subset.classes or not own.any():
+        return {}
+    images = load_images(subset, slice_.data, "val", slice_.compute.device)
+    return evaluate(network, images, slice_.recipe.batch_size, slice_.compute)
+
+
+def digest(state: dict[str, Tensor]) -> str:
+    """SHA-256 of names, shapes and numbers, where there is no file to take it of."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        total.update(f"{name}\0{tuple(tensor.shape)}\0".encode())
+        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
