@@ -57,10 +57,12 @@ $(STAMP): $(REQUIREMENTS) pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $(STAMP)
 
-# The picture and table that the README shows, from the default study as it is now.
+# The picture and table that the README shows, and a page of its verdicts, from the default study
+# as it is now.
 docs-results: run
 	mkdir -p docs/results/digits
 	cp results/digits/figures/transfer.svg results/digits/tables/transfer.csv docs/results/digits/
+	python docs/verdicts.py
 
 clean:
 	rm -rf results .snakemake

@@ -3,7 +3,6 @@
 project = "kdpipe"
 html_title = "kdpipe"
 extensions = ["myst_parser"]
-exclude_patterns = ["results/*/README.md"]
 # GitHub and Sphinx then agree on what a heading's anchor is called.
 myst_heading_anchors = 3
 html_theme = "alabaster"
@@ -13,6 +12,8 @@ html_theme_options = {
     "page_width": "72rem",
     "body_max_width": "auto",
 }
+html_sidebars = {"**": ["about.html", "searchfield.html", "navigation.html"]}
+smartquotes = False  # --config is not –config
 html_copy_source = False
-# The same sources give the same pages.
-html_last_updated_fmt = None
+html_show_copyright = False
+html_show_sourcelink = False

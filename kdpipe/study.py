@@ -65,7 +65,7 @@ class Data(Options):
     """The images of a study."""
 
     root: str | None = Field(
-        None, description="Folder of data on disk; KDPIPE_DATA or --config data_root=… win."
+        None, description="Folder of data on disk; `KDPIPE_DATA` or `--config data_root=…` win."
     )
     sets: dict[Name, DataSet] = Field(min_length=1, description="Data sets by name.")
 

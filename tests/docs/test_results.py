@@ -1,0 +1,122 @@
+"""The results that README and documentation show are one and the same study's."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import re
+from collections import Counter
+from html import unescape
+from types import ModuleType
+
+import pandas as pd
+import pytest
+from pages import DOCS, REPOSITORY
+
+from kdpipe.report import verdicts, words
+from kdpipe.results.schemas import SCHEMAS
+from kdpipe.study import load
+
+FOLDER = DOCS / "results" / "digits"
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, str]]:
+    with (FOLDER / "transfer.csv").open(encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture(scope="module")
+def page_maker() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_verdicts", DOCS / "verdicts.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/results/digits/verdicts.md"])
+def test_the_picture_is_the_one_that_is_kept_in_step(page):
+    path = REPOSITORY / page
+    (shown,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", path.read_text(encoding="utf-8"))
+    assert (path.parent / shown).resolve() == FOLDER / "transfer.svg"
+    assert (FOLDER / "transfer.svg").read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_the_table_has_the_columns_of_the_contract():
+    with (FOLDER / "transfer.csv").open(encoding="utf-8") as stream:
+        assert next(csv.reader(stream)) == SCHEMAS["transfer"].names
+
+
+def test_the_table_is_of_the_default_study_as_it_is(rows):
+    """Every pair, method and probe of config.yaml, and none that it no longer has."""
+    study = load(REPOSITORY / "config.yaml")
+    wanted = {
+        (name, method, study.probes[instance].name)
+        for name, pair in study.pairs.items()
+        for method in pair.methods
+        for instance in pair.probes
+    }
+    assert {(row["pair"], row["method"], row["probe"]) for row in rows} == wanted, (
+        "config.yaml has changed: run `make docs-results`"
+    )
+    for name, pair in study.pairs.items():
+        seeds = {row["n_seeds_dist"] for row in rows if row["pair"] == name}
+        assert max(map(int, seeds)) == len(pair.seeds), name
+
+
+def test_the_picture_shows_the_numbers_of_the_table():
+    """Share and interval of every claim, as often as they occur."""
+    drawn = (FOLDER / "transfer.svg").read_text(encoding="utf-8")
+    texts = Counter(
+        unescape(text).strip() for text in re.findall(r"<text[^>]*>(.*?)</text>", drawn)
+    )
+    claims = verdicts.primary_claims(pd.read_csv(FOLDER / "transfer.csv"))
+    with_gap = claims[claims["gap_closed"].notna()]
+    wanted = Counter(
+        words.share_interval(low, high)
+        for low, high in zip(with_gap["closed_low"], with_gap["closed_high"], strict=True)
+    )
+    assert len(with_gap) > 10
+    for text, times in wanted.items():
+        assert texts[text] >= times, f"{text} is not in the picture: run `make docs-results`"
+    shares = {words.share(value) for value in with_gap["gap_closed"]}
+    assert shares <= {text.lstrip("▼† ") for text in texts}
+
+
+def test_the_page_is_in_step(page_maker):
+    text = (FOLDER / "verdicts.md").read_text(encoding="utf-8")
+    made = page_maker.page(pd.read_csv(FOLDER / "transfer.csv"))
+    assert text == made, "docs/results/digits/verdicts.md is old: run `python docs/verdicts.py`"
+
+
+def test_the_page_counts_the_verdicts_of_the_table(rows):
+    text = (FOLDER / "verdicts.md").read_text(encoding="utf-8")
+    found = re.search(r"^Of (\d+) claims \(.*?\): (.*)\.$", text, re.MULTILINE)
+    assert found is not None
+    said = {verdict: int(n) for n, verdict in re.findall(r"(\d+) ([a-z ]+)", found[2])}
+    claims = [row for row in rows if row["primary"] == "True" and row["role"] == "claim"]
+    counted = Counter(row["verdict"] for row in claims)
+    assert int(found[1]) == len(claims) == sum(said.values())
+    assert said == {verdict: counted[verdict] for verdict in said}
+    assert len(
+        re.findall(r"^\| .* (?:inconclusive|transferred|opposite|no gap) \|$", text, re.M)
+    ) == (len(claims))
+
+
+@pytest.mark.parametrize(
+    "path", [REPOSITORY / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda p: p.stem
+)
+def test_counts_of_claims_are_those_of_the_table(path, rows):
+    """Wherever a page says `Of 37 claims`, it is as many as there are."""
+    claims = [row for row in rows if row["primary"] == "True" and row["role"] == "claim"]
+    for number in re.findall(r"\b[Oo]f (?:the )?(\d+) claims", path.read_text(encoding="utf-8")):
+        assert int(number) == len(claims)
+
+
+def test_make_docs_results_writes_all_three():
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    recipe = makefile.partition("\ndocs-results:")[2].partition("\n\n")[0]
+    for word in ("figures/transfer.svg", "tables/transfer.csv", "docs/verdicts.py"):
+        assert word in recipe
