@@ -157,3 +157,12 @@ def test_a_long_table_can_be_searched_and_a_short_one_need_not(opened: Opened) -
     assert visible.count() == 0
     block.locator("input").fill("")
     assert visible.count() == rows.count()
+
+
+def test_snakemakes_own_report_holds_every_figure(finished_copy: Workspace) -> None:
+    made = finished_copy.run("--report", "workflow-report.html", cores=1)
+    assert made.returncode == 0, made.stdout
+    text = (finished_copy.path / "workflow-report.html").read_text()
+    for figure in (finished_copy.results / "figures").glob("*.svg"):
+        assert figure.name in text
+    assert "transfer.csv" in text
