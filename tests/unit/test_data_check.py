@@ -176,11 +176,11 @@ def test_check_describes_the_data(data, tmp_path):
     lines = done.output.splitlines()
     assert len(lines) == len(HERE) + 1
     assert lines[0] == (
-        "data set 'mnist': 10 classes, 80 train, 20 val, 30 test images in 2 domains, "
+        "data set 'mnist': 10 classes, 70 train, 30 val, 30 test images in 2 domains, "
         "stored in 0.00 GB"
     )
     (imagenet,) = [line for line in lines if "'imagenet'" in line]
-    assert "2 classes, 16 train, 4 val, 6 test images in 1 domains, decoded on the fly" in imagenet
+    assert "2 classes, 14 train, 6 val, 6 test images in 1 domains, decoded on the fly" in imagenet
 
 
 def test_check_reports_what_is_missing_and_requires_it_on_request(data, tmp_path):
