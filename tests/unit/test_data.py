@@ -320,6 +320,16 @@ def test_a_source_with_a_split_of_its_own_keeps_its_test_images():
     assert ((split == "train").sum(), (split == "val").sum()) == (34, 6)
 
 
+def test_a_source_of_training_images_only_is_split_as_one_without_a_split():
+    listing = sources.get("digits")(None, None).listing()
+    own = np.full(len(listing.labels), "train")
+    marked = Listing(listing.refs, listing.labels, listing.class_names, splits=own)
+    np.testing.assert_array_equal(
+        assign_splits(slice_of(per_class=None), marked, listing.labels),
+        assign_splits(slice_of(per_class=None), listing, listing.labels),
+    )
+
+
 def test_images_of_unwanted_classes_are_in_no_split():
     listing = sources.get("digits")(None, None).listing()
     labels, names = merge_classes(

@@ -109,6 +109,15 @@ def test_a_plan_needs_no_data():
     assert all(job.slice_json and job.code for job in plan.jobs.values())
 
 
+def test_the_size_of_a_network_needs_no_data_where_classes_are_known(tmp_path):
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(study(["imagenet"], root="/nowhere")))
+    done = CliRunner().invoke(cli.app, ["plan", str(file)], env={"KDPIPE_DATA": ""})
+    assert done.exit_code == 0, done.exception
+    # The CNN of PyTorch's MNIST example with three input channels and a thousand classes.
+    assert f"{1_200_458 + 990 * 129:,}" in done.output
+
+
 @pytest.mark.parametrize("name", HERE)
 def test_a_subset_of_every_source(data, tmp_path, name):
     plan = Plan(parse(study([name])))
