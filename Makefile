@@ -1,6 +1,7 @@
 # make run    build the environment in .venv/ and run the default study
 # make test   build the environment and run every check
 # make docs   build the documentation in build/docs; a warning is an error
+# make workflow-report   Snakemake's own report of the last run: jobs, run times, settings, figures
 # make test-faults   kill jobs and Snakemake at random moments, fill the disk, damage files
 PYTHON ?= python3
 CORES ?= $(shell nproc)
@@ -9,12 +10,17 @@ STAMP := $(VENV)/.installed
 REQUIREMENTS := envs/requirements.txt envs/requirements-dev.txt envs/constraints.txt
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: run test test-faults lint unit docs reference workflow mutations environment docs-results clean
+.PHONY: run workflow-report test test-faults lint unit docs reference workflow mutations environment \
+	docs-results clean
 .DELETE_ON_ERROR:
 
 run: environment
 	snakemake --cores $(CORES) --quiet host reason
 	@echo "Open results/digits/report.html"
+
+workflow-report: environment
+	snakemake --cores 1 --quiet host --report results/digits/workflow-report.html
+	@echo "Open results/digits/workflow-report.html"
 
 test: environment lint docs unit workflow
 

@@ -1,4 +1,5 @@
 # Helpers shared by all rules; everything about a study is asked of kdpipe's plan.
+import os
 import sys
 
 sys.path.insert(0, workflow.basedir)

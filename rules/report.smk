@@ -1,8 +1,18 @@
+def shown(target, category, ending):
+    """The files of a job; those of one kind stand in Snakemake's own report as well."""
+    marked = []
+    for path in outputs(target):
+        labels = {"name": os.path.basename(path)}
+        inside = report(path, category=category, labels=labels)
+        marked.append(inside if path.endswith(ending) else path)
+    return marked
+
+
 rule tables:
     input:
         inputs("tables"),
     output:
-        outputs("tables"),
+        shown("tables", "Tables", ".csv"),
     log:
         f"{ROOT}/logs/tables.log",
     benchmark:
@@ -26,7 +36,7 @@ rule figures:
     input:
         inputs("figures"),
     output:
-        outputs("figures"),
+        shown("figures", "Figures", ".svg"),
     log:
         f"{ROOT}/logs/figures.log",
     benchmark:
@@ -50,7 +60,7 @@ rule report:
     input:
         inputs("report.html"),
     output:
-        outputs("report.html"),
+        shown("report.html", "Report", ".html"),
     log:
         f"{ROOT}/logs/report.log",
     benchmark:

@@ -68,7 +68,8 @@ class Cams(Figure):
         for ax in row[2 + len(methods) :]:
             ax.set_axis_off()
         if first:
-            row[0].set_title("Image", size=8.5)
+            n = tables.images_behind(pair.name, PROBE)
+            row[0].set_title(f"Image\n(of n = {n})" if n else "Image", size=8.5)
             row[1].set_title("Teacher", size=8.5)
             for ax, method in zip(row[2:], methods, strict=False):
                 rate = _win_rate(tables, pair.name, method, known["domain"])

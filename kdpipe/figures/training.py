@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _PANELS = {
     "train_loss": ("Training loss", 1.0),
-    "val_loss": ("Validation loss", 1.0),
+    "val_loss": ("Validation loss\n(nats)", 1.0),
     "val_accuracy": ("Validation\naccuracy (%)", 100.0),
 }
 

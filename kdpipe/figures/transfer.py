@@ -62,7 +62,7 @@ class Transfer(Figure):
         head = "independent → target"
         if claims["ceiling"].notna().any():
             head += " (2nd teacher)"
-        ax.text(x, 0.28, head, color="#444444", size=8)
+        ax.text(x, 0.28, head, color="#444444", size=7.5)
         y = 0.42
         for name, lines in rows:
             ax.text(0.1, y + 0.24, name, style="italic", color="#444444")
@@ -101,7 +101,8 @@ class Transfer(Figure):
         ax.text(x, y + 0.17, level, va="center", size=8.5)
         seeds = sorted({int(n) for n in part["n_seeds_dist"]})
         many = f"{seeds[0]}–{seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
-        note = f"{words.units(int(first['n_units']))}, seeds {int(first['n_seeds_ind'])} vs {many}"
+        note = f"{int(first['n_seeds_ind'])} ind., {many} dist. seeds"
+        note = f"{words.units(int(first['n_units']))}; {note}"
         ax.text(x, y + 0.35, note, va="center", size=7, color="#555555")
 
 

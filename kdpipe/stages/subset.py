@@ -193,16 +193,20 @@ def assign_splits(slice_: SubsetSlice, listing: Listing, labels: np.ndarray) -> 
 
     Within each class (and domain) of the source, so that every split has the same composition. A
     source with a split of its own keeps its test images apart; one of test images only has no
-    others. A split of its own in all three parts is kept, whichever classes each has.
+    others; one of training images only is split like one without. A split of its own in all three
+    parts is kept, whichever classes each has.
     """
     split = np.full(len(labels), "", dtype="<U5")
     # By source, so that two data sets made of the same images keep the same test images apart.
     key = stream("split", slice_.source.name, slice_.seed)
     fractions = slice_.split
     needed: tuple[str, ...] = SPLITS
-    if listing.splits is not None and (listing.splits == "test").all():
+    own = listing.splits
+    if own is not None and (own == "test").all():
         needed = ("test",)
-    complete = listing.splits is not None and set(SPLITS) <= set(listing.splits)
+    if own is not None and (own == "train").all():
+        own = None
+    complete = own is not None and set(SPLITS) <= set(own)
     if complete:
         needed = ()
     kinds = listing.labels if listing.domains is None else _numbered(listing)
@@ -218,7 +222,7 @@ def assign_splits(slice_: SubsetSlice, listing: Listing, labels: np.ndarray) -> 
                 f"data.sets.{slice_.name}.per_class asks for {count} images, but class '{name}' "
                 f"has {len(members)}; lower it."
             )
-        if listing.splits is None:
+        if own is None:
             n_train = round(fractions.train * len(members))
             n_val = round(fractions.val * len(members))
             parts = np.split(members, [n_train, n_train + n_val])
@@ -230,11 +234,11 @@ def assign_splits(slice_: SubsetSlice, listing: Listing, labels: np.ndarray) -> 
             parts = [ids[:n] for ids, n in zip(parts, sizes, strict=True)]
         elif complete:
             members = members[:count]
-            parts = [members[listing.splits[members] == part] for part in SPLITS]
+            parts = [members[own[members] == part] for part in SPLITS]
         else:
             members = members[:count]
-            test = members[listing.splits[members] == "test"]
-            rest = members[listing.splits[members] != "test"]
+            test = members[own[members] == "test"]
+            rest = members[own[members] != "test"]
             share = fractions.train / (fractions.train + fractions.val)
             parts = [*np.split(rest, [round(share * len(rest))]), test]
         for part, ids in zip(SPLITS, parts, strict=True):

@@ -320,6 +320,16 @@ def test_a_source_with_a_split_of_its_own_keeps_its_test_images():
     assert ((split == "train").sum(), (split == "val").sum()) == (34, 6)
 
 
+def test_a_source_of_training_images_only_is_split_as_one_without_a_split():
+    listing = sources.get("digits")(None, None).listing()
+    own = np.full(len(listing.labels), "train")
+    marked = Listing(listing.refs, listing.labels, listing.class_names, splits=own)
+    np.testing.assert_array_equal(
+        assign_splits(slice_of(per_class=None), marked, listing.labels),
+        assign_splits(slice_of(per_class=None), listing, listing.labels),
+    )
+
+
 def test_images_of_unwanted_classes_are_in_no_split():
     listing = sources.get("digits")(None, None).listing()
     labels, names = merge_classes(
@@ -477,3 +487,77 @@ def test_images_of_several_sizes_become_one_array():
     assert got.shape == (2, 5, 5, 3)
     for image, small in zip(images, got, strict=True):
         np.testing.assert_array_equal(resize([image], 5)[0], small)
+
+
+# Photographs of a folder
+
+
+def one_colour(folder: Path, names: list[str], values: list[int]) -> None:
+    """Photographs that say by their grey value which one they are."""
+    from PIL import Image
+
+    for name, value in zip(names, values, strict=True):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((20, 30, 3), value, dtype=np.uint8)).save(path)
+
+
+def backgrounds(root: Path, split: str) -> set[int]:
+    """Grey values of the photographs that black images of a split are blended with."""
+    cls = photo_blend.PhotoBlend
+    made = cls(cls.Options(photographs="photos"), 3, root)
+    n = 400
+    black = Batch(np.zeros((n, 6, 6, 1), np.uint8), np.zeros(n, int), np.arange(n), split, 10)
+    return set(np.unique(made.render(black)).tolist())
+
+
+def test_a_photograph_of_a_folder_belongs_to_one_split(tmp_path):
+    names = [f"{i}.png" for i in range(20)]
+    one_colour(tmp_path / "photos", names, list(range(10, 210, 10)))
+    seen = {split: backgrounds(tmp_path, split) for split in stage.SPLITS}
+    assert {split: len(found) for split, found in seen.items()} == {
+        "train": 12,
+        "val": 3,
+        "test": 5,
+    }
+    assert set.union(*seen.values()) == set(range(10, 210, 10))
+
+
+def test_photographs_keep_the_split_of_their_folders(tmp_path):
+    names = ["train/a.png", "train/b.png", "val/c.png", "test/d.png"]
+    one_colour(tmp_path / "photos", names, [10, 20, 30, 40])
+    assert backgrounds(tmp_path, "train") == {10, 20}
+    assert backgrounds(tmp_path, "val") == {30}
+    assert backgrounds(tmp_path, "test") == {40}
+
+
+def test_too_few_photographs_for_every_split_are_refused(tmp_path):
+    one_colour(tmp_path / "photos", ["a.png", "b.png"], [1, 2])
+    with pytest.raises(KdpipeError, match="no photograph for the test split among the 2 in"):
+        backgrounds(tmp_path, "test")
+
+
+# Squares
+
+
+def test_a_crop_keeps_the_proportions_and_a_stretch_everything():
+    image = np.zeros((10, 20, 3), dtype=np.uint8)
+    image[:, :5], image[:, 15:] = 255, 255  # the middle square is black
+    assert resize([image], 10, "crop").max() == 0
+    stretched = resize([image], 10, "stretch")
+    assert stretched[0, :, :2].min() == 255
+    assert stretched[0, :, 4:6].max() == 0
+
+
+def test_the_neighbours_of_an_image_do_not_change_it():
+    rng = np.random.default_rng(2)
+    images = [rng.integers(256, size=s).astype(np.uint8) for s in ((40, 30, 3), (9, 12, 3))]
+    together = resize([*images, images[0]], 16)
+    for image, got in zip(images, together, strict=False):
+        np.testing.assert_array_equal(resize([image], 16)[0], got)
+        np.testing.assert_array_equal(resize([image] * 3, 16)[1], got)
+
+
+def test_grey_and_colour_images_do_not_mix():
+    with pytest.raises(KdpipeError, match="one and of three channels"):
+        resize([np.zeros((8, 8, 1), np.uint8), np.zeros((8, 8, 3), np.uint8)], 8)

@@ -83,7 +83,7 @@ def write_maps(root, pair, network, level):
 def rates(pair, **of_method):
     rows = [
         {"pair": pair.name, "probe": "localization", "metric": "cam_win_rate",
-         "condition": "domain=grey", "method": method, "value": value}
+         "condition": "domain=grey", "method": method, "value": value, "unit": "sample", "n": 9}
         for method, values in of_method.items() for value in values
     ]  # fmt: skip
     return pd.DataFrame(rows)
@@ -101,7 +101,7 @@ def test_maps_of_all_methods_stand_beside_the_teachers(tmp_path):
     with style.context():
         axes = [ax for ax in cams.draw(found).axes if ax.images]
     assert [ax.get_title().replace("\N{NO-BREAK SPACE}", " ") for ax in axes[:4]] == [
-        "Image",
+        "Image\n(of n = 9)",
         "Teacher",
         "Independent\n50 ± 7 % (range)",
         "KL\nwins 70 ± 14 %",

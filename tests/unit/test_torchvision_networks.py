@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -219,6 +220,7 @@ def test_size_of_a_network_that_takes_any_is_refused():
 SMOOTHED = ("resnet18", "resnet50", "vgg11_bn", "mobilenet_v2", "densenet121")
 
 
+@functools.cache
 def on_meta(arch: str, antialias: bool) -> Network:
     builder = Torchvision(TorchvisionOptions(arch=arch, antialias=antialias))
     with torch.device("meta"):

@@ -175,7 +175,7 @@ class Parquet(Source):
             group = int(np.searchsorted(ends, row, side="right"))
             if group != current:
                 table = file.read_row_group(group, columns=[self.options.image], use_threads=False)
-                column = table[self.options.image].combine_chunks()
+                column = table[self.options.image]
                 current, start = group, int(ends[group]) - len(column)
             assert column is not None
             value = column[row - start].as_py()
