@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from kdpipe import parallel
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
 from kdpipe.data.selection import Selection, select
@@ -26,7 +27,7 @@ from kdpipe.training.checkpoint import Checkpoint, seconds_between
 from kdpipe.training.compute import Compute
 from kdpipe.training.loop import Images, fit
 from kdpipe.training.recipe import Recipe
-from kdpipe.training.teacher import Teacher
+from kdpipe.training.teacher import Teacher, fits
 
 
 class TrainingSlice(Options):
@@ -71,10 +72,15 @@ def train_and_save(
     out: Path,
     code: str,
 ) -> None:
-    """Train, from a checkpoint if there is one, and write the network's three files."""
+    """Train, from a checkpoint if there is one, and write the network's three files.
+
+    Of several processes the first one keeps the checkpoint and writes.
+    """
     inputs = {"subset.json": setup.subset.folder / "subset.json", **inputs}
     made_from = provenance(slice_, inputs)
-    with open_checkpoint(root, slice_.ref.path, code, made_from) as checkpoint:
+    writes = parallel.rank() == 0
+    kept = open_checkpoint(root, slice_.ref.path, code if writes else "", made_from)
+    with kept as checkpoint:
         history = fit(
             setup.network,
             objective.to(torch.device(slice_.compute.device)),
@@ -88,14 +94,17 @@ def train_and_save(
             checkpoint,
         )
         about = describe(setup.network, slice_.network, setup.subset, setup.train)
-        save(out, setup.network, {**about, "provenance": made_from}, history)
+        if writes:
+            save(out, setup.network, {**about, "provenance": made_from}, history)
 
 
 def load_images(subset: Subset, selection: Selection, split: str, device: str) -> Images:
-    """The selected images on the device; validation images are never thinned out by group."""
+    """The selected images, on the device if they fit; validation images are never thinned out by
+    group."""
     rows = select(subset.index, selection, split, compose=split == "train")
+    pixels = subset.images(rows)
     return Images(
-        pixels=subset.images(rows).to(device),
+        pixels=pixels.to(device) if fits(pixels.nbytes, torch.device(device)) else pixels,
         labels=torch.from_numpy(subset.index["label"][rows]).to(device),
         ids=subset.index["sample_id"][rows],
     )
@@ -103,7 +112,7 @@ def load_images(subset: Subset, selection: Selection, split: str, device: str) -
 
 def new_network(ref: PluginRef, subset: Subset, train: Images, seed: int, device: str) -> Network:
     """A fresh network that normalises by its own training images."""
-    mean, std = channel_statistics(train.pixels.permute(0, 2, 3, 1).cpu().numpy())
+    mean, std = channel_statistics(train.pixels.cpu().permute(0, 2, 3, 1).numpy())
     return build(ref, len(subset.classes), mean, std, seed).to(device)
 
 
@@ -114,7 +123,8 @@ def feature_shapes(
     """Shape of each layer's output without the batch dimension."""
     training = network.training
     network.eval()
-    _, features = network.with_features(as_float(train.pixels[:2]), layers)
+    two = as_float(train.pixels[:2]).to(train.labels.device)
+    _, features = network.with_features(two, layers)
     network.train(training)
     return {name: tuple(f.shape[1:]) for name, f in features.items()}
 
