@@ -25,6 +25,17 @@ class ComputeWish(Options):
     )
     threads: int = Field(1, ge=1, description="torch's threads per job, part of the result.")
     deterministic: bool = Field(True, description="Bit-identical reruns on a GPU, at some speed.")
+    processes: int = Field(
+        1, ge=1, description="Processes that train one network together, one a GPU."
+    )
+    teacher_outputs: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Compute the teacher's outputs once for all students, where the views of an "
+        "image can be counted. auto: where that is less work and fits the limit.",
+    )
+    teacher_outputs_gb: float = Field(
+        4.0, gt=0, description="Limit of the size of one pair's teacher outputs on disk, in GB."
+    )
 
     def resolve(self, cpu_flags: frozenset[str] | None = None, gpu: bool | None = None) -> Compute:
         """The exact settings; the arguments replace what the machine says (for tests)."""
@@ -46,6 +57,7 @@ class ComputeWish(Options):
             precision=precision,
             threads=self.threads,
             deterministic=self.deterministic,
+            processes=self.processes,
         )
 
 

@@ -83,7 +83,8 @@ class Plan:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self.compute = study.compute.resolve()
+        self.training = study.compute.resolve()
+        self.compute = self.training.model_copy(update={"processes": 1})
         self.jobs: dict[str, Job] = {}
         self.models: dict[str, ModelRef] = {}
         self.students: dict[str, StudentRef] = {}
@@ -127,7 +128,7 @@ class Plan:
         if ref.path in self.jobs:
             return
         model = self.study.models[ref.model]
-        slice_ = TrainSlice(ref=ref, compute=self.compute, **model.made_of())
+        slice_ = TrainSlice(ref=ref, compute=self.training, **model.made_of())
         plugins: Plugins = [
             (builders, model.network),
             *((augmentations, a) for a in slice_.augment),
@@ -139,16 +140,16 @@ class Plan:
     def _pair(self, name: str, pair: Pair, groups: dict[str, _ProbeGroup]) -> None:
         study = self.study
         self._train(pair.teacher)
-        layers = pairs.tabulated_layers(study, pair)
-        if layers is not None:
-            self._teacher_outputs(name, pair, layers)
+        table = pairs.teacher_outputs(study, pair)
+        if table.wanted:
+            self._teacher_outputs(name, pair, table)
         students = [
             StudentRef(pair=name, method=method, seed=seed)
             for method in pair.methods
             for seed in pair.seeds
         ]
         for student in students:
-            self._distil(student, pair, layers)
+            self._distil(student, pair, table.wanted)
         independents = [ModelRef(model=pair.student, seed=s) for s in study.ind_seeds(pair)]
         second = pairs.second_teacher(study, pair)
         for instance in pair.probes:
@@ -175,26 +176,30 @@ class Plan:
                         f"one probe entry for each."
                     )
 
-    def _teacher_outputs(self, name: str, pair: Pair, layers: list[str]) -> None:
-        model = self.study.models[pair.student]
+    def _teacher_outputs(self, name: str, pair: Pair, table: pairs.TeacherOutputs) -> None:
+        model, wish = self.study.models[pair.student], self.study.compute
         slice_ = TeacherOutputsSlice(
             teacher=pair.teacher,
-            layers=layers,
+            layers=list(table.layers),
             data=model.data,
-            batch_size=(pair.training or model.training).batch_size,
+            augment=model.augment,
+            batch_size=(pair.training or model.training).batch_size // wish.processes,
+            limit_gb=wish.teacher_outputs_gb,
+            required=wish.teacher_outputs == "always",
             compute=self.compute,
         )
         target = paths.teacher_outputs_file(name)
         subset = f"{paths.subset_dir(model.data.set)}/subset.json"
         teacher = self.study.models[pair.teacher.model].network
         inputs = [subset, *_files(pair.teacher)[:2]]
-        self._add("teacher_outputs", target, slice_, inputs, [target], [(builders, teacher)])
+        plugins: Plugins = [(builders, teacher), *((augmentations, a) for a in model.augment)]
+        self._add("teacher_outputs", target, slice_, inputs, [target], plugins)
 
-    def _distil(self, ref: StudentRef, pair: Pair, layers: list[str] | None) -> None:
+    def _distil(self, ref: StudentRef, pair: Pair, table: bool) -> None:
         model = self.study.models[pair.student]
         objective = pair.methods[ref.method]
         uses_teacher = objectives.get(objective.name).uses_teacher
-        tabulated = layers is not None and uses_teacher and pairs.tabulates(objective)
+        tabulated = table and pairs.tabulates(objective)
         slice_ = DistilSlice(
             ref=ref,
             teacher=pair.teacher,
@@ -204,7 +209,7 @@ class Plan:
             data=model.data,
             augment=model.augment,
             recipe=pair.training or model.training,
-            compute=self.compute,
+            compute=self.training,
         )
         inputs = [f"{paths.subset_dir(model.data.set)}/subset.json"]
         plugins: Plugins = [

@@ -193,6 +193,7 @@ class Study(Options):
             if len(set(seeds)) < len(seeds):
                 raise ValueError(f"{where}.seeds: a seed is listed twice")
         self._check_splits()
+        self._check_batches()
         for name, model in self.models.items():
             self._check_data(f"models.{name}.data", model.data.set, model.data.domains)
         for name, probe in self.probes.items():
@@ -212,6 +213,19 @@ class Study(Options):
                 raise ValueError(
                     f"data.sets.{name}: it is made of the same source as data.sets.{other}, so it "
                     f"needs the same seed and split, or one would test on what the other trains on"
+                )
+
+    def _check_batches(self) -> None:
+        """The processes of one training share each batch evenly."""
+        processes = self.compute.processes
+        for where, training in (
+            *((f"models.{name}", model.training) for name, model in self.models.items()),
+            *((f"pairs.{name}", pair.training) for name, pair in self.pairs.items()),
+        ):
+            if training is not None and training.batch_size % processes:
+                raise ValueError(
+                    f"{where}.training.batch_size: {training.batch_size} is not a multiple of "
+                    f"compute.processes, which is {processes}"
                 )
 
     def _check_data(self, where: str, set_name: str, domain_names: list[str]) -> None:

@@ -11,7 +11,7 @@ rule train:
         f"{ROOT}/benchmarks/models/{{model}}/seed{{seed}}.tsv"
     conda:
         "../envs/kdpipe.yaml"
-    threads: PLAN.compute.threads
+    threads: PLAN.training.threads * PLAN.training.processes
     resources:
         mem_mb=4000,
         runtime=240,
@@ -61,7 +61,7 @@ rule distil:
         f"{ROOT}/benchmarks/students/{{pair}}/{{method}}/seed{{seed}}.tsv"
     conda:
         "../envs/kdpipe.yaml"
-    threads: PLAN.compute.threads
+    threads: PLAN.training.threads * PLAN.training.processes
     resources:
         mem_mb=4000,
         runtime=240,
