@@ -85,6 +85,7 @@ def _sections(
     sections = []
     for probe in words.property_order(tables.measurements["probe"].unique()):
         rows = tables.transfer[tables.transfer["probe"] == probe]
+        unit = _unit(tables, rows)
         main = rows["primary"] | rows.index.isin(verdicts.controls_of(rows).index)
         sections.append(
             {
@@ -95,8 +96,8 @@ def _sections(
                 "settings": _settings(tables, slice, probe),
                 "examples": _examples(tables, slice, probe, root),
                 "pictures": [p for p in pictures.values() if probe in p["probes"]],
-                "main": values.comparison(rows[main], tables.controls),
-                "further": values.comparison(rows[~main], tables.controls),
+                "main": values.comparison(rows[main], tables.controls, unit),
+                "further": values.comparison(rows[~main], tables.controls, unit),
                 "controls": sentences.control_lines(rows),
                 "seeds_known": bool(
                     tables.controls.loc[tables.controls["probe"] == probe, "inside"].notna().any()
@@ -104,6 +105,15 @@ def _sections(
             }
         )
     return sections
+
+
+def _unit(tables: Tables, rows: Any) -> str:
+    """What a property's main value is a mean of: images, triplets."""
+    main = rows[rows["primary"]]
+    m = tables.measurements
+    same = m["probe"].isin(main["probe"]) & m["metric"].isin(main["metric"])
+    units = m.loc[same, "unit"]
+    return words.UNITS.get(str(units.iloc[0]), str(units.iloc[0])) if len(units) else ""
 
 
 def _settings(tables: Tables, slice: ReportSlice, probe: str) -> dict[str, str]:
@@ -128,7 +138,11 @@ def _settings(tables: Tables, slice: ReportSlice, probe: str) -> dict[str, str]:
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return " ".join(_plain(part) for part in value.values())
-    return ", ".join(map(_plain, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _examples(tables: Tables, slice: ReportSlice, probe: str, root: Path) -> list[Examples]:
