@@ -54,6 +54,7 @@ class Subset:
 
     @cached_property
     def about(self) -> dict[str, Any]:
+        """``subset.json``: classes, domains, counts, and what the subset was made from."""
         return json.loads(self._file("subset.json").read_text())
 
     @cached_property
@@ -73,6 +74,7 @@ class Subset:
 
     @property
     def classes(self) -> list[str]:
+        """Class names; label k is the k-th."""
         return self.about["classes"]
 
     @property

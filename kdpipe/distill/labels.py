@@ -14,7 +14,7 @@ class LabelsOptions(Options):
 
 @objectives.register("labels")
 class Labels(Objective):
-    """``Ind`` of the paper."""
+    """Cross-entropy with the labels alone: independent students, ``Ind`` of Ojha et al. 2023."""
 
     Options = LabelsOptions
     uses_teacher = False

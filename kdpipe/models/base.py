@@ -189,7 +189,11 @@ builders: Registry[Builder] = Registry("models", "kdpipe.models")
 def build(
     ref: PluginRef, n_classes: int, mean: Sequence[float], std: Sequence[float], seed: int
 ) -> Network:
-    """A freshly initialised network; ``seed`` alone decides its weights."""
+    """A freshly initialised network in training mode; ``seed`` alone decides its weights.
+
+    ``mean`` and ``std`` (3,): of the training images per channel, in [0, 1]. Raises KdpipeError
+    when there is no such network.
+    """
     cls = builders.get(ref.name)
     builder = cls(cls.Options(**ref.options))
     with torch.random.fork_rng(devices=[]):

@@ -55,6 +55,7 @@ class ProbeOptions(Options):
 
     @property
     def primary_domain(self) -> str:
+        """The domain that a verdict is about."""
         return self.primary or self.domains[0]
 
 
@@ -102,6 +103,7 @@ class Bench:
 
     @property
     def teacher(self) -> Network:
+        """The reference, for probes that are ``relational``."""
         assert self.reference is not None, "a relational probe runs with a reference"
         return self.reference
 
@@ -124,6 +126,10 @@ class Bench:
         return self._images[key]
 
     def image_sets(self, options: ProbeOptions) -> Iterator[ImageSet]:
+        """The images of each of ``options.domains``, in that order.
+
+        Raises KdpipeError for a domain that the data set lacks or has no images of.
+        """
         for domain in options.domains:
             yield self.image_set(options, domain)
 
@@ -174,7 +180,12 @@ class Probe(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def measure(self, bench: Bench) -> Records: ...
+    def measure(self, bench: Bench) -> Records:
+        """What ``bench.subject`` does on the images of ``options.domains``.
+
+        Outcomes of single images are under their ``sample_id``, so that networks are compared
+        image by image. Raises KdpipeError where the images or networks do not allow it.
+        """
 
 
 def condition(**parts: object) -> str:

@@ -50,10 +50,12 @@ class Comparison:
 
     @property
     def diff(self) -> float:
+        """What distillation changed, in the unit of the statistic."""
         return mean(self.dist) - mean(self.ind)
 
     @property
     def gap(self) -> float:
+        """What there is to inherit; NaN without a target."""
         return self.target - mean(self.ind)
 
 

@@ -96,6 +96,8 @@ class Records:
         return sum(len(part["ids"]) for part in self._parts)
 
     def table(self) -> pa.Table:
+        """A row an outcome: condition, metric, unit, unit_id, value (in the metric's own unit)."""
+
         def repeat(key: str) -> pa.Array:
             words = [p[key] for p in self._parts]
             distinct = sorted(set(words))

@@ -34,6 +34,7 @@ class Interval(NamedTuple):
 
     @property
     def excludes_zero(self) -> bool:
+        """Whether the value is known to differ from 0; False where the interval is unknown."""
         return self.low > 0 or self.high < 0
 
 
@@ -91,6 +92,7 @@ def diff_interval(c: Comparison) -> Interval:
 
 
 def gap_interval(c: Comparison) -> Interval:
+    """Interval and p of gap; unknown (NaN) without a target."""
     return interval(c.gap, *contrast(variance_terms(c), (0, 1)))
 
 

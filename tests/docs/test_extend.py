@@ -27,6 +27,7 @@ from kdpipe.inprocess import run_all
 from kdpipe.models.base import builders
 from kdpipe.plan import Plan
 from kdpipe.probes.base import probes
+from kdpipe.reference import reference
 from kdpipe.study import parse
 
 # Page -> name of the plug-in and the folder it has in this repository.
@@ -141,6 +142,14 @@ def test_plug_ins_of_another_package(package, data, tmp_path):
     run_all(plan, tmp_path / "results", data)
     check_results(tmp_path / "results" / "extras")
     assert "Noise" in (tmp_path / "results" / "extras" / "report.html").read_text()
+
+
+def test_the_reference_lists_plug_ins_of_another_package(package):
+    printed = reference()
+    for page, (name, _) in PAGES.items():
+        assert f"\n### {name} (from `{package}.{name}`)\n" in printed, page
+    assert "| `deviations` | list of number, at least 1 | `[0.1, 0.2]` | Of the noise" in printed
+    assert package not in reference(builtin_only=True)
 
 
 def test_editing_a_plug_in_of_another_package_changes_its_jobs_only(package):

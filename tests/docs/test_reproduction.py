@@ -1,0 +1,39 @@
+"""The page on the paper's numbers says what the code compares."""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+from pages import DOCS, REPOSITORY, blocks
+
+from kdpipe.results.paper import METRICS, published
+from kdpipe.results.schemas import SCHEMAS
+from kdpipe.study import Pair, load
+
+TEXT = (DOCS / "reproduction.md").read_text(encoding="utf-8")
+
+
+def test_the_example_names_a_pair_and_a_condition_of_the_paper():
+    (text,) = blocks("reproduction.md", "yaml")
+    (pair,) = yaml.safe_load(text)["pairs"].values()
+    assert set(pair) <= set(Pair.model_fields)
+    conditions = {cell.condition for cell in published() if cell.pair == pair["paper"]}
+    assert conditions >= set(pair["paper_conditions"].values())
+
+
+def test_the_table_of_metrics_is_the_one_in_use():
+    said = {}
+    for metric, places in re.findall(r"^\| `(\w+)` \| (`\w+`: .*) \|$", TEXT, re.MULTILINE):
+        said[metric] = tuple(re.findall(r"`(\w+)`: `(\w+)`", places))
+    assert said == METRICS
+
+
+def test_every_column_is_explained():
+    part = TEXT.partition("## The table")[2]
+    rows = re.findall(r"^\| (`.*`) \| \S.* \|$", part, re.MULTILINE)
+    assert [name for row in rows for name in re.findall(r"`(\w+)`", row)] == SCHEMAS["paper"].names
+
+
+def test_the_default_study_is_compared_with_nothing():
+    assert not any(pair.paper for pair in load(REPOSITORY / "config.yaml").pairs.values())
