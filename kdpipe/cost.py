@@ -9,8 +9,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdpipe.data.sources.base import sources
+from kdpipe.job import Job
 from kdpipe.models.base import build
-from kdpipe.plan import Job, Plan
+from kdpipe.plan import Plan
 
 STAGES = ("subset", "train", "teacher_outputs", "distil", "calibrate", "probe", "tables")
 

@@ -91,6 +91,9 @@ class Study(Options):
     title: str = ""
     data: Data
     compute: ComputeWish = ComputeWish()
+    rerun_on_versions: bool = Field(
+        False, description="Whether another version of Python or a package is a reason to rerun."
+    )
     models: dict[Name, Model] = Field(min_length=1)
     probes: dict[Name, plugin(probe_registry, "probe")] = Field(min_length=1)  # type: ignore[valid-type]
     pairs: dict[Name, Pair] = Field(min_length=1)

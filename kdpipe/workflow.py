@@ -9,12 +9,36 @@ from pathlib import Path
 from typing import Any
 
 from kdpipe import orphan
+from kdpipe.job import Job
 from kdpipe.plan import Plan
+from kdpipe.provenance import canonical, versions
 from kdpipe.study import parse
 
 # glibc gives large buffers back to the kernel at every step and gets them anew, page fault by page
 # fault: keeping them made a training step of the MNIST CNN 15 % shorter.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
+
+# How every rule calls its stage, after "python -m kdpipe STAGE". The study's folder is a resource,
+# because those are no part of what the between-workflow cache knows a job by: studies of other
+# names share what is the same.
+ARGUMENTS = (
+    "--root {resources.root} --out {resources.root}/{params.out} --slice {params.slice:q} "
+    "--code {params.code} --attempt {resources.attempt} > {log} 2>&1"
+)
+
+
+def parameters(plan: Plan, job: Job) -> dict[str, str]:
+    """What Snakemake records of a job and compares: where it writes, settings, code.
+
+    The versions of packages are among it if the study asks for it.
+    """
+    made = {"out": job.target, "slice": job.slice_json, "code": job.code}
+    made["versions"] = canonical(versions())
+    return {name: made[name] for name in parameter_names(plan)}
+
+
+def parameter_names(plan: Plan) -> tuple[str, ...]:
+    return ("out", "slice", "code", *(["versions"] if plan.study.rerun_on_versions else []))
 
 
 def open_plan(config: Mapping[str, Any], basedir: str | Path) -> Plan:

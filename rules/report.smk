@@ -13,6 +13,7 @@ rule tables:
     resources:
         mem_mb=4000,
         runtime=30,
+        root=ROOT,
         attempt=attempt,
     params:
         **job("tables"),
@@ -37,6 +38,7 @@ rule figures:
     resources:
         mem_mb=4000,
         runtime=30,
+        root=ROOT,
         attempt=attempt,
     params:
         **job("figures"),
@@ -61,6 +63,7 @@ rule report:
     resources:
         mem_mb=4000,
         runtime=30,
+        root=ROOT,
         attempt=attempt,
     params:
         **job("report.html"),
