@@ -27,6 +27,10 @@ for kind in workflow.rules if CACHE else ():
 
 
 onstart:
+    try:
+        check_writable(ROOT)
+    except KdpipeError as error:
+        raise WorkflowError(str(error))
     manifest.write(PLAN, ROOT)
     # On other machines, and in their jobs, every job imports torch by itself.
     if workflow.local_exec:

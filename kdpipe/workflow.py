@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kdpipe import orphan
+from kdpipe.errors import KdpipeError
 from kdpipe.job import Job
 from kdpipe.plan import Plan
 from kdpipe.provenance import canonical, versions
@@ -61,6 +62,18 @@ def open_plan(config: Mapping[str, Any], basedir: str | Path) -> Plan:
         os.environ.setdefault(variable, value)
     orphan.announce()
     return Plan(parse(raw, "The study"))
+
+
+def check_writable(root: str | Path) -> None:
+    """Raise KdpipeError when a folder of the results cannot be written to, before any job runs."""
+    place = Path(root)
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    for folder, _, _ in os.walk(place) if place == Path(root) else [(str(place), [], [])]:
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise KdpipeError(
+                f"{folder} cannot be written to; make it writable, or run where you may write."
+            )
 
 
 def _prepend(variable: str, folder: str) -> None:

@@ -5,7 +5,13 @@ sys.path.insert(0, workflow.basedir)
 from kdpipe import manifest, sharing, warm
 from kdpipe.errors import KdpipeError
 from kdpipe.progress import Progress
-from kdpipe.workflow import ARGUMENTS, open_plan, parameter_names, parameters
+from kdpipe.workflow import (
+    ARGUMENTS,
+    check_writable,
+    open_plan,
+    parameter_names,
+    parameters,
+)
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
