@@ -101,7 +101,7 @@ def test_changes_in_words(finished_copy: Workspace) -> None:
         f"distil {STUDENT} would run:",
         "  objective: `temperature` changed from 4.0 to 5.0",
         "  kdpipe/training/recipe.py changed",
-        "  after train models/big/seed0: kdpipe/training/recipe.py changed",
+        "  after train models/big/seed0 and 1 more: kdpipe/training/recipe.py changed",
     ]
     said = finished_copy.why("probes/models/big/seed0/unary/predictions").splitlines()
     assert said[0] == "probe predictions of models/big/seed0 would run:"
