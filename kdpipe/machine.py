@@ -65,6 +65,16 @@ def has_gpu() -> bool:
     return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
+def gpu_names() -> list[str]:
+    """The kinds of NVIDIA GPU in this machine, as its driver calls them."""
+    names = set()
+    for path in Path("/proc/driver/nvidia/gpus").glob("*/information"):
+        for line in path.read_text().splitlines():
+            if line.startswith("Model:"):
+                names.add(line.partition(":")[2].strip())
+    return sorted(names)
+
+
 def read_cpu_flags() -> frozenset[str]:
     """Feature words of the first processor (Linux); empty elsewhere."""
     try:

@@ -11,10 +11,10 @@ from kdpipe.data.augment.base import augmentations
 from kdpipe.data.class_maps.base import class_maps
 from kdpipe.data.domains.base import domains
 from kdpipe.data.sources.base import sources
-from kdpipe.digest import code_digest
 from kdpipe.distill.base import objectives
 from kdpipe.errors import KdpipeError
 from kdpipe.figures.base import figures
+from kdpipe.job import Job
 from kdpipe.models.base import builders
 from kdpipe.options import Options
 from kdpipe.paths import MODEL_FILES, ModelRef, NetworkRef, StudentRef
@@ -27,7 +27,6 @@ from kdpipe.plan_results import (
 )
 from kdpipe.plugin import PluginRef
 from kdpipe.probes.base import probes
-from kdpipe.provenance import canonical
 from kdpipe.registry import Registry
 from kdpipe.stages._bench import Instance
 from kdpipe.stages.calibrate import CalibrateSlice
@@ -46,28 +45,6 @@ TABLES = tuple(
 
 
 Plugins = Sequence[tuple[Registry[Any], PluginRef]]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One call of one stage. Paths are relative to ``results/<study>/``."""
-
-    stage: str
-    target: str
-    slice: Options
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    modules: tuple[str, ...]
-
-    @property
-    def slice_json(self) -> str:
-        """The settings as one canonical string: what a change of settings is compared by."""
-        return canonical(self.slice.model_dump(mode="json"))
-
-    @property
-    def code(self) -> str:
-        """Digest of the code this job runs."""
-        return code_digest((f"kdpipe.stages.{self.stage}", *self.modules))
 
 
 @dataclass

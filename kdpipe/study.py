@@ -153,6 +153,9 @@ class Study(Options):
     compute: ComputeWish = Field(
         ComputeWish(), description="Device, precision and threads of every job."
     )
+    rerun_on_versions: bool = Field(
+        False, description="Whether another version of Python or a package is a reason to rerun."
+    )
     models: dict[Name, Model] = Field(
         min_length=1, description="Networks trained on labels alone, by name."
     )

@@ -23,6 +23,7 @@ rule tables:
     resources:
         mem_mb=4000,
         runtime=30,
+        root=ROOT,
         attempt=attempt,
     params:
         **job("tables"),
@@ -47,6 +48,7 @@ rule figures:
     resources:
         mem_mb=4000,
         runtime=30,
+        root=ROOT,
         attempt=attempt,
     params:
         **job("figures"),
@@ -71,6 +73,7 @@ rule report:
     resources:
         mem_mb=4000,
         runtime=30,
+        root=ROOT,
         attempt=attempt,
     params:
         **job("report.html"),
