@@ -55,6 +55,17 @@ class Why:
         found = {self.makers[path].target: self.makers[path] for path in job.inputs}
         return list(found.values())
 
+    def rest(self, job: Job) -> str:
+        """Why a job does not run."""
+        if not all(map(self._exists, job.outputs)):
+            return "nothing that runs needs what is missing of its outputs"
+        if not all(self._record(self._name(path)) for path in job.outputs):
+            return (
+                "its outputs are there, but Snakemake did not make them here and notices no change "
+                "of settings or code"
+            )
+        return "settings, code and inputs are those it was made with"
+
     def roots(self, job: Job) -> list[Job]:
         """The jobs with reasons of their own that ``job`` runs after, nearest first."""
         found, waiting, seen = [], deque([job]), {job.target}

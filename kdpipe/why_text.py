@@ -48,7 +48,7 @@ def find(plan: Plan, name: str) -> list[Job]:
 def explain(why: Why, job: Job) -> Iterator[str]:
     """Whether and why one job would run: a headline, and a line for each reason."""
     if job.target not in why.running:
-        yield f"{title(job)} would not run: settings, code and inputs are those it was made with."
+        yield f"{title(job)} would not run: {why.rest(job)}."
     else:
         yield f"{title(job)} would run:"
         reasons = why.running[job.target]

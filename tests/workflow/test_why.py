@@ -50,7 +50,7 @@ STATES: dict[str, tuple[Callable[[Workspace], object], int, str, str]] = {
         without(f"{STUDENT}/model.safetensors"),
         0,
         STUDENT,
-        "would not run",
+        "would not run: nothing that runs needs what is missing of its outputs.",
     ),
     "weights are gone, and a probe is to run": (
         lambda w: (
@@ -72,7 +72,13 @@ STATES: dict[str, tuple[Callable[[Workspace], object], int, str, str]] = {
         made_anew("subset/few/subset.json"),
         0,
         "subset/few",
-        "would not run",
+        "would not run: settings, code and inputs are those it was made with.",
+    ),
+    "Snakemake's records are gone": (
+        lambda w: shutil.rmtree(w.path / ".snakemake" / "metadata"),
+        0,
+        STUDENT,
+        "Snakemake did not make them here and notices no change of settings or code",
     ),
     "a training was interrupted": (marked_incomplete, 6, STUDENT, "it was interrupted"),
 }
