@@ -9,12 +9,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdpipe.data.sources.base import Source, sources
+from kdpipe.entries import DataSet
 from kdpipe.job import Job
 from kdpipe.models.base import Network, build
 from kdpipe.pairs import teacher_outputs
 from kdpipe.plan import Plan
 from kdpipe.stages.teacher_outputs import too_large
-from kdpipe.study import DataSet
 
 STAGES = ("subset", "train", "teacher_outputs", "distil", "calibrate", "probe", "tables")
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.distill.base import objectives
+from kdpipe.entries import Pair
 from kdpipe.errors import KdpipeError
 from kdpipe.options import Options
 from kdpipe.paths import ModelRef
 from kdpipe.plugin import PluginRef
-from kdpipe.study import Pair, Study
+from kdpipe.study import Study
 
 
 def resolved_probe(study: Study, instance: str, pair: Pair) -> PluginRef:

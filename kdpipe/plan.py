@@ -12,6 +12,7 @@ from kdpipe.data.class_maps.base import class_maps
 from kdpipe.data.domains.base import domains
 from kdpipe.data.sources.base import sources
 from kdpipe.distill.base import objectives
+from kdpipe.entries import Pair
 from kdpipe.errors import KdpipeError
 from kdpipe.figures.base import figures
 from kdpipe.job import Job
@@ -35,7 +36,7 @@ from kdpipe.stages.probe import ProbeSlice
 from kdpipe.stages.subset import SubsetSlice
 from kdpipe.stages.teacher_outputs import TeacherOutputsSlice
 from kdpipe.stages.train import TrainSlice
-from kdpipe.study import Pair, Study
+from kdpipe.study import Study
 
 TABLES = tuple(
     f"tables/{name}.{ending}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kdpipe.distill.base import objectives
+from kdpipe.entries import Pair
 from kdpipe.figures.base import figures
 from kdpipe.pairs import resolved_probe, second_teacher
 from kdpipe.plugin import PluginRef
@@ -12,7 +13,7 @@ from kdpipe.probes.base import probes
 from kdpipe.stages.figures import FiguresSlice
 from kdpipe.stages.report import ReportSlice
 from kdpipe.stages.tables import InstanceSlice, PairSlice, TablesSlice
-from kdpipe.study import Pair, Study
+from kdpipe.study import Study
 from kdpipe.training.compute import Compute
 
 

@@ -200,7 +200,7 @@ def test_no_stage_runs_the_study_or_the_plan(stage):
     found = digest.closure([f"kdpipe.stages.{stage}"])
     assert f"kdpipe.stages.{stage}" in found
     assert not found & {
-        *("kdpipe.study", "kdpipe.plan", "kdpipe.plan_results", "kdpipe.machine"),
+        *("kdpipe.study", "kdpipe.entries", "kdpipe.plan", "kdpipe.plan_results", "kdpipe.machine"),
         *("kdpipe.cli", "kdpipe.workflow", "kdpipe.inprocess", "kdpipe.digest"),
     }
 
@@ -209,7 +209,7 @@ def test_a_job_runs_none_but_its_own_plugins(plan):
     """The digests of the whole default study, each against the plug-ins its settings name."""
     for job in plan.jobs.values():
         found = closure_of(job)
-        assert not found & {"kdpipe.study", "kdpipe.plan"}, job.target
+        assert not found & {"kdpipe.study", "kdpipe.entries", "kdpipe.plan"}, job.target
         if job.stage == "probe":
             named = {i.probe.name for i in job.slice.instances}
             assert plugins(found, "kdpipe.probes") == named, job.target
