@@ -57,7 +57,7 @@ def teacher_table(name: str, plan: Plan, data_root: Path | None) -> tuple[str, i
     logits, features = network.with_features(torch.zeros(1, 3, size, size), found.layers)
     numbers = sum(x.numel() for x in (logits, *features.values()))
     data = study.data.sets[model.data.set]
-    images = len(_source(data, data_root).listing().refs) * len(model.data.domains)
+    images = _source(data, data_root).n_images() * len(model.data.domains)
     kind = torch.bfloat16 if plan.compute.precision == "bf16" else torch.float32
     total = int(images * data.split.train * found.views * numbers * kind.itemsize)
     reason = too_large(total, study.compute.teacher_outputs_gb)
