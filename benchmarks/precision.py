@@ -64,13 +64,14 @@ def main() -> None:
     parser.add_argument("--test-images", type=int, default=4000)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--methods", nargs="+", default=METHODS)
     words = parser.parse_args()
     as_a_job()
     train = images(words.data, "train", words.images)
     test = images(words.data, "t10k", words.test_images)
     teacher = trained("labels", "fp32", 1000, None, train, words.epochs)
     rows: list[Row] = []
-    for method in METHODS:
+    for method in words.methods:
         found: dict[str, dict[str, list[float]]] = {"fp32": {}, "bf16": {}}
         for seed in range(words.seeds):
             for precision, values in found.items():
