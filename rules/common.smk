@@ -89,3 +89,13 @@ def attempt(wildcards, attempt):
 def outputs(target):
     """The files of a job without wildcards."""
     return [f"{ROOT}/{path}" for path in PLAN.jobs[target].outputs]
+
+
+def shown(target, category, ending):
+    """The files of a job; those of one kind stand in Snakemake's own report as well."""
+    marked = []
+    for path in outputs(target):
+        labels = {"name": os.path.basename(path)}
+        inside = report(path, category=category, labels=labels)
+        marked.append(inside if path.endswith(ending) else path)
+    return marked

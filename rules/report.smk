@@ -1,13 +1,3 @@
-def shown(target, category, ending):
-    """The files of a job; those of one kind stand in Snakemake's own report as well."""
-    marked = []
-    for path in outputs(target):
-        labels = {"name": os.path.basename(path)}
-        inside = report(path, category=category, labels=labels)
-        marked.append(inside if path.endswith(ending) else path)
-    return marked
-
-
 rule tables:
     input:
         inputs("tables"),

@@ -19,7 +19,7 @@ from kdpipe.report.headline import apart, headline
 from kdpipe.report.how import HOW
 from kdpipe.report.page import render
 from kdpipe.report.warnings import warnings
-from kdpipe.results.slices import PairSlice
+from kdpipe.results.slices import InstanceSlice, PairSlice
 
 
 class ReportSlice(Options):
@@ -33,8 +33,6 @@ class ReportSlice(Options):
     networks: list[str] = []
     pairs: list[PairSlice] = []
     """Pairs with those of their probes whose records are read for examples."""
-    settings: dict[str, dict[str, dict[str, Any]]] = {}
-    """Options of each probe of each pair, by pair and by the probe's entry in the study."""
     without_teacher: dict[str, list[str]] = {}
     """By pair: methods that see no teacher, and are controls."""
 
@@ -120,9 +118,8 @@ def _settings(tables: Tables, slice: ReportSlice, probe: str) -> dict[str, str]:
     """Options of a property by the name of its pair, as words; those that are null are left out."""
     said: dict[str, str] = {}
     for pair in slice.pairs:
-        options = slice.settings.get(pair.name, {})
-        of_probe = [options[i.name] for i in pair.instances if i.probe == probe]
-        for own in of_probe:
+        for instance in (i for i in pair.instances if i.probe == probe):
+            own = _options(tables, pair, instance)
             order = sorted(own, key=lambda k: (k not in ("set", "domains", "split"), k))
             told = [
                 f"{key.replace('_', ' ')} {_plain(own[key])}"
@@ -133,6 +130,15 @@ def _settings(tables: Tables, slice: ReportSlice, probe: str) -> dict[str, str]:
                 told.append(f"n = {images} images a domain")
             said[pair.name] = "; ".join(filter(None, [said.get(pair.name), *told]))
     return said
+
+
+def _options(tables: Tables, pair: PairSlice, instance: InstanceSlice) -> dict[str, Any]:
+    """What a probe was told, as its records have it."""
+    only = pair.model_copy(update={"instances": [instance]})
+    seeds = {"ind": pair.ind_seeds, **pair.methods}
+    method = next(m for m, of in seeds.items() if of)
+    options = tables.records(only, method, seeds[method][0], instance.probe)[1].get("options", {})
+    return dict(options)
 
 
 def _plain(value: Any) -> str:
@@ -149,8 +155,10 @@ def _examples(tables: Tables, slice: ReportSlice, probe: str, root: Path) -> lis
     found = []
     for pair in slice.pairs:
         for instance in pair.instances:
-            name = slice.settings.get(pair.name, {}).get(instance.name, {}).get("set")
-            if instance.probe == probe and name is not None:
+            if instance.probe != probe:
+                continue
+            name = _options(tables, pair, instance).get("set")
+            if name is not None:
                 subset = Subset(root / subset_dir(str(name)))
                 without = slice.without_teacher.get(pair.name, [])
                 made = examples(tables, pair, instance, subset, without)
