@@ -20,7 +20,18 @@ include: "rules/probe.smk"
 include: "rules/report.smk"
 
 
+# Snakemake refuses a rule that may be cached and is measured, and no directive takes it back.
+for kind in workflow.rules if CACHE else ():
+    if kind.cache and kind.cache.output:
+        kind._benchmark = None
+
+
 onstart:
+    try:
+        check_writable(ROOT)
+    except KdpipeError as error:
+        raise WorkflowError(str(error))
+    manifest.write(PLAN, ROOT)
     # On other machines, and in their jobs, every job imports torch by itself.
     if workflow.local_exec:
         warm.start()

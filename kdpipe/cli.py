@@ -131,6 +131,47 @@ def jobs(
 
 
 @app.command()
+def why(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[STUDY] [TARGET]",
+            help="What to ask about: a job's folder or file, or a stage; nothing for everything "
+            "that would run. A first word that ends in .yaml is the study.",
+        ),
+    ] = None,
+    configfile: Annotated[
+        Path, typer.Option("--configfile", "--study", help="A study file (YAML).")
+    ] = Path("config.yaml"),
+    listed: Annotated[
+        bool, typer.Option("--list", help="Only the targets that would run, one a line.")
+    ] = False,
+) -> None:
+    """Why a job would run, in words; run it where you run Snakemake."""
+    from kdpipe import why_text
+    from kdpipe.plan import Plan
+    from kdpipe.study import load
+    from kdpipe.why import Why
+
+    names = list(words or [])
+    if names and Path(names[0]).suffix in (".yaml", ".yml"):
+        configfile = Path(names.pop(0))
+    found = Why(Plan(load(configfile)))
+    jobs = [job for name in names for job in why_text.find(found.plan, name)]
+    if listed:
+        wanted = {job.target for job in jobs} if names else set(found.running)
+        for target in found.running:
+            if target in wanted:
+                print(target)
+        return
+    for line in why_text.summary(found) if not names else ():
+        print(line)
+    for job in jobs:
+        for line in why_text.explain(found, job):
+            print(line)
+
+
+@app.command()
 def run(
     study: StudyArg,
     results: Annotated[Path, typer.Option(help="Where results/<study> goes.")] = Path("results"),

@@ -12,19 +12,34 @@ import hashlib
 import importlib.util
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 _FILE_NAME = re.compile(r"[\w-]+\.\w+")
+
+
+@dataclass(frozen=True)
+class Module:
+    """What a module's file says: modules of the same package that it imports, and its digest."""
+
+    imports: tuple[str, ...]
+    digest: str
 
 
 @cache
 def code_digest(modules: tuple[str, ...]) -> str:
     """SHA-256 over every module that ``modules`` import within their own packages."""
     total = hashlib.sha256()
-    for name in sorted(closure(modules)):
-        total.update(f"{name}\0{module_digest(name)}\n".encode())
+    for name, digest in module_digests(modules).items():
+        total.update(f"{name}\0{digest}\n".encode())
     return total.hexdigest()[:16]
+
+
+def module_digests(modules: Iterable[str]) -> dict[str, str]:
+    """The digest of every module in the closure of ``modules``, sorted by name."""
+    return {name: module(name).digest for name in sorted(closure(modules))}
 
 
 def closure(modules: Iterable[str]) -> set[str]:
@@ -36,7 +51,7 @@ def closure(modules: Iterable[str]) -> set[str]:
         if name in found:
             continue
         found.add(name)
-        waiting.extend(imports(name))
+        waiting.extend(module(name).imports)
         # Importing a module runs its package's __init__ as well; the top-level one holds the
         # version, whose change is no reason to train again.
         parent = name.rpartition(".")[0]
@@ -46,12 +61,22 @@ def closure(modules: Iterable[str]) -> set[str]:
 
 
 @cache
-def imports(module: str) -> tuple[str, ...]:
-    """Modules of the same top-level package that ``module`` imports anywhere in its file."""
-    tree, path = _parse(module)
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+def module(name: str) -> Module:
+    """Read the file of a module. Raises ModuleNotFoundError when it has none."""
+    path = _location(name)
+    if path is None:
+        raise ModuleNotFoundError(f"no source file for module {name}")
+    tree = ast.parse(path.read_bytes(), str(path))
+    nodes = list(ast.walk(tree))
+    # The digest comes last, because it takes the docstrings out of the tree.
+    return Module(_imports(name, path, nodes), _digest(path, tree, nodes))
+
+
+def _imports(name: str, path: Path, nodes: list[ast.AST]) -> tuple[str, ...]:
+    """Modules of the same top-level package that are imported anywhere in the file."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -61,27 +86,26 @@ def imports(module: str) -> tuple[str, ...]:
                 base = ".".join([*parent, base] if base else parent)
             names.add(base)
             names.update(f"{base}.{alias.name}" for alias in node.names)
-    top = module.partition(".")[0]
+    top = name.partition(".")[0]
     return tuple(
         sorted(n for n in names if n.partition(".")[0] == top and _location(n) is not None)
     )
 
 
-@cache
-def module_digest(module: str) -> str:
-    """SHA-256 of the module's syntax tree without docstrings, and of the data files it names.
+def _digest(path: Path, tree: ast.Module, nodes: list[ast.AST]) -> str:
+    """SHA-256 of the syntax tree without docstrings, and of the data files that it names.
 
     A data file (a template, a table) counts for a module when it lies in the same folder and the
     module holds its name as a string.
     """
-    tree, path = _parse(module)
-    total = hashlib.sha256()
-    for node in ast.walk(tree):
+    texts: set[ast.AST] = set()
+    for node in nodes:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             # Also the strings under attributes; and a body is never left empty.
+            texts.update(part.value for part in node.body if _is_text(part))
             node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]
-    total.update(ast.dump(tree, include_attributes=False).encode())
-    words = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
+    total = hashlib.sha256(ast.dump(tree, include_attributes=False).encode())
+    words = {n.value for n in nodes if isinstance(n, ast.Constant) and n not in texts}
     for name in sorted(w for w in words if isinstance(w, str) and _FILE_NAME.fullmatch(w)):
         data = path.parent / name
         if data.is_file() and data.suffix != ".py":
@@ -89,7 +113,7 @@ def module_digest(module: str) -> str:
     return total.hexdigest()
 
 
-def _is_text(node: ast.stmt) -> bool:
+def _is_text(node: ast.stmt) -> TypeGuard[ast.Expr]:
     """Whether a statement is a bare string, which does nothing."""
     return (
         isinstance(node, ast.Expr)
@@ -110,10 +134,3 @@ def _location(module: str) -> Path | None:
         path = path.parent.joinpath(*rest.split("."))
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     return path if path.is_file() else None
-
-
-def _parse(module: str) -> tuple[ast.Module, Path]:
-    path = _location(module)
-    if path is None:
-        raise ModuleNotFoundError(f"no source file for module {module}")
-    return ast.parse(path.read_bytes(), str(path)), path

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kdpipe.job import Job
 from kdpipe.jobs import run_stage
-from kdpipe.plan import Job, Plan
+from kdpipe.plan import Plan
 
 ORDER = (
     "subset",

@@ -12,7 +12,7 @@ import inspect
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO, get_type_hints
 
@@ -35,15 +35,18 @@ def run_stage(
     ``code``: digest of the code, without which nothing is kept for a second try. ``attempt``
     counts from 1 within one run of Snakemake.
 
+    Of several processes that torchrun started for one target, the first one holds its lock.
+
     Raises KdpipeError when the settings are not valid, another process makes the same target, or
     the stage fails.
     """
-    with (
-        _data_at(data_root),
-        hold(root, target_of(root, out), out),
-        _failure_kept(_marker(root, stage, slice_json, out, code), attempt),
-    ):
-        _remove_leftovers(out)
+    with ExitStack() as kept:
+        kept.enter_context(_data_at(data_root))
+        if int(os.environ.get("RANK", "0")) == 0:
+            kept.enter_context(hold(root, target_of(root, out), out))
+            marker = _marker(root, stage, slice_json, out, code)
+            kept.enter_context(_failure_kept(marker, attempt))
+            _remove_leftovers(out)
         run = importlib.import_module(f"kdpipe.stages.{stage}").run
         model = next(iter(get_type_hints(run).values()))
         known: dict[str, Any] = {"code": code, "data_root": data_root}

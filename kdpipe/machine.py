@@ -25,6 +25,17 @@ class ComputeWish(Options):
     )
     threads: int = Field(1, ge=1, description="torch's threads per job, part of the result.")
     deterministic: bool = Field(True, description="Bit-identical reruns on a GPU, at some speed.")
+    processes: int = Field(
+        1, ge=1, description="Processes that train one network together, one a GPU."
+    )
+    teacher_outputs: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Compute the teacher's outputs once for all students, where the views of an "
+        "image can be counted. auto: where that is less work and fits the limit.",
+    )
+    teacher_outputs_gb: float = Field(
+        4.0, gt=0, description="Limit of the size of one pair's teacher outputs on disk, in GB."
+    )
 
     def resolve(self, cpu_flags: frozenset[str] | None = None, gpu: bool | None = None) -> Compute:
         """The exact settings; the arguments replace what the machine says (for tests)."""
@@ -46,11 +57,22 @@ class ComputeWish(Options):
             precision=precision,
             threads=self.threads,
             deterministic=self.deterministic,
+            processes=self.processes,
         )
 
 
 def has_gpu() -> bool:
     return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def gpu_names() -> list[str]:
+    """The kinds of NVIDIA GPU in this machine, as its driver calls them."""
+    names = set()
+    for path in Path("/proc/driver/nvidia/gpus").glob("*/information"):
+        for line in path.read_text().splitlines():
+            if line.startswith("Model:"):
+                names.add(line.partition(":")[2].strip())
+    return sorted(names)
 
 
 def read_cpu_flags() -> frozenset[str]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from kdpipe.data.augment.base import Pipeline
 from kdpipe.distill.base import objectives
+from kdpipe.entries import Pair
 from kdpipe.errors import KdpipeError
+from kdpipe.options import Options
 from kdpipe.paths import ModelRef
 from kdpipe.plugin import PluginRef
-from kdpipe.study import Pair, Study
+from kdpipe.study import Study
 
 
 def resolved_probe(study: Study, instance: str, pair: Pair) -> PluginRef:
@@ -36,25 +41,54 @@ def second_teacher(study: Study, pair: Pair) -> ModelRef | None:
     return ModelRef(model=pair.teacher.model, seed=others[0])
 
 
-def tabulated_layers(study: Study, pair: Pair) -> list[str] | None:
-    """Teacher layers to tabulate, or None where tabulating would not be lossless or pay.
+@dataclass(frozen=True)
+class TeacherOutputs:
+    """Whether a pair's teacher is tabulated, and why; ``layers`` beside the logits."""
 
-    Lossless where the student sees each image in one view only; feature maps are left out,
-    they are large and cost as much to read as to compute.
+    wanted: bool
+    reason: str
+    layers: tuple[str, ...] = ()
+    views: int = 0
+
+
+def teacher_outputs(study: Study, pair: Pair) -> TeacherOutputs:
+    """Decide whether to tabulate the teacher's outputs, from the study alone.
+
+    Lossless where the views that a student gets of an image can be counted, and worth it where
+    the students would have the teacher compute more views than there are. Feature maps are left
+    out: they are large and cost as much to read as to compute. Whether the table fits the limit
+    is only known with the data, see ``stages.teacher_outputs``.
     """
-    if study.models[pair.student].augment:
-        return None
-    kinds = [(objectives.get(m.name), m) for m in pair.methods.values()]
-    layers = {
-        layer
-        for cls, ref in kinds
-        if cls.uses_teacher and tabulates(ref)
-        for layer in cls.teacher_layers(cls.Options(**ref.options))
-    }
-    wanted = any(cls.uses_teacher and tabulates(ref) for cls, ref in kinds)
-    return sorted(layers) if wanted else None
+    wish = study.compute.teacher_outputs
+    model = study.models[pair.student]
+    methods = [m for m in pair.methods.values() if tabulates(m)]
+    views = Pipeline(model.augment, seed=0).views
+    students, epochs = len(methods) * len(pair.seeds), (pair.training or model.training).epochs
+    if wish == "never":
+        return TeacherOutputs(False, "the study says never")
+    if not methods:
+        return TeacherOutputs(False, "no objective reads only logits or penultimate features")
+    if views is None:
+        return TeacherOutputs(False, "every epoch shows other views")
+    layers = sorted(
+        {
+            layer
+            for method in methods
+            for layer in objectives.get(method.name).teacher_layers(_options(method))
+        }
+    )
+    seen = f"{students} students × {epochs} epochs"
+    if wish == "auto" and students * epochs <= views:
+        return TeacherOutputs(False, f"{seen} are no more than {views} views")
+    reason = "the study says always" if wish == "always" else f"{seen} are more than {views} views"
+    return TeacherOutputs(True, reason.replace("1 views", "1 view"), tuple(layers), views)
 
 
 def tabulates(method: PluginRef) -> bool:
+    """Whether an objective reads nothing of the teacher but what a table holds."""
     cls = objectives.get(method.name)
-    return set(cls.teacher_layers(cls.Options(**method.options))) <= {"penultimate"}
+    return cls.uses_teacher and set(cls.teacher_layers(_options(method))) <= {"penultimate"}
+
+
+def _options(method: PluginRef) -> Options:
+    return objectives.get(method.name).Options(**method.options)

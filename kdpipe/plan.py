@@ -11,10 +11,11 @@ from kdpipe.data.augment.base import augmentations
 from kdpipe.data.class_maps.base import class_maps
 from kdpipe.data.domains.base import domains
 from kdpipe.data.sources.base import sources
-from kdpipe.digest import code_digest
 from kdpipe.distill.base import objectives
+from kdpipe.entries import Pair
 from kdpipe.errors import KdpipeError
 from kdpipe.figures.base import figures
+from kdpipe.job import Job
 from kdpipe.models.base import builders
 from kdpipe.options import Options
 from kdpipe.paths import MODEL_FILES, ModelRef, NetworkRef, StudentRef
@@ -27,7 +28,6 @@ from kdpipe.plan_results import (
 )
 from kdpipe.plugin import PluginRef
 from kdpipe.probes.base import probes
-from kdpipe.provenance import canonical
 from kdpipe.registry import Registry
 from kdpipe.stages._bench import Instance
 from kdpipe.stages.calibrate import CalibrateSlice
@@ -36,7 +36,7 @@ from kdpipe.stages.probe import ProbeSlice
 from kdpipe.stages.subset import SubsetSlice
 from kdpipe.stages.teacher_outputs import TeacherOutputsSlice
 from kdpipe.stages.train import TrainSlice
-from kdpipe.study import Pair, Study
+from kdpipe.study import Study
 
 TABLES = tuple(
     f"tables/{name}.{ending}"
@@ -46,28 +46,6 @@ TABLES = tuple(
 
 
 Plugins = Sequence[tuple[Registry[Any], PluginRef]]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One call of one stage. Paths are relative to ``results/<study>/``."""
-
-    stage: str
-    target: str
-    slice: Options
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    modules: tuple[str, ...]
-
-    @property
-    def slice_json(self) -> str:
-        """The settings as one canonical string: what a change of settings is compared by."""
-        return canonical(self.slice.model_dump(mode="json"))
-
-    @property
-    def code(self) -> str:
-        """Digest of the code this job runs."""
-        return code_digest((f"kdpipe.stages.{self.stage}", *self.modules))
 
 
 @dataclass
@@ -83,7 +61,8 @@ class Plan:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self.compute = study.compute.resolve()
+        self.training = study.compute.resolve()
+        self.compute = self.training.model_copy(update={"processes": 1})
         self.jobs: dict[str, Job] = {}
         self.models: dict[str, ModelRef] = {}
         self.students: dict[str, StudentRef] = {}
@@ -127,7 +106,7 @@ class Plan:
         if ref.path in self.jobs:
             return
         model = self.study.models[ref.model]
-        slice_ = TrainSlice(ref=ref, compute=self.compute, **model.made_of())
+        slice_ = TrainSlice(ref=ref, compute=self.training, **model.made_of())
         plugins: Plugins = [
             (builders, model.network),
             *((augmentations, a) for a in slice_.augment),
@@ -139,16 +118,16 @@ class Plan:
     def _pair(self, name: str, pair: Pair, groups: dict[str, _ProbeGroup]) -> None:
         study = self.study
         self._train(pair.teacher)
-        layers = pairs.tabulated_layers(study, pair)
-        if layers is not None:
-            self._teacher_outputs(name, pair, layers)
+        table = pairs.teacher_outputs(study, pair)
+        if table.wanted:
+            self._teacher_outputs(name, pair, table)
         students = [
             StudentRef(pair=name, method=method, seed=seed)
             for method in pair.methods
             for seed in pair.seeds
         ]
         for student in students:
-            self._distil(student, pair, layers)
+            self._distil(student, pair, table.wanted)
         independents = [ModelRef(model=pair.student, seed=s) for s in study.ind_seeds(pair)]
         second = pairs.second_teacher(study, pair)
         for instance in pair.probes:
@@ -175,26 +154,30 @@ class Plan:
                         f"one probe entry for each."
                     )
 
-    def _teacher_outputs(self, name: str, pair: Pair, layers: list[str]) -> None:
-        model = self.study.models[pair.student]
+    def _teacher_outputs(self, name: str, pair: Pair, table: pairs.TeacherOutputs) -> None:
+        model, wish = self.study.models[pair.student], self.study.compute
         slice_ = TeacherOutputsSlice(
             teacher=pair.teacher,
-            layers=layers,
+            layers=list(table.layers),
             data=model.data,
-            batch_size=(pair.training or model.training).batch_size,
+            augment=model.augment,
+            batch_size=(pair.training or model.training).batch_size // wish.processes,
+            limit_gb=wish.teacher_outputs_gb,
+            required=wish.teacher_outputs == "always",
             compute=self.compute,
         )
         target = paths.teacher_outputs_file(name)
         subset = f"{paths.subset_dir(model.data.set)}/subset.json"
         teacher = self.study.models[pair.teacher.model].network
         inputs = [subset, *_files(pair.teacher)[:2]]
-        self._add("teacher_outputs", target, slice_, inputs, [target], [(builders, teacher)])
+        plugins: Plugins = [(builders, teacher), *((augmentations, a) for a in model.augment)]
+        self._add("teacher_outputs", target, slice_, inputs, [target], plugins)
 
-    def _distil(self, ref: StudentRef, pair: Pair, layers: list[str] | None) -> None:
+    def _distil(self, ref: StudentRef, pair: Pair, table: bool) -> None:
         model = self.study.models[pair.student]
         objective = pair.methods[ref.method]
         uses_teacher = objectives.get(objective.name).uses_teacher
-        tabulated = layers is not None and uses_teacher and pairs.tabulates(objective)
+        tabulated = table and pairs.tabulates(objective)
         slice_ = DistilSlice(
             ref=ref,
             teacher=pair.teacher,
@@ -204,7 +187,7 @@ class Plan:
             data=model.data,
             augment=model.augment,
             recipe=pair.training or model.training,
-            compute=self.compute,
+            compute=self.training,
         )
         inputs = [f"{paths.subset_dir(model.data.set)}/subset.json"]
         plugins: Plugins = [

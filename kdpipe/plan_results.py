@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from kdpipe.distill.base import objectives
+from kdpipe.entries import Pair
 from kdpipe.figures.base import figures
-from kdpipe.pairs import resolved_probe, second_teacher
+from kdpipe.pairs import second_teacher
 from kdpipe.plugin import PluginRef
 from kdpipe.probes.base import probes
 from kdpipe.stages.figures import FiguresSlice
 from kdpipe.stages.report import ReportSlice
 from kdpipe.stages.tables import InstanceSlice, PairSlice, TablesSlice
-from kdpipe.study import Pair, Study
+from kdpipe.study import Study
 from kdpipe.training.compute import Compute
 
 
@@ -126,10 +127,6 @@ def report_slice(
         summary=_facts(study, compute, len(networks)),
         networks=networks,
         pairs=tables_slice(study).pairs,
-        settings={
-            name: {i: resolved_probe(study, i, pair).options for i in pair.probes}
-            for name, pair in study.pairs.items()
-        },
         without_teacher={name: without_teacher(pair) for name, pair in study.pairs.items()},
     )
 

@@ -9,12 +9,37 @@ from pathlib import Path
 from typing import Any
 
 from kdpipe import orphan
+from kdpipe.errors import KdpipeError
+from kdpipe.job import Job
 from kdpipe.plan import Plan
+from kdpipe.provenance import canonical, versions
 from kdpipe.study import parse
 
 # glibc gives large buffers back to the kernel at every step and gets them anew, page fault by page
 # fault: keeping them made a training step of the MNIST CNN 15 % shorter.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
+
+# How every rule calls its stage, after "python -m kdpipe STAGE". The study's folder is a resource,
+# because those are no part of what the between-workflow cache knows a job by: studies of other
+# names share what is the same.
+ARGUMENTS = (
+    "--root {resources.root} --out {resources.root}/{params.out} --slice {params.slice:q} "
+    "--code {params.code} --attempt {resources.attempt} > {log} 2>&1"
+)
+
+
+def parameters(plan: Plan, job: Job) -> dict[str, str]:
+    """What Snakemake records of a job and compares: where it writes, settings, code.
+
+    The versions of packages are among it if the study asks for it.
+    """
+    made = {"out": job.target, "slice": job.slice_json, "code": job.code}
+    made["versions"] = canonical(versions())
+    return {name: made[name] for name in parameter_names(plan)}
+
+
+def parameter_names(plan: Plan) -> tuple[str, ...]:
+    return ("out", "slice", "code", *(["versions"] if plan.study.rerun_on_versions else []))
 
 
 def open_plan(config: Mapping[str, Any], basedir: str | Path) -> Plan:
@@ -37,6 +62,18 @@ def open_plan(config: Mapping[str, Any], basedir: str | Path) -> Plan:
         os.environ.setdefault(variable, value)
     orphan.announce()
     return Plan(parse(raw, "The study"))
+
+
+def check_writable(root: str | Path) -> None:
+    """Raise KdpipeError when a folder of the results cannot be written to, before any job runs."""
+    place = Path(root)
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    for folder, _, _ in os.walk(place) if place == Path(root) else [(str(place), [], [])]:
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise KdpipeError(
+                f"{folder} cannot be written to; make it writable, or run where you may write."
+            )
 
 
 def _prepend(variable: str, folder: str) -> None:

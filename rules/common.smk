@@ -3,10 +3,16 @@ import os
 import sys
 
 sys.path.insert(0, workflow.basedir)
-from kdpipe import warm
+from kdpipe import manifest, sharing, warm
 from kdpipe.errors import KdpipeError
 from kdpipe.progress import Progress
-from kdpipe.workflow import open_plan
+from kdpipe.workflow import (
+    ARGUMENTS,
+    check_writable,
+    open_plan,
+    parameter_names,
+    parameters,
+)
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
@@ -17,11 +23,8 @@ except KdpipeError as error:
 
 logger.addHandler(Progress(workers=workflow.cores or 1))
 ROOT = f"results/{PLAN.study.study}"
-# How every stage is called. It writes to its log; when it fails, Progress shows how the log ends.
-ARGUMENTS = (
-    "--root {params.root} --out {params.out} --slice {params.slice:q} "
-    "--code {params.code} --attempt {resources.attempt} > {log} 2>&1"
-)
+# Versions of packages are in the key already, whichever way they were installed.
+CACHE = "omit-software" if sharing.in_use() else False
 
 
 wildcard_constraints:
@@ -58,13 +61,23 @@ def inputs(target):
 def job(target):
     """The parameters of the job that makes ``target``: where, with which settings and code.
 
-    ``slice`` and ``code`` are what a rerun is decided by.
+    They are what a rerun is decided by.
     """
     return {
-        "root": lambda w: ROOT,
-        "out": lambda w: f"{ROOT}/{target.format(**w)}",
-        "slice": lambda w: job_of(target, w).slice_json,
-        "code": lambda w: job_of(target, w).code,
+        name: lambda w, name=name: parameters(PLAN, job_of(target, w))[name]
+        for name in parameter_names(PLAN)
+    }
+
+
+def shared(target):
+    """The parameters of a job whose outputs studies may share through Snakemake's cache.
+
+    ``surroundings`` is a part of the cache's key only: what takes ``resources`` is never a reason
+    to rerun.
+    """
+    return {
+        **job(target),
+        "surroundings": lambda w, resources: sharing.surroundings(job_of(target, w)),
     }
 
 
@@ -76,3 +89,13 @@ def attempt(wildcards, attempt):
 def outputs(target):
     """The files of a job without wildcards."""
     return [f"{ROOT}/{path}" for path in PLAN.jobs[target].outputs]
+
+
+def shown(target, category, ending):
+    """The files of a job; those of one kind stand in Snakemake's own report as well."""
+    marked = []
+    for path in outputs(target):
+        labels = {"name": os.path.basename(path)}
+        inside = report(path, category=category, labels=labels)
+        marked.append(inside if path.endswith(ending) else path)
+    return marked

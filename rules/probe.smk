@@ -13,6 +13,7 @@ rule calibrate:
     resources:
         mem_mb=4000,
         runtime=60,
+        root=ROOT,
         attempt=attempt,
     params:
         **job("probes/{network}/calibration/{instance}.json"),
@@ -37,6 +38,7 @@ rule probe:
     resources:
         mem_mb=4000,
         runtime=60,
+        root=ROOT,
         attempt=attempt,
     params:
         **job("probes/{network}/{against}/{family}"),

@@ -1,13 +1,3 @@
-def shown(target, category, ending):
-    """The files of a job; those of one kind stand in Snakemake's own report as well."""
-    marked = []
-    for path in outputs(target):
-        labels = {"name": os.path.basename(path)}
-        inside = report(path, category=category, labels=labels)
-        marked.append(inside if path.endswith(ending) else path)
-    return marked
-
-
 rule tables:
     input:
         inputs("tables"),
@@ -23,6 +13,7 @@ rule tables:
     resources:
         mem_mb=4000,
         runtime=30,
+        root=ROOT,
         attempt=attempt,
     params:
         **job("tables"),
@@ -47,6 +38,7 @@ rule figures:
     resources:
         mem_mb=4000,
         runtime=30,
+        root=ROOT,
         attempt=attempt,
     params:
         **job("figures"),
@@ -71,6 +63,7 @@ rule report:
     resources:
         mem_mb=4000,
         runtime=30,
+        root=ROOT,
         attempt=attempt,
     params:
         **job("report.html"),

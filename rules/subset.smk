@@ -1,21 +1,23 @@
 rule pick_subset:
     output:
-        f"{ROOT}/subset/{{set}}/index.parquet",
-        f"{ROOT}/subset/{{set}}/pixels.npy",
-        f"{ROOT}/subset/{{set}}/subset.json",
+        index=f"{ROOT}/subset/{{set}}/index.parquet",
+        pixels=f"{ROOT}/subset/{{set}}/pixels.npy",
+        about=f"{ROOT}/subset/{{set}}/subset.json",
     log:
         f"{ROOT}/logs/subset/{{set}}.log",
     benchmark:
         f"{ROOT}/benchmarks/subset/{{set}}.tsv"
+    cache: CACHE
     conda:
         "../envs/kdpipe.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
+        root=ROOT,
         attempt=attempt,
     params:
-        **job("subset/{set}"),
+        **shared("subset/{set}"),
     message:
         "subset  {wildcards.set}"
     shell:

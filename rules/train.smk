@@ -2,22 +2,24 @@ rule train:
     input:
         inputs("models/{model}/seed{seed}"),
     output:
-        f"{ROOT}/models/{{model}}/seed{{seed}}/model.safetensors",
-        f"{ROOT}/models/{{model}}/seed{{seed}}/model.json",
-        f"{ROOT}/models/{{model}}/seed{{seed}}/history.parquet",
+        weights=f"{ROOT}/models/{{model}}/seed{{seed}}/model.safetensors",
+        about=f"{ROOT}/models/{{model}}/seed{{seed}}/model.json",
+        history=f"{ROOT}/models/{{model}}/seed{{seed}}/history.parquet",
     log:
         f"{ROOT}/logs/models/{{model}}/seed{{seed}}.log",
     benchmark:
         f"{ROOT}/benchmarks/models/{{model}}/seed{{seed}}.tsv"
+    cache: CACHE
     conda:
         "../envs/kdpipe.yaml"
-    threads: PLAN.compute.threads
+    threads: PLAN.training.threads * PLAN.training.processes
     resources:
         mem_mb=4000,
         runtime=240,
+        root=ROOT,
         attempt=attempt,
     params:
-        **job("models/{model}/seed{seed}"),
+        **shared("models/{model}/seed{seed}"),
     message:
         "train   {wildcards.model}, seed {wildcards.seed}"
     shell:
@@ -33,15 +35,17 @@ rule teacher_outputs:
         f"{ROOT}/logs/teacher_outputs/{{pair}}.log",
     benchmark:
         f"{ROOT}/benchmarks/teacher_outputs/{{pair}}.tsv"
+    cache: CACHE
     conda:
         "../envs/kdpipe.yaml"
     threads: PLAN.compute.threads
     resources:
         mem_mb=4000,
         runtime=60,
+        root=ROOT,
         attempt=attempt,
     params:
-        **job("teacher_outputs/{pair}.safetensors"),
+        **shared("teacher_outputs/{pair}.safetensors"),
     message:
         "teacher outputs for pair {wildcards.pair}"
     shell:
@@ -52,22 +56,24 @@ rule distil:
     input:
         inputs("students/{pair}/{method}/seed{seed}"),
     output:
-        f"{ROOT}/students/{{pair}}/{{method}}/seed{{seed}}/model.safetensors",
-        f"{ROOT}/students/{{pair}}/{{method}}/seed{{seed}}/model.json",
-        f"{ROOT}/students/{{pair}}/{{method}}/seed{{seed}}/history.parquet",
+        weights=f"{ROOT}/students/{{pair}}/{{method}}/seed{{seed}}/model.safetensors",
+        about=f"{ROOT}/students/{{pair}}/{{method}}/seed{{seed}}/model.json",
+        history=f"{ROOT}/students/{{pair}}/{{method}}/seed{{seed}}/history.parquet",
     log:
         f"{ROOT}/logs/students/{{pair}}/{{method}}/seed{{seed}}.log",
     benchmark:
         f"{ROOT}/benchmarks/students/{{pair}}/{{method}}/seed{{seed}}.tsv"
+    cache: CACHE
     conda:
         "../envs/kdpipe.yaml"
-    threads: PLAN.compute.threads
+    threads: PLAN.training.threads * PLAN.training.processes
     resources:
         mem_mb=4000,
         runtime=240,
+        root=ROOT,
         attempt=attempt,
     params:
-        **job("students/{pair}/{method}/seed{seed}"),
+        **shared("students/{pair}/{method}/seed{seed}"),
     message:
         "distil  {wildcards.pair} by {wildcards.method}, seed {wildcards.seed}"
     shell:

@@ -117,14 +117,3 @@ class _Batches:
             return where, self.pixels._decode(self.pixels.rows[rows])
         except KdpipeError as error:
             return where, str(error)  # as an exception it would arrive with a traceback as its text
-
-
-def stream(
-    pixels: Tensor | LazyPixels, order: Iterable[np.ndarray]
-) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """Each batch of positions in ``order`` with its images, from memory or decoded ahead."""
-    if isinstance(pixels, LazyPixels):
-        yield from pixels.stream(order)
-        return
-    for rows in order:
-        yield rows, pixels[torch.from_numpy(rows).to(pixels.device)]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from kdpipe.models._blur_pool import BlurPool
 from kdpipe.models.base import Builder, Layers, builders
@@ -14,6 +15,19 @@ from kdpipe.options import Options
 
 class MnistCnnOptions(Options):
     antialias: bool = Field(False, description="Max pooling without aliasing (Zhang 2019).")
+
+
+class Flatten(nn.Flatten):
+    """Gives its gradient back in the memory format of its input.
+
+    Otherwise the gradient of the pooling before it is computed across the grain of memory, which
+    takes a tenth of a training step on a CPU.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.requires_grad:
+            x.register_hook(lambda grad: grad.contiguous(memory_format=torch.channels_last))
+        return super().forward(x)
 
 
 @builders.register("mnist_cnn")
@@ -37,7 +51,7 @@ class MnistCnn(Builder):
                 relu2=nn.ReLU(),
                 pool=pool,
                 dropout1=nn.Dropout(0.25),
-                flatten=nn.Flatten(),
+                flatten=Flatten(),
                 fc1=nn.Linear(9216, 128),
                 relu3=nn.ReLU(),
                 dropout2=nn.Dropout(0.5),

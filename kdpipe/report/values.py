@@ -24,11 +24,14 @@ class Table(NamedTuple):
     """What all rows have in common, instead of a column that never changes."""
 
 
-def comparison(transfer: pd.DataFrame, controls: pd.DataFrame) -> Table:
-    """Rows of the transfer table with the range of independent students beside each difference."""
+def comparison(transfer: pd.DataFrame, controls: pd.DataFrame, unit: str = "") -> Table:
+    """Rows of the transfer table with the range of independent students beside each difference.
+
+    ``unit``: what is counted by n.
+    """
     head = ["Pair", "Condition", "Metric", "Method", "Verdict", "Gap closed [95 %]"]
     head += ["Difference [95 %]", "Two independents", "Independent", "Distilled", "Teacher"]
-    head += ["Target", "p (Holm)", "Seeds", "n"]
+    head += ["Target", "p (Holm)", "Seeds", f"n ({unit})" if unit else "n"]
     known = {tuple(r[c] for c in _KEY): r for r in controls.to_dict("records")}
     order = {m: i for i, m in enumerate(words.method_order(transfer["method"]))}
     rows = transfer.to_dict("records")
@@ -41,7 +44,7 @@ def comparison(transfer: pd.DataFrame, controls: pd.DataFrame) -> Table:
 def _without_constants(head: list[str], rows: list[list[Cell]]) -> Table:
     teacher, target = head.index("Teacher"), head.index("Target")
     unary = all(r[teacher].text == r[target].text for r in rows)  # then one of the two is enough
-    columns = ("Condition", "Metric", "Teacher", "Target", "Seeds", "n")
+    columns = ("Condition", "Metric", "Teacher", "Target", "Seeds", head[-1])
     constant = [
         k for k, h in enumerate(head) if h in columns and len({r[k].text for r in rows}) == 1
     ]

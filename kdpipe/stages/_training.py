@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from kdpipe import parallel
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
 from kdpipe.data.lazy import LazyPixels
@@ -27,7 +28,7 @@ from kdpipe.training.checkpoint import Checkpoint, seconds_between
 from kdpipe.training.compute import Compute
 from kdpipe.training.loop import Images, fit
 from kdpipe.training.recipe import Recipe
-from kdpipe.training.teacher import Teacher
+from kdpipe.training.teacher import Teacher, fits
 
 STATISTICS = 2048  # images that a network's normalisation is computed from, where not all are
 
@@ -74,10 +75,15 @@ def train_and_save(
     out: Path,
     code: str,
 ) -> None:
-    """Train, from a checkpoint if there is one, and write the network's three files."""
+    """Train, from a checkpoint if there is one, and write the network's three files.
+
+    Of several processes the first one keeps the checkpoint and writes.
+    """
     inputs = {"subset.json": setup.subset.folder / "subset.json", **inputs}
     made_from = provenance(slice_, inputs)
-    with open_checkpoint(root, slice_.ref.path, code, made_from) as checkpoint:
+    writes = parallel.rank() == 0
+    kept = open_checkpoint(root, slice_.ref.path, code if writes else "", made_from)
+    with kept as checkpoint:
         history = fit(
             setup.network,
             objective.to(torch.device(slice_.compute.device)),
@@ -91,13 +97,16 @@ def train_and_save(
             checkpoint,
         )
         about = describe(setup.network, slice_.network, setup.subset, setup.train)
-        save(out, setup.network, {**about, "provenance": made_from}, history)
+        if writes:
+            save(out, setup.network, {**about, "provenance": made_from}, history)
 
 
 def load_images(subset: Subset, selection: Selection, split: str, device: str) -> Images:
-    """The selected images on the device; validation images are never thinned out by group."""
+    """The selected images, on the device if they fit; validation images are never thinned out by
+    group."""
     rows = select(subset.index, selection, split, compose=split == "train")
-    pixels, whole = subset.access(rows, device)
+    room = fits(len(rows) * subset.edge**2 * 3, torch.device(device))
+    pixels, whole = subset.access(rows, device if room or not subset.stored else "cpu")
     return Images(
         pixels=pixels,
         whole=whole,
@@ -128,7 +137,8 @@ def feature_shapes(
     """Shape of each layer's output without the batch dimension."""
     training = network.training
     network.eval()
-    _, features = network.with_features(as_float(train.pixels[:2]), layers)
+    two = as_float(train.pixels[:2]).to(train.labels.device)
+    _, features = network.with_features(two, layers)
     network.train(training)
     return {name: tuple(f.shape[1:]) for name, f in features.items()}
 

@@ -19,7 +19,7 @@ from kdpipe.report.headline import apart, headline
 from kdpipe.report.how import HOW
 from kdpipe.report.page import render
 from kdpipe.report.warnings import warnings
-from kdpipe.results.slices import PairSlice
+from kdpipe.results.slices import InstanceSlice, PairSlice
 
 
 class ReportSlice(Options):
@@ -33,8 +33,6 @@ class ReportSlice(Options):
     networks: list[str] = []
     pairs: list[PairSlice] = []
     """Pairs with those of their probes whose records are read for examples."""
-    settings: dict[str, dict[str, dict[str, Any]]] = {}
-    """Options of each probe of each pair, by pair and by the probe's entry in the study."""
     without_teacher: dict[str, list[str]] = {}
     """By pair: methods that see no teacher, and are controls."""
 
@@ -85,6 +83,7 @@ def _sections(
     sections = []
     for probe in words.property_order(tables.measurements["probe"].unique()):
         rows = tables.transfer[tables.transfer["probe"] == probe]
+        unit = _unit(tables, rows)
         main = rows["primary"] | rows.index.isin(verdicts.controls_of(rows).index)
         sections.append(
             {
@@ -95,8 +94,8 @@ def _sections(
                 "settings": _settings(tables, slice, probe),
                 "examples": _examples(tables, slice, probe, root),
                 "pictures": [p for p in pictures.values() if probe in p["probes"]],
-                "main": values.comparison(rows[main], tables.controls),
-                "further": values.comparison(rows[~main], tables.controls),
+                "main": values.comparison(rows[main], tables.controls, unit),
+                "further": values.comparison(rows[~main], tables.controls, unit),
                 "controls": sentences.control_lines(rows),
                 "seeds_known": bool(
                     tables.controls.loc[tables.controls["probe"] == probe, "inside"].notna().any()
@@ -106,13 +105,21 @@ def _sections(
     return sections
 
 
+def _unit(tables: Tables, rows: Any) -> str:
+    """What a property's main value is a mean of: images, triplets."""
+    main = rows[rows["primary"]]
+    m = tables.measurements
+    same = m["probe"].isin(main["probe"]) & m["metric"].isin(main["metric"])
+    units = m.loc[same, "unit"]
+    return words.UNITS.get(str(units.iloc[0]), str(units.iloc[0])) if len(units) else ""
+
+
 def _settings(tables: Tables, slice: ReportSlice, probe: str) -> dict[str, str]:
     """Options of a property by the name of its pair, as words; those that are null are left out."""
     said: dict[str, str] = {}
     for pair in slice.pairs:
-        options = slice.settings.get(pair.name, {})
-        of_probe = [options[i.name] for i in pair.instances if i.probe == probe]
-        for own in of_probe:
+        for instance in (i for i in pair.instances if i.probe == probe):
+            own = _options(tables, pair, instance)
             order = sorted(own, key=lambda k: (k not in ("set", "domains", "split"), k))
             told = [
                 f"{key.replace('_', ' ')} {_plain(own[key])}"
@@ -125,18 +132,33 @@ def _settings(tables: Tables, slice: ReportSlice, probe: str) -> dict[str, str]:
     return said
 
 
+def _options(tables: Tables, pair: PairSlice, instance: InstanceSlice) -> dict[str, Any]:
+    """What a probe was told, as its records have it."""
+    only = pair.model_copy(update={"instances": [instance]})
+    seeds = {"ind": pair.ind_seeds, **pair.methods}
+    method = next(m for m, of in seeds.items() if of)
+    options = tables.records(only, method, seeds[method][0], instance.probe)[1].get("options", {})
+    return dict(options)
+
+
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return " ".join(_plain(part) for part in value.values())
-    return ", ".join(map(_plain, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _examples(tables: Tables, slice: ReportSlice, probe: str, root: Path) -> list[Examples]:
     found = []
     for pair in slice.pairs:
         for instance in pair.instances:
-            name = slice.settings.get(pair.name, {}).get(instance.name, {}).get("set")
-            if instance.probe == probe and name is not None:
+            if instance.probe != probe:
+                continue
+            name = _options(tables, pair, instance).get("set")
+            if name is not None:
                 subset = Subset(root / subset_dir(str(name)))
                 without = slice.without_teacher.get(pair.name, [])
                 made = examples(tables, pair, instance, subset, without)

@@ -1,47 +1,94 @@
-"""Stage ``teacher_outputs``: the teacher's answers to every training image of its students."""
+"""Stage ``teacher_outputs``: the teacher's answers to every view of its students' images."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from torch import Tensor
 
+from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
 from kdpipe.data.selection import Selection
 from kdpipe.data.store import Subset
+from kdpipe.errors import KdpipeError
 from kdpipe.options import Options
 from kdpipe.paths import ModelRef, subset_dir
+from kdpipe.plugin import PluginRef
 from kdpipe.provenance import write_atomically
 from kdpipe.stages._training import load_images
+from kdpipe.training import table
 from kdpipe.training.artefact import load
 from kdpipe.training.compute import Compute
+from kdpipe.training.teacher import LiveTeacher
 
 
 class TeacherOutputsSlice(Options):
     teacher: ModelRef
     layers: list[str]
     data: Selection
+    augment: list[PluginRef]
     batch_size: int
+    """Images of one forward pass, as many as in the students' training: rounding depends on it."""
+    limit_gb: float
+    required: bool
+    """Whether a table over the limit is an error; otherwise the teacher runs at every step."""
     compute: Compute
 
 
-@torch.no_grad()
 def run(slice_: TeacherOutputsSlice, root: Path, out: Path) -> None:
-    """Write logits and the layers' outputs, in the order of the training rows, to ``out``.
+    """Write logits and the layers' outputs (views, images, …) to ``out``.
 
-    Only for trainings without augmentation: then every epoch shows the teacher the same views.
+    Images are in the order of the training rows, views in that of ``Pipeline.view``, and numbers
+    in the precision in which a training would see them.
+
+    Raises KdpipeError when a required table would exceed the limit.
     """
-    slice_.compute.start()
+    compute = slice_.compute
+    compute.start()
     subset = Subset(root / subset_dir(slice_.data.set))
-    train = load_images(subset, slice_.data, "train", slice_.compute.device)
-    teacher = load(root / slice_.teacher.path, slice_.compute.device)
-    parts: dict[str, list[torch.Tensor]] = {}
-    for pixels in train.pixels.split(slice_.batch_size):
-        images = as_float(pixels)
-        with slice_.compute.autocast():
-            logits, features = teacher.with_features(images, slice_.layers)
-        for name, tensor in {"logits": logits, **features}.items():
-            parts.setdefault(name, []).append(tensor.cpu())
-    table = {name: torch.cat(tensors).contiguous() for name, tensors in parts.items()}
-    write_atomically(out, lambda p: save_file(table, p))
+    train = load_images(subset, slice_.data, "train", compute.device)
+    network = load(root / slice_.teacher.path, compute.device)
+    teacher = LiveTeacher(network, tuple(slice_.layers), slice_.batch_size)
+    augment = Pipeline(slice_.augment, 0, subset.size)
+    views = augment.views
+    assert views is not None, "planned for augmentations whose views can be counted"
+
+    def outputs(rows: Tensor, view: int) -> dict[str, Tensor]:
+        draws = augment.draws_of(torch.full((len(rows),), view, device=train.labels.device))
+        images = augment.apply(as_float(train.uncut[rows].to(train.labels.device)), draws)
+        with compute.autocast():
+            logits, features = teacher(images, rows)
+        return {"logits": logits, **features}
+
+    n = len(train.labels)
+    shapes = {k: ((views, n, *x.shape[1:]), x.dtype) for k, x in outputs(_first(n), 0).items()}
+    if (reason := too_large(table.size_of(shapes), slice_.limit_gb)) is not None:
+        if slice_.required:
+            raise KdpipeError(f"{reason}; raise the limit or set compute.teacher_outputs: auto.")
+        print(f"No table: {reason}.", flush=True)
+        write_atomically(out, lambda path: table.decline(path, reason))
+        return
+
+    def fill(path: Path) -> None:
+        tensors = table.create(path, shapes)
+        for view in range(views):
+            for rows in torch.arange(n).split(slice_.batch_size):
+                for name, x in outputs(rows, view).items():
+                    tensors[name][view, rows[0] : rows[-1] + 1] = x.cpu()
+
+    write_atomically(out, fill)
+
+
+def _first(n: int) -> Tensor:
+    return torch.arange(min(2, n))
+
+
+def too_large(size: int, limit_gb: float) -> str | None:
+    """Why a table of ``size`` bytes is not written, or None where it is."""
+    if size <= limit_gb * 1e9:
+        return None
+    return (
+        f"the teacher's outputs would take {size / 1e9:.3g} GB, more than "
+        f"compute.teacher_outputs_gb: {limit_gb:g}"
+    )

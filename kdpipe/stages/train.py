@@ -11,6 +11,7 @@ from kdpipe.paths import ModelRef
 from kdpipe.seeding import stream
 from kdpipe.stages import _from_weights
 from kdpipe.stages._training import TrainingSlice, set_up, train_and_save
+from kdpipe.training.processes import together
 
 
 class TrainSlice(TrainingSlice):
@@ -25,8 +26,9 @@ def run(
     if slice_.weights is not None:
         _from_weights.run(slice_, slice_.weights, root, out, data_root)
         return
-    setup = set_up(slice_, root, stream("model", slice_.ref.model, slice_.ref.seed))
-    smoothing = slice_.recipe.label_smoothing
-    setting = Setting(setup.train.labels, len(setup.subset.classes), {}, {}, smoothing)
-    labels = Labels(LabelsOptions(), setting)
-    train_and_save(slice_, setup, labels, None, {}, root, out, code)
+    with together(slice_.compute, __name__, slice_, root, out, code):
+        setup = set_up(slice_, root, stream("model", slice_.ref.model, slice_.ref.seed))
+        smoothing = slice_.recipe.label_smoothing
+        setting = Setting(setup.train.labels, len(setup.subset.classes), {}, {}, smoothing)
+        labels = Labels(LabelsOptions(), setting)
+        train_and_save(slice_, setup, labels, None, {}, root, out, code)

@@ -24,14 +24,12 @@ def channel_statistics(pixels: np.ndarray) -> tuple[list[float], list[float]]:
 
     A channel without any variation gets the deviation 1, so that it can be divided by.
     """
-    # From counts of the 256 values, because floats of all pixels may not fit in memory.
-    channels = pixels.shape[-1]
-    counts = np.zeros((channels, 256))
-    for start in range(0, len(pixels), 1024):
-        for channel in range(channels):
-            values = pixels[start : start + 1024, ..., channel].ravel()
-            counts[channel] += np.bincount(values, minlength=256)
-    shares, values = counts / counts.sum(1, keepdims=True), np.arange(256) / 255
+    # By counting the 256 values: floats of all pixels would take eight times their memory.
+    counts = np.zeros((pixels.shape[-1], 256))
+    for start in range(0, len(pixels), 4096):
+        part = pixels[start : start + 4096].reshape(-1, pixels.shape[-1])
+        counts += [np.bincount(channel, minlength=256) for channel in part.T]
+    values, shares = np.arange(256) / 255, counts / counts.sum(1, keepdims=True)
     mean = shares @ values
     std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(1))
     return mean.tolist(), np.where(std > 1e-6, std, 1.0).tolist()

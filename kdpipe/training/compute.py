@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -18,6 +19,8 @@ class Compute(Options):
     precision: Literal["fp32", "bf16"] = "fp32"
     threads: int = Field(1, ge=1)
     deterministic: bool = True
+    processes: int = Field(1, ge=1)
+    """Of one training, each with a device of its own."""
 
     def start(self) -> None:
         """Set up torch for this process.
@@ -27,15 +30,18 @@ class Compute(Options):
         import torch
         from threadpoolctl import threadpool_limits
 
-        if self.device == "cuda" and not torch.cuda.is_available():
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        if self.device == "cuda" and torch.cuda.device_count() <= local:
             raise PassingError(
-                "This job was planned for a GPU, but torch sees none here; set compute.device to "
-                "cpu in the study or run the job where there is a GPU."
+                f"This job was planned for {self.processes} GPU(s), but torch sees "
+                f"{torch.cuda.device_count() or 'none'} here; set compute.device to cpu in the "
+                f"study or run the job where there are as many."
             )
         # NumPy's BLAS as well: sums in another order are other bytes.
         torch.set_num_threads(self.threads)
         threadpool_limits(self.threads)
         if self.device == "cuda":
+            torch.cuda.set_device(local)
             # On a CPU torch is deterministic for a given number of threads; asking for it there
             # would only import the compiler, which takes longer than many a job.
             torch.use_deterministic_algorithms(self.deterministic, warn_only=True)

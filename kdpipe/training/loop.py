@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from kdpipe import parallel
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
 from kdpipe.data.lazy import LazyPixels
-from kdpipe.data.lazy import stream as stream_images
 from kdpipe.distill.base import Objective, Step
 from kdpipe.errors import KdpipeError
 from kdpipe.models.base import Network
@@ -23,12 +22,14 @@ from kdpipe.seeding import ranks, stream
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.compute import Compute
 from kdpipe.training.recipe import Recipe, optimiser_and_schedule
-from kdpipe.training.teacher import Teacher
+from kdpipe.training.teacher import TabulatedTeacher, Teacher
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images on the training device: uint8 (n, 3, h, w), labels (n,), sample ids (n,).
+    """Decoded images: uint8 (n, 3, h, w), labels (n,), sample ids (n,).
+
+    The labels are on the training device, and the pixels too, unless they are too many for it.
 
     ``whole``: the images as they are kept, of which ``pixels`` is the middle, where that is more.
     Both may be decoded only when they are indexed or streamed.
@@ -43,6 +44,33 @@ class Images:
     def uncut(self) -> Tensor | LazyPixels:
         """What augmentations start from."""
         return self.pixels if self.whole is None else self.whole
+
+    def stream(self, order: Sequence[np.ndarray], places: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Uncut images of each batch in ``order`` on the device, where ``places`` has its rows."""
+        kept, device = self.uncut, self.labels.device
+        if isinstance(kept, LazyPixels):
+            for _, pixels in kept.stream(order):
+                yield pixels
+        elif kept.device == device:
+            for at in places:
+                yield kept[at]
+        else:
+            for rows in order:
+                yield kept[torch.from_numpy(rows)].pin_memory().to(device, non_blocking=True)
+
+
+class Student(nn.Module):
+    """What is trained, as one module: the network and what the objective learns beside it."""
+
+    def __init__(self, network: Network, objective: Objective) -> None:
+        super().__init__()
+        self.network = network
+        self.objective = objective
+        self.layers = type(objective).student_layers(objective.options)
+
+    def forward(self, images: Tensor, step: Step) -> dict[str, Tensor]:
+        step.logits, step.features = self.network.with_features(images, self.layers)
+        return self.objective(step)
 
 
 @dataclass
@@ -84,47 +112,59 @@ def fit(
         "optimiser": optimiser,
         "schedule": schedule,
     }
-    layers = type(objective).student_layers(objective.options)
+    student: nn.Module = Student(network, objective)
+    if parallel.world() > 1:
+        student = spread(student, compute)
+    device, agree = train.labels.device, parallel.Agreement()
     done = Progress()
 
-    torch.manual_seed(stream("training", seed))
-    if (state := checkpoint.load()) is not None:
+    torch.manual_seed(stream("training", seed, *([rank] if (rank := parallel.rank()) else [])))
+    if (state := parallel.first(checkpoint.load())) is not None:
         for name, part in parts.items():
             part.load_state_dict(state[name])
-        torch.set_rng_state(state["rng"])
+        own = state["processes"][rank]
+        torch.set_rng_state(own["rng"])
         if compute.device == "cuda":
-            torch.cuda.set_rng_state(state["device_rng"])
-        done = Progress(**state["progress"])
+            torch.cuda.set_rng_state(own["device_rng"])
+        done = Progress(**{**state["progress"], "sums": own["sums"]})
         where = f"epoch {len(done.history)} of {recipe.epochs}"
         print(f"Going on after {where} and {done.steps} steps of the next.", flush=True)
 
     def keep() -> None:
         """Between two steps: save everything if it is time to."""
-        if checkpoint.due():
-            cuda = compute.device == "cuda"
+        if agree(checkpoint.due):
+            own = {
+                "rng": torch.get_rng_state(),
+                # Dropout and CRD's negatives are drawn on the device.
+                "device_rng": torch.cuda.get_rng_state() if compute.device == "cuda" else None,
+                "sums": done.sums,
+            }
             checkpoint.save(
                 {
                     **{name: part.state_dict() for name, part in parts.items()},
-                    "rng": torch.get_rng_state(),
-                    # Dropout and CRD's negatives are drawn on the device.
-                    "device_rng": torch.cuda.get_rng_state() if cuda else None,
-                    "progress": vars(done),
+                    "processes": parallel.everyones(own),
+                    "progress": {**vars(done), "sums": {}},
                 }
             )
 
     for epoch in range(len(done.history), recipe.epochs):
         network.train()
         objective.train()
-        order = batches(len(train.labels), recipe.batch_size, stream("order", seed, epoch))
-        for rows, pixels in stream_images(train.uncut, islice(order, done.steps, None)):
-            at = torch.from_numpy(rows).to(train.labels.device)
-            images = augment(as_float(pixels), train.ids[rows], epoch)
+        # What the epoch draws goes to the device at once: no step waits for a copy.
+        order = list(batches(len(train.labels), recipe.batch_size, stream("order", seed, epoch)))
+        draws = [u.to(device) for u in augment.draws(train.ids, epoch)]
+        views = augment.view(draws) if isinstance(teacher, TabulatedTeacher) else None
+        places = torch.from_numpy(np.concatenate(order)).to(device).split([len(r) for r in order])
+        left = order[done.steps :], places[done.steps :]
+        for rows, at, pixels in zip(*left, train.stream(*left), strict=True):
+            images = augment.apply(as_float(pixels), [u[at] for u in draws])
             step = Step(rows=at, labels=train.labels[at], logits=torch.empty(0))
             with compute.autocast():
                 if teacher is not None:
-                    step.teacher_logits, step.teacher_features = teacher(images, at)
-                step.logits, step.features = network.with_features(images, layers)
-                terms = objective(step)
+                    step.teacher_logits, step.teacher_features = teacher(
+                        images, at, None if views is None else views[at]
+                    )
+                terms = student(images, step)
             optimiser.zero_grad(set_to_none=True)
             terms["loss"].backward()
             optimiser.step()
@@ -136,12 +176,14 @@ def fit(
             done.images += len(rows)
             done.steps += 1
             keep()
+        sums = {name: float(parallel.mean(total)) for name, total in done.sums.items()}
         row = {
             "epoch": epoch + 1,
             "lr": optimiser.param_groups[0]["lr"],
-            **{f"train_{name}": float(total) / done.images for name, total in done.sums.items()},
+            **{f"train_{name}": total / done.images for name, total in sums.items()},
             **evaluate(network, val, recipe.batch_size, compute, keep),
         }
+        row = parallel.first(row)  # the weights of process 0 are the ones that are kept
         # The last step of an epoch shows in the validation loss only.
         for what, loss in (("training", row["train_loss"]), ("validation", row["val_loss"])):
             if not np.isfinite(loss):
@@ -160,13 +202,24 @@ def fit(
 def batches(n: int, size: int, seed: int) -> Iterator[np.ndarray]:
     """Row numbers of an epoch's batches, in an order that ``seed`` alone decides.
 
-    A last batch of one image is dropped, because batch normalisation cannot train on it.
+    A last batch of one image is dropped, because batch normalisation cannot train on it. Several
+    processes share each batch evenly; a last batch is cut to what they can share.
     """
     order = np.argsort(ranks(seed, np.arange(n)), kind="stable")
+    world, rank = parallel.world(), parallel.rank()
     for start in range(0, n, size):
         rows = order[start : start + size]
-        if len(rows) > 1 or n == 1:
-            yield rows
+        share = len(rows) // world
+        if share > 1 or n == 1:
+            yield rows[rank * share : (rank + 1) * share]
+
+
+def spread(student: nn.Module, compute: Compute) -> nn.Module:
+    """``student`` with the mean of all processes' gradients as its gradient."""
+    if compute.device == "cuda":
+        student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
+    # Its buffers, such as memory banks, are kept alike by the objective itself.
+    return nn.parallel.DistributedDataParallel(student, broadcast_buffers=False)
 
 
 @torch.no_grad()
@@ -182,7 +235,7 @@ def evaluate(
     losses, correct = [], []
     for pixels, labels in zip(images.pixels.split(size), images.labels.split(size), strict=True):
         with compute.autocast():
-            logits = network(as_float(pixels))
+            logits = network(as_float(pixels.to(labels.device)))
         losses.append(F.cross_entropy(logits.float(), labels, reduction="sum"))
         correct.append((logits.argmax(1) == labels).sum())
         after_batch()

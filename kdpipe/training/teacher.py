@@ -11,32 +11,62 @@ from kdpipe.models.base import Network
 
 
 class LiveTeacher:
-    """Runs the teacher on the very view that the student sees."""
+    """Runs the teacher on the very view that the student sees.
 
-    def __init__(self, network: Network, layers: tuple[str, ...]) -> None:
+    ``batch_size``: shorter batches are filled up to it. A matrix product of ten rows is rounded
+    in another way than one of 64, so that a table (see ``training.table``), which is computed in
+    full batches, could not repeat it bit for bit.
+    """
+
+    def __init__(
+        self, network: Network, layers: tuple[str, ...], batch_size: int | None = None
+    ) -> None:
         self.network = network.eval().requires_grad_(False)
         self.layers = layers
+        self.batch_size = batch_size or 0
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.network.with_features(images, self.layers)
+    def __call__(
+        self, images: Tensor, rows: Tensor, views: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        n = len(images)
+        if n >= self.batch_size:
+            return self.network.with_features(images, self.layers)
+        which = torch.arange(self.batch_size, device=images.device) % n
+        full = images[which].contiguous(memory_format=torch.channels_last)
+        logits, features = self.network.with_features(full, self.layers)
+        return logits[:n], {name: x[:n] for name, x in features.items()}
 
 
 class TabulatedTeacher:
-    """Looks up outputs that were computed once; only for trainings without augmentation.
+    """Looks up outputs that were computed once for every view of every training image.
 
-    The file holds ``logits`` (n_train, classes) and one tensor per layer.
+    The file holds ``logits`` (views, n_train, classes) and one tensor per layer, and stays on
+    disk, mapped into memory, unless ``device`` is another one and has the room.
     """
 
     def __init__(self, path: Path, layers: tuple[str, ...], device: torch.device) -> None:
         from safetensors.torch import load_file
 
-        table = load_file(path)
-        self.logits = table["logits"].to(device)
-        self.features = {name: table[name].to(device) for name in layers}
+        found = load_file(path)
+        self.n = found["logits"].shape[1]
+        self.device = device
+        wanted = {name: found[name].flatten(0, 1) for name in ("logits", *layers)}
+        if fits(sum(x.nbytes for x in wanted.values()), device):
+            wanted = {name: x.to(device) for name, x in wanted.items()}
+        self.table = wanted
 
-    def __call__(self, images: Tensor, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.logits[rows], {name: table[rows] for name, table in self.features.items()}
+    def __call__(
+        self, images: Tensor, rows: Tensor, views: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        at = rows if views is None else views * self.n + rows
+        found = {name: x[at.to(x.device)].to(self.device) for name, x in self.table.items()}
+        return found.pop("logits"), found
+
+
+def fits(size: int, device: torch.device) -> bool:
+    """Whether ``size`` bytes may stay on the device: at most half of what is free there."""
+    return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] // 2
 
 
 Teacher = LiveTeacher | TabulatedTeacher

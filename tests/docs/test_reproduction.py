@@ -7,9 +7,10 @@ import re
 import yaml
 from pages import DOCS, REPOSITORY, blocks
 
+from kdpipe.entries import Pair
 from kdpipe.results.paper import METRICS, published
 from kdpipe.results.schemas import SCHEMAS
-from kdpipe.study import Pair, load
+from kdpipe.study import load
 
 TEXT = (DOCS / "reproduction.md").read_text(encoding="utf-8")
 

@@ -22,8 +22,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(10**6)))
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    return f"{SEED}={os.environ[SEED]} repeats the moments of this run"
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Say the seed at the start, in quiet runs as well, for a run that is not seen to its end."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:  # workers have none
+        reporter.write_line(f"{SEED}={os.environ[SEED]} repeats the moments of this run")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,27 @@ def test_full_disk(study: Interrupted, finished: Interrupted, stage: str) -> Non
     assert not list(study.results.rglob("*.tmp"))
     rule.write_text(before)
     study.finish(target)
+    study.assert_same_as(finished)
+
+
+def test_read_only_results(study: Interrupted, finished: Interrupted) -> None:
+    """Refused before a job runs, and nothing is left locked. The superuser gives up the right to
+    write to whatever he wants."""
+    study.forget(TRAIN)
+    prefix = "setpriv --bounding-set=-dac_override,-dac_read_search "
+    before = f'set -- {prefix if os.geteuid() == 0 else ""}"$@"; '
+    folder = study.results / "models"
+    folder.chmod(0o555)
+    try:
+        run = study.start(TRAIN, before=before)
+        assert run.wait(120) != 0
+    finally:
+        folder.chmod(0o755)
+    screen = study.screen.read_text()
+    assert "results/tiny/models cannot be written to; make it writable" in screen
+    assert "Traceback" not in screen
+    assert not study.locked()
+    study.finish(TRAIN)
     study.assert_same_as(finished)
 
 

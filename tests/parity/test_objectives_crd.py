@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdpipe.distill.base import Setting, Step
-from kdpipe.distill.crd import CRD, CRDOptions, OtherClassSampler
+from kdpipe.distill.crd import CRD, CRDOptions, OtherClassSampler, similarities
 
 SIZE, CLASSES, WIDTH, TEACHER_WIDTH = 24, 3, 4, 5
 LABELS = torch.tensor([2, 0, 1, 1, 0, 2, 2, 1, 0, 0, 0, 2] * 2)
@@ -282,3 +283,94 @@ def test_zero_weight_takes_the_embeddings_out_and_keeps_the_banks_going():
     assert float(got["loss"].detach()) == pytest.approx(math.log(CLASSES))
     assert all(p.grad.abs().max() == 0 for p in objective.parameters())
     assert not torch.equal(objective.bank, before)
+
+
+# Other ways to the same scores
+
+
+@pytest.mark.parametrize("size", [40, 4000])
+def test_product_with_the_bank_equals_the_gather(size):
+    """Value and gradient, for a bank on which the product is less work, and one on which not."""
+    torch.manual_seed(0)
+    bank = torch.randn(size, 16, dtype=torch.float64)
+    rows, negatives = torch.tensor([3, 1, 7]), torch.randint(size, (3, 20))
+    anchors = torch.randn(3, 16, dtype=torch.float64, requires_grad=True)
+    got = similarities(anchors, bank, rows, negatives)
+    want = [
+        [float(anchors[i].detach() @ bank[k]) for k in (int(rows[i]), *negatives[i].tolist())]
+        for i in range(3)
+    ]
+    np.testing.assert_allclose(got.detach(), want, rtol=1e-12, atol=1e-12)
+    weights = torch.randn_like(got)
+    (got * weights).sum().backward()
+    candidates = torch.cat([rows[:, None], negatives], 1)
+    slope = sum(weights[:, k, None] * bank[candidates[:, k]] for k in range(21))
+    torch.testing.assert_close(anchors.grad, slope)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the bytes of the largest tensor that any operation returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for x in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(x, torch.Tensor):
+                self.bytes = max(self.bytes, x.numel() * x.element_size())
+        return out
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_many_negatives_do_not_gather_half_a_gigabyte(shared):
+    """N = 16384, a bank of 50,000 × 128, 64 images: 64 · 16385 · 128 · 4 bytes are 537 MB.
+
+    The banks, 26 MB each, are the largest tensors that there have to be.
+    """
+    labels = torch.arange(50_000) % 100
+    shapes = {"penultimate": (100,)}
+    crd = CRD(CRDOptions(shared=shared), Setting(labels, 100, shapes, shapes))
+    step = Step(
+        rows=torch.arange(64),
+        labels=torch.arange(64),
+        logits=torch.zeros(64, 100),
+        features={"penultimate": torch.zeros(64, 100, requires_grad=True)},
+        teacher_features={"penultimate": torch.zeros(64, 100)},
+    )
+    with LargestTensor() as largest:
+        crd(step)["loss"].backward()
+    assert largest.bytes <= 26e6
+
+
+def test_shared_negatives_against_the_loops():
+    """Each anchor takes those of other classes, and as many times more as makes N of them."""
+    objective = make(shared=True)
+    plain = Plain(objective)
+    rows = [0, 5, 7, 12]
+    batch = Batch(rows, 0)
+    torch.manual_seed(4)
+    with torch.no_grad():
+        got = float(objective(batch.step())["crd"])
+    torch.manual_seed(4)
+    drawn = torch.randint(SIZE, (N,)).tolist()
+    scores: dict[str, list[tuple[float, list[float], float]]] = {"student": [], "teacher": []}
+    for side, other, x, k in (
+        ("student", "teacher", batch.student, 0),
+        ("teacher", "student", batch.teacher, 2),
+    ):
+        for i, row in enumerate(rows):
+            anchor = plain.embedded(x[i], plain.weights[k], plain.weights[k + 1])
+            others = [j for j in drawn if int(LABELS[j]) != int(LABELS[row])]
+            assert 0 < len(others) < N
+            positive, *negatives = plain.scores(anchor, plain.banks[other], [row, *others])
+            scores[side].append((positive, negatives, N / len(others)))
+    want = 0.0
+    for found in scores.values():
+        total = math.fsum(p + w * math.fsum(s) for p, s, w in found)
+        z = total / (len(rows) * (1 + N)) * SIZE
+        for p, s, w in found:
+            want -= math.log(p / z / (p / z + N / SIZE))
+            want -= w * math.fsum(math.log(1 - v / z / (v / z + N / SIZE)) for v in s)
+    assert got == pytest.approx(want / len(rows), abs=TOLERANCE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -69,12 +71,16 @@ class FailingPipeline(Pipeline):
         self.stop = stop
         self.calls = 0
 
-    def __call__(self, images: Tensor, ids: np.ndarray, epoch: int) -> Tensor:
-        if self.stop and epoch == self.stop[0]:
+    def draws(self, ids: np.ndarray, epoch: int) -> list[Tensor]:
+        self.epoch = epoch
+        return super().draws(ids, epoch)
+
+    def apply(self, images: Tensor, draws: Sequence[Tensor]) -> Tensor:
+        if self.stop and self.epoch == self.stop[0]:
             if self.calls == self.stop[1]:
                 raise KilledError
             self.calls += 1
-        return super().__call__(images, ids, epoch)
+        return super().apply(images, draws)
 
 
 def make_objective(name: str):

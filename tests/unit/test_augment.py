@@ -262,3 +262,30 @@ def test_same_augmentation_twice_in_a_row_draws_twice():
 def test_no_augmentation_is_the_identity():
     images = some_images()
     assert Pipeline([], seed=0)(images, np.arange(len(images)), 3) is images
+
+
+# Views that can be counted
+
+COUNTED = [PluginRef(name="pad_crop", options={"pad": 1}), PluginRef(name="flip")]
+
+
+def test_views_of_augmentations_that_can_be_counted():
+    assert Pipeline([], 0).views == 1
+    assert Pipeline(COUNTED, 0).views == 9 * 2
+    assert Pipeline([PluginRef(name="pad_crop", options={"pad": 4})], 0).views == 81
+    assert Pipeline([*COUNTED, PluginRef(name="color_jitter")], 0).views is None
+
+
+@pytest.mark.parametrize("refs", [COUNTED, COUNTED[::-1], COUNTED[:1], COUNTED[1:]])
+def test_the_view_that_is_drawn_is_the_view_by_that_number(refs):
+    """Bit for bit, for every image of some epochs; and every view is drawn."""
+    pipeline, images, ids = Pipeline(refs, seed=3), some_images(200, 8), np.arange(200)
+    seen = set()
+    for epoch in range(3):
+        draws = pipeline.draws(ids, epoch)
+        view = pipeline.view(draws)
+        assert torch.equal(pipeline.view(pipeline.draws_of(view)), view)
+        got = pipeline.apply(images, pipeline.draws_of(view))
+        assert torch.equal(got, pipeline(images, ids, epoch))
+        seen |= set(view.tolist())
+    assert seen == set(range(pipeline.views))

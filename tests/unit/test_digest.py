@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,7 @@ def forget():
     """Forget what the digests remember, and what Python knows of the files."""
     for function in (
         digest.code_digest,
-        digest.imports,
-        digest.module_digest,
+        digest.module,
         digest._location,
     ):
         function.cache_clear()
@@ -181,7 +181,7 @@ STAGES = sorted(
 
 
 def closure_of(job):
-    return digest.closure([f"kdpipe.stages.{job.stage}", *job.modules])
+    return digest.closure(job.modules)
 
 
 def plugins(found, package):
@@ -200,7 +200,7 @@ def test_no_stage_runs_the_study_or_the_plan(stage):
     found = digest.closure([f"kdpipe.stages.{stage}"])
     assert f"kdpipe.stages.{stage}" in found
     assert not found & {
-        *("kdpipe.study", "kdpipe.plan", "kdpipe.plan_results", "kdpipe.machine"),
+        *("kdpipe.study", "kdpipe.entries", "kdpipe.plan", "kdpipe.plan_results", "kdpipe.machine"),
         *("kdpipe.cli", "kdpipe.workflow", "kdpipe.inprocess", "kdpipe.digest"),
     }
 
@@ -209,7 +209,7 @@ def test_a_job_runs_none_but_its_own_plugins(plan):
     """The digests of the whole default study, each against the plug-ins its settings name."""
     for job in plan.jobs.values():
         found = closure_of(job)
-        assert not found & {"kdpipe.study", "kdpipe.plan"}, job.target
+        assert not found & {"kdpipe.study", "kdpipe.entries", "kdpipe.plan"}, job.target
         if job.stage == "probe":
             named = {i.probe.name for i in job.slice.instances}
             assert plugins(found, "kdpipe.probes") == named, job.target
@@ -231,10 +231,11 @@ def test_a_job_runs_none_but_its_own_plugins(plan):
 def test_edited_probe_changes_the_digests_of_its_jobs_only(plan, monkeypatch):
     """As if ``shift.py`` were edited: its digest alone is another one."""
     before = {t: job.code for t, job in plan.jobs.items()}
-    real = digest.module_digest
-    forget()
+    real = digest.module
+    edited = replace(real("kdpipe.probes.shift"), digest="edited")
+    digest.code_digest.cache_clear()
     monkeypatch.setattr(
-        digest, "module_digest", lambda m: "edited" if m == "kdpipe.probes.shift" else real(m)
+        digest, "module", lambda m: edited if m == "kdpipe.probes.shift" else real(m)
     )
     after = {t: job.code for t, job in plan.jobs.items()}
     digest.code_digest.cache_clear()

@@ -92,7 +92,7 @@ def test_streams_do_not_depend_on_the_number_of_processes(sets, monkeypatch, cou
     expected, _ = sets["store"].access(rows, "cpu")
     order = np.array_split(np.random.default_rng(1).permutation(50), 7)
     state = torch.get_rng_state()
-    got = list(lazy.stream(seen, iter(order)))
+    got = list(seen.stream(iter(order)))
     assert torch.equal(torch.get_rng_state(), state)
     assert [at.tolist() for at, _ in got] == [at.tolist() for at in order]
     assert all(torch.equal(images, expected[at]) for at, images in got)

@@ -31,6 +31,7 @@ PAIR = PairSlice(
     ],
 )  # fmt: skip
 WHERE = "strength=0.4"
+OPTIONS = {"strengths": [0.4, 1 / 3], "limit": None, "distinct": True, "set": "digits"}
 
 
 def claims(**verdict_of: str):
@@ -97,7 +98,7 @@ def write(root, subset_size=20):
             values[3] = np.nan  # does not count
             records.add(Statistic(condition=WHERE, metric="agreement", primary=True), values)
             path = root / PAIR.record_file(PAIR.network(method, seed), PAIR.instances[0])
-            write_records(path, records, {})
+            write_records(path, records, {"options": OPTIONS})
 
 
 @pytest.fixture
@@ -159,11 +160,10 @@ def test_the_report_shows_settings_n_and_examples(tmp_path, measured):
     root = tmp_path
     synthetic_study.write(root, {**frames, "transfer": measured[0].transfer})
     slice_ = ReportSlice(
-        study="s", title="t", figures=[], networks=synthetic_study.NETWORKS, pairs=[PAIR],
-        settings={"colour": {"entry": {"strengths": [0.4], "limit": None, "set": "digits"}}},
+        study="s", title="t", figures=[], networks=synthetic_study.NETWORKS, pairs=[PAIR]
     )  # fmt: skip
     text = run(slice_, root, root / "report.html").read_text()
-    assert "set digits; strengths 0.4; n = 899 images a domain" in text
+    assert "set digits; distinct yes; strengths 0.4, 0.3333; n = 899 images a domain" in text
     assert text.count("<img src=") == 2 * SHOWN
     assert "one colour-jittered version" in text
     assert text.index("Distilled:") < text.index('id="answer"')

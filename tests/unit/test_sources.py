@@ -147,8 +147,12 @@ def test_validation_images_are_for_testing_where_nothing_else_is(tmp_path):
     listing = opened("imagenet", tmp_path).listing()
     assert counts(listing.splits) == {"train": 10, "test": 6}
     assert listing.class_names == ["n01440764", "n01443537"]
-    only = opened("imagenet", tmp_path, parts=["val"]).listing()
-    assert counts(only.splits) == {"test": 6}
+    only = opened("imagenet", tmp_path, parts=["val"])
+    assert counts(only.listing().splits) == {"test": 6}
+    # A plan counts the set as it is when complete.
+    assert only.n_images() == 50_000
+    assert opened("imagenet", None).n_images() == 1_331_167
+    assert opened("image_folder", tmp_path, path="imagenet").n_images() == 16
 
 
 def test_stylized_imagenet_lies_elsewhere(tmp_path):

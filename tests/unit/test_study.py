@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from kdpipe import cli
 from kdpipe.errors import KdpipeError
 from kdpipe.machine import ComputeWish
+from kdpipe.pairs import teacher_outputs
 from kdpipe.paths import ModelRef
 from kdpipe.plan import Plan
 from kdpipe.provenance import canonical
@@ -285,13 +286,54 @@ def test_teacher_outputs_are_tabulated_where_that_loses_nothing(plan):
     assert not hint.slice.tabulated  # its feature maps are larger than the teacher is slow
     assert "teacher_outputs/one.safetensors" not in hint.inputs
     assert "models/big/seed0/model.safetensors" in hint.inputs
-    # An augmented image is another one every epoch: nothing to tabulate.
-    raw = changed(["models", "small", "augment"], [{"name": "flip"}])
+    # An image with other colours every epoch: nothing to tabulate.
+    raw = changed(["models", "small", "augment"], ["color_jitter"])
     augmented = Plan(parse(raw))
     assert targets(augmented, "teacher_outputs") == []
     assert not augmented.jobs["students/one/kl/seed0"].slice.tabulated
     only_hint = changed(["pairs", "one", "methods"], {"hint": {"layer": "conv2"}})
     assert targets(Plan(parse(only_hint)), "teacher_outputs") == ["teacher_outputs/two.safetensors"]
+
+
+def test_teacher_outputs_of_counted_views_have_to_be_worth_it():
+    """Pair one has 2 students that read logits, with 2 epochs each; a flip has 2 views."""
+
+    def found(augment, wish="auto"):
+        raw = changed(["models", "small", "augment"], augment)
+        raw["compute"]["teacher_outputs"] = wish
+        study = parse(raw)
+        return teacher_outputs(study, study.pairs["one"])
+
+    flip, crop = ["flip"], ["flip", {"name": "pad_crop", "pad": 1}]
+    assert found(flip).wanted
+    assert found(flip).views == 2
+    assert "2 students × 2 epochs are more than 2 views" in found(flip).reason
+    assert not found(crop).wanted
+    assert "no more than 18 views" in found(crop).reason
+    assert found(crop, "always").wanted
+    assert not found(["color_jitter"], "always").wanted
+    assert found(flip, "never").reason == "the study says never"
+
+
+def test_table_is_computed_in_the_batches_of_the_students_and_for_their_views():
+    raw = changed(["models", "small", "augment"], ["flip"])
+    raw["compute"] = {"device": "cpu", "precision": "fp32", "processes": 2}
+    plan = Plan(parse(raw))
+    job = plan.jobs["teacher_outputs/one.safetensors"]
+    assert job.slice.batch_size == 32
+    assert job.slice.augment == plan.jobs["students/one/kl/seed0"].slice.augment
+    assert "kdpipe.data.augment.flip" in job.modules
+
+
+def test_processes_concern_trainings_only_and_share_a_batch_evenly():
+    raw = changed(["compute"], {"device": "cpu", "precision": "fp32", "processes": 3})
+    with pytest.raises(KdpipeError, match=r"batch_size: 64 is not a multiple of compute.processes"):
+        parse(raw)
+    raw["training"]["batch_size"] = 66
+    for job in Plan(parse(raw)).jobs.values():
+        if hasattr(job.slice, "compute"):
+            several = job.stage in ("train", "distil")
+            assert job.slice.compute.processes == (3 if several else 1)
 
 
 def test_probe_jobs_of_the_small_study(plan):
@@ -409,11 +451,11 @@ def stages_touched(raw):
 def test_an_edit_changes_only_what_depends_on_it():
     results = {"tables", "figures", "report"}
     probe = stages_touched(changed(["probes", "accuracy", "limit"], 10))
-    assert probe == {"probe"}
+    assert probe == {"probe", "report"}  # which says what was measured and how
     loss = stages_touched(changed(["pairs", "one", "methods", "kl", "temperature"], 2))
     assert loss == {"distil", "report"}
     attack = stages_touched(changed(["probes", "adversarial", "steps"], 3))
-    assert attack == {"calibrate", "probe"}
+    assert attack == {"calibrate", "probe", "report"}
     seed = changed(["pairs", "one", "seeds"], [0, 5, 6])
     before, after = slices(small()), slices(seed)
     new = {t for t in after if before.get(t) != after[t]} - {"tables", "figures", "report.html"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from workspace import STUDY, Workspace
+from workspace import STUDY, TINY, Workspace, job_stats
 
 pytestmark = pytest.mark.workflow
 
@@ -52,6 +52,13 @@ def replaced(file: str, old: str, new: str) -> Callable[[Workspace], None]:
     return edit
 
 
+def another_study(workspace: Workspace) -> None:
+    """One more study, and the default one edited."""
+    (workspace.path / "other.yaml").write_text(TINY.read_text().replace("tiny", "other"))
+    with (workspace.path / "config.yaml").open("a") as stream:
+        stream.write("title: Another\n")
+
+
 def keys_reversed(workspace: Workspace) -> None:
     """Options in another order. Names that the user chose keep theirs, which the report follows."""
     chosen = {"sets", "domains", "models", "probes", "pairs", "methods"}
@@ -69,6 +76,15 @@ def keys_reversed(workspace: Workspace) -> None:
 CODE = "\n\ndef added_by_a_test() -> int:\n    return 1\n"
 COMMENT = "\n# A comment.\n"
 KL = "pairs.answers.methods.kl"
+NEW_PAIR = {
+    "teacher": {"model": "big"},
+    "student": "small",
+    "seeds": [0],
+    "methods": {"kl": {"temperature": 8}},
+    "probes": ["accuracy", "consensus", "colour"],
+}
+# After a line of the class of the options of a probe.
+NEW_OPTION = '    brand_new: int = Field(3, description="Of a test.")\n'
 
 # Of the answers pair (kl): 2 students and 2 independents, each with a unary and a relational job
 # of the predictions family, and the teacher with a unary one. Of the features pair (hint): 2
@@ -97,7 +113,21 @@ CASES: dict[str, tuple[Callable[[Workspace], None], dict[str, int]]] = {
         setting("pairs.answers.seeds", [0, 1, 2]),
         {"distil": 1, "probe": 2, **ENDS},
     ),
+    # --- more to compare
+    "a new objective": (
+        setting("pairs.answers.methods.soft_label", {}),
+        {"distil": 2, "probe": 4, **ENDS},
+    ),
+    "a new pair": (
+        setting("pairs.more", NEW_PAIR),
+        {"teacher_outputs": 1, "distil": 1, "probe": 2, **ENDS},
+    ),
     # --- training
+    # All but the predictions of the independent students that are not compared with the teacher.
+    "epochs of the teacher": (
+        setting("models.big.training", {"epochs": 2}),
+        {"train": 1, "teacher_outputs": 1, "distil": 4, "calibrate": 1, "probe": 16, **ENDS},
+    ),
     "weight of an objective": (
         setting(f"{KL}.alpha", 0.8),
         {"distil": 2, "probe": 4, **ENDS},
@@ -130,6 +160,10 @@ CASES: dict[str, tuple[Callable[[Workspace], None], dict[str, int]]] = {
         {"train": 3, "teacher_outputs": 1, "distil": 4, "calibrate": 1, "probe": 18, **ENDS},
     ),
     "code of a probe": (appended("probes/accuracy.py", CODE), {"probe": 5, **ENDS}),
+    "a new option with a default": (
+        replaced("probes/adversarial.py", "    steps: int", f"{NEW_OPTION}    steps: int"),
+        {"calibrate": 1, "probe": 5, **ENDS},
+    ),
     "code of an objective": (
         appended("distill/kl.py", CODE),
         {"distil": 2, "probe": 4, **ENDS},
@@ -147,6 +181,16 @@ HARMLESS: dict[str, Callable[[Workspace], None]] = {
     "docstring of the training loop": replaced(
         "training/loop.py", '"""The training loop: ', '"""The loop: '
     ),
+    "layout of the training loop": replaced(
+        "training/loop.py",
+        "done.steps += 1",
+        "done.steps += (\n                1  # one\n            )",
+    ),
+    "a probe that no pair uses": setting("probes.unused", {"probe": "shift", "set": "few"}),
+    "a new option in a probe that the study does not use": replaced(
+        "probes/crop.py", "    scales:", f"{NEW_OPTION}    scales:"
+    ),
+    "another study": another_study,
     "a probe that the study does not use": appended("probes/shift.py", CODE),
     "a new plug-in": appended(
         "probes/brand_new.py",
@@ -164,14 +208,18 @@ HARMLESS: dict[str, Callable[[Workspace], None]] = {
 def test_exactly_what_depends_on_an_edit_runs_again(finished_copy: Workspace, case: str) -> None:
     edit, expected = CASES[case]
     edit(finished_copy)
-    assert finished_copy.would_run() == expected
+    printed, jobs = finished_copy.dry_run_and_why()
+    assert job_stats(printed) == expected
+    assert len(jobs) == sum(expected.values())
 
 
 def test_harmless_edits_run_nothing(finished_copy: Workspace) -> None:
     """All at once, and data lying elsewhere as well: if nothing runs, each of them is harmless."""
     for edit in HARMLESS.values():
         edit(finished_copy)
-    assert finished_copy.would_run(KDPIPE_DATA="/elsewhere") == {}
+    printed, jobs = finished_copy.dry_run_and_why(KDPIPE_DATA="/elsewhere")
+    assert job_stats(printed) == {}
+    assert jobs == set()
     assert finished_copy.would_run("--config", "data_root=/somewhere") == {}
 
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,27 @@ class Workspace:
         return self.snakemake(
             *arguments, "--cores", str(cores), "--configfile", STUDY, **environment
         )
+
+    def why(self, *words: str, **environment: str) -> str:
+        """What ``kdpipe why`` says of the workspace's study."""
+        return subprocess.run(
+            [sys.executable, "-m", "kdpipe", "why", STUDY, *words],
+            cwd=self.path,
+            env=self.environment(**environment),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    def dry_run_and_why(self, **environment: str) -> tuple[str, set[str]]:
+        """What a dry run prints, after ``kdpipe why`` was found to name the very same jobs."""
+        with ThreadPoolExecutor(2) as pool:
+            listed = pool.submit(self.why, "--list", **environment)
+            done = self.run("--dry-run", "--printshellcmds", **environment)
+        assert done.returncode == 0, done.stdout
+        planned = set(re.findall(r"-m kdpipe \w+ --root \S+ --out results/tiny/(\S+)", done.stdout))
+        assert set(listed.result().split()) == planned
+        return done.stdout, planned
 
     def would_run(self, *arguments: str, **environment: str) -> dict[str, int]:
         """How many jobs of which rule a run would start, without the rules that only collect."""

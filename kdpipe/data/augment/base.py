@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -37,6 +38,22 @@ class Augmentation(ABC):
         """``images`` float in [0, 1] (n, 3, h, w), ``u`` uniform (n, draws); same shape back, or
         ``size`` where it resizes."""
 
+    @property
+    def views(self) -> int | None:
+        """How many views it makes of an image, where they can be counted; None where not.
+
+        A view depends on nothing but the image and the view's number.
+        """
+        return None
+
+    def view(self, u: Tensor) -> Tensor:
+        """Numbers (n,), int64, of the views that ``u`` (n, draws) stands for."""
+        raise NotImplementedError
+
+    def draws_of(self, view: Tensor) -> Tensor:
+        """Numbers (n, draws) that stand for the views (n,); the inverse of :meth:`view`."""
+        raise NotImplementedError
+
 
 augmentations: Registry[Augmentation] = Registry("augmentations", "kdpipe.data.augment")
 
@@ -58,12 +75,49 @@ class Pipeline:
         self.seed = seed
         self.size = size
 
-    def __call__(self, images: Tensor, ids: np.ndarray, epoch: int) -> Tensor:
-        """Augment a batch; image i is a function of (seed, epoch, ids[i]) alone."""
+    def draws(self, ids: np.ndarray, epoch: int) -> list[Tensor]:
+        """What each step draws for the images ``ids`` (n,): uniform (n, draws) each, on the CPU.
+
+        Row i is a function of (seed, epoch, ids[i]) alone.
+        """
+        return [
+            torch.from_numpy(uniforms(stream("augment", self.seed, epoch, k), ids, step.draws))
+            for k, step in enumerate(self.steps)
+        ]
+
+    def apply(self, images: Tensor, draws: Sequence[Tensor]) -> Tensor:
+        """Augment a batch by the numbers in ``draws``, one tensor (n, draws) a step."""
         if self.size is not None and not any(step.resizes for step in self.steps):
             images = centre(images, self.size)
-        for position, step in enumerate(self.steps):
-            key = stream("augment", self.seed, epoch, position)
-            u = torch.from_numpy(uniforms(key, ids, step.draws)).to(images.device)
+        for step, u in zip(self.steps, draws, strict=True):
             images = step(images, u)
         return images
+
+    def __call__(self, images: Tensor, ids: np.ndarray, epoch: int) -> Tensor:
+        """Augment a batch; image i is a function of (seed, epoch, ids[i]) alone."""
+        return self.apply(images, [u.to(images.device) for u in self.draws(ids, epoch)])
+
+    @property
+    def views(self) -> int | None:
+        """Views of an image, 1 without any augmentation; None where they cannot be counted."""
+        counts = [step.views for step in self.steps]
+        known = [count for count in counts if count is not None]
+        return math.prod(known) if len(known) == len(counts) else None
+
+    def view(self, draws: Sequence[Tensor]) -> Tensor | None:
+        """Numbers (n,) of the views that ``draws`` stand for; None where there is but one."""
+        total: Tensor | None = None
+        for step, u in zip(self.steps, draws, strict=True):
+            assert step.views is not None
+            own = step.view(u)
+            total = own if total is None else total * step.views + own
+        return total
+
+    def draws_of(self, view: Tensor) -> list[Tensor]:
+        """Numbers for each step that stand for the views (n,)."""
+        found = []
+        for step in reversed(self.steps):
+            assert step.views is not None
+            found.append(step.draws_of(view % step.views))
+            view = view // step.views
+        return found[::-1]

@@ -16,3 +16,13 @@ class Flip(Augmentation):
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         return torch.where((u[:, 0] < 0.5)[:, None, None, None], images.flip(-1), images)
+
+    @property
+    def views(self) -> int:
+        return 2
+
+    def view(self, u: Tensor) -> Tensor:
+        return (u[:, 0] < 0.5).long()
+
+    def draws_of(self, view: Tensor) -> Tensor:
+        return 0.75 - 0.5 * view[:, None].float()

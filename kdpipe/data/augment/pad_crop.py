@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
@@ -24,6 +25,22 @@ class PadCrop(Augmentation):
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         pad = self.options.pad
-        top, left = (u * (2 * pad + 1)).long().unbind(1)
+        top, left = self._offsets(u).unbind(1)
         padded = F.pad(images, (pad, pad, pad, pad))
         return windows(padded, top, left, (images.shape[-2], images.shape[-1]))
+
+    def _offsets(self, u: Tensor) -> Tensor:
+        """Rows and columns (n, 2) at which the windows start in the padded image."""
+        return (u * (2 * self.options.pad + 1)).long()
+
+    @property
+    def views(self) -> int:
+        return (2 * self.options.pad + 1) ** 2
+
+    def view(self, u: Tensor) -> Tensor:
+        top, left = self._offsets(u).unbind(1)
+        return top * (2 * self.options.pad + 1) + left
+
+    def draws_of(self, view: Tensor) -> Tensor:
+        side = 2 * self.options.pad + 1
+        return (torch.stack([view // side, view % side], 1) + 0.5) / side

@@ -40,13 +40,14 @@ class Listing:
 class Source(ABC):
     """A data set on disk or inside a package.
 
-    ``usual_classes``: how many classes it has wherever it is, so that a study can be planned
-    without its data; None where only the data tell.
+    ``usual_classes``, ``usual_images``: how many it has wherever it is complete, so that the cost
+    of a study is known without its data; None where only the data tell.
     """
 
     name: str
     Options: type[Options] = Options
     usual_classes: int | None = None
+    usual_images: int | None = None
 
     def __init__(self, options: Any, root: Path | None) -> None:
         self.options = options
@@ -72,6 +73,10 @@ class Source(ABC):
     def n_classes(self) -> int:
         """Number of classes, from the data only where it has to be."""
         return self.usual_classes or len(self.listing().class_names)
+
+    def n_images(self) -> int:
+        """Number of images, over all its splits and domains, from the data only if it has to be."""
+        return self.usual_images or len(self.listing().refs)
 
     @cached_property
     def _rows(self) -> dict[str, int]:

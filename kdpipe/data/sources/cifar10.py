@@ -30,6 +30,7 @@ class CIFAR10(Source):
 
     Options = CIFAR10Options
     usual_classes = 10
+    usual_images = 60_000
     torchvision_name = "CIFAR10"
 
     @cached_property

@@ -37,6 +37,7 @@ class FairFace(FileSource):
     """
 
     Options = FairFaceOptions
+    usual_images = 97_698
 
     @property
     def usual_classes(self) -> int:  # type: ignore[override]

@@ -35,6 +35,10 @@ class ImageNet(FileSource):
     Options = ImageNetOptions
     usual_classes = 1000
 
+    @property
+    def usual_images(self) -> int:  # type: ignore[override]
+        return sum({"train": 1_281_167, "val": 50_000}[part] for part in self.options.parts)
+
     @cached_property
     def _listing(self) -> Listing:
         parts = {part: part for part in ("train", "val") if part in self.options.parts}

@@ -32,6 +32,7 @@ class MNIST(Source):
 
     Options = MNISTOptions
     usual_classes = 10
+    usual_images = 70_000
 
     @cached_property
     def _data(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:

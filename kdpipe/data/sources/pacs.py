@@ -21,3 +21,4 @@ class PACS(DomainFolder):
 
     Options = PACSOptions
     usual_classes = 7
+    usual_images = 9_991

@@ -21,3 +21,4 @@ class VLCS(DomainFolder):
 
     Options = VLCSOptions
     usual_classes = 5
+    usual_images = 10_729

@@ -1,0 +1,181 @@
+"""How much of a training step the loop adds to the computation: bare compute / loop.
+
+    python benchmarks/loop.py                    # MNIST CNN, both precisions
+    python benchmarks/loop.py --pairs all        # and the CIFAR pairs and ResNets
+
+Bare: student forward, backward and step, teacher forward unless tabulated, and objective, on one
+batch that is there, with the same threads and precision. The loop: ``kdpipe.training.loop.fit``.
+Both in turns in one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from _bench import Row, as_a_job, interleaved, ratio, write
+
+from kdpipe.data.augment.base import Pipeline, augmentations
+from kdpipe.data.images import as_float
+from kdpipe.distill.base import Objective, Setting, Step, objectives
+from kdpipe.errors import KdpipeError
+from kdpipe.models.base import Network, build, builders
+from kdpipe.plugin import PluginRef, resolve
+from kdpipe.training.checkpoint import Checkpoint
+from kdpipe.training.compute import Compute
+from kdpipe.training.loop import Images, fit
+from kdpipe.training.recipe import Recipe, optimiser_and_schedule
+from kdpipe.training.teacher import LiveTeacher
+
+MEAN, STD = [0.5] * 3, [0.25] * 3
+
+
+@dataclass(frozen=True)
+class PairOfNetworks:
+    teacher: dict[str, object]
+    student: dict[str, object]
+    size: int
+    n_classes: int
+    augment: tuple[str, ...] = ()
+
+
+PAIRS = {
+    "mnist_cnn": PairOfNetworks({"name": "mnist_cnn"}, {"name": "mnist_cnn"}, 28, 10),
+    "vgg13-vgg8": PairOfNetworks(
+        {"name": "cifar_vgg", "arch": "vgg13"},
+        {"name": "cifar_vgg", "arch": "vgg8"},
+        32,
+        100,
+        ("pad_crop", "flip"),
+    ),
+    "wrn_40_2-shufflenet_v1": PairOfNetworks(
+        {"name": "wrn", "depth": 40, "width": 2},
+        {"name": "shufflenet_v1"},
+        32,
+        100,
+        ("pad_crop", "flip"),
+    ),
+    "resnet50-resnet18": PairOfNetworks(
+        {"name": "torchvision", "arch": "resnet50"},
+        {"name": "torchvision", "arch": "resnet18"},
+        64,
+        100,
+        ("resized_crop", "flip"),
+    ),
+}
+OBJECTIVES = {
+    "kl": PluginRef(name="kl"),
+    "hint": PluginRef(name="hint"),
+    "crd": PluginRef(name="crd", options={"negatives": 4096}),
+}
+
+
+def some_images(n: int, pair: PairOfNetworks, device: str) -> Images:
+    rng = np.random.default_rng(0)
+    shape = (n, pair.size, pair.size, 3)
+    pixels = torch.from_numpy(rng.integers(256, size=shape, dtype=np.uint8)).permute(0, 3, 1, 2)
+    labels = torch.from_numpy(np.arange(n) % pair.n_classes)
+    return Images(pixels.to(device), labels.to(device), np.arange(n))
+
+
+def shapes(network: Network, images: Images, layers: tuple[str, ...]) -> dict[str, tuple]:
+    with torch.no_grad():
+        _, features = network.eval().with_features(as_float(images.pixels[:2]), layers)
+    return {name: tuple(x.shape[1:]) for name, x in features.items()}
+
+
+def measure(pair: PairOfNetworks, method: str, compute: Compute, steps: int, repeats: int) -> Row:
+    recipe = Recipe(epochs=1, batch_size=64, optimizer="sgd", lr=1e-3)
+    compute.start()
+    device = compute.device
+    images, val = (some_images(n, pair, device) for n in (64 * steps, 2))
+    teacher_network, student = (
+        build(resolve(builders, dict(ref)), pair.n_classes, MEAN, STD, seed).to(device)
+        for seed, ref in enumerate((pair.teacher, pair.student))
+    )
+    cls = objectives.get(method)
+    options = cls.Options(**OBJECTIVES[method].options)
+    setting = Setting(
+        images.labels.cpu(),
+        pair.n_classes,
+        shapes(student, images, cls.student_layers(options)),
+        shapes(teacher_network, images, cls.teacher_layers(options)),
+    )
+    objective: Objective = cls(options, setting).to(device)
+    layers = cls.student_layers(options)
+    teacher = LiveTeacher(teacher_network, cls.teacher_layers(options), 64)
+    refs = [resolve(augmentations, name) for name in pair.augment]
+
+    def loop() -> None:
+        pipeline, kept = Pipeline(refs, 0), Checkpoint(None)
+        with redirect_stdout(None):
+            fit(student, objective, teacher, images, val, recipe, pipeline, compute, 0, kept)
+        wait(device)
+
+    batch, rows = as_float(images.pixels[:64]), torch.arange(64, device=device)
+
+    def bare() -> None:
+        student.train()
+        optimiser, _ = optimiser_and_schedule(
+            [*student.parameters(), *objective.parameters()], recipe
+        )
+        for _ in range(steps):
+            step = Step(rows=rows, labels=images.labels[:64], logits=torch.empty(0))
+            with compute.autocast():
+                step.teacher_logits, step.teacher_features = teacher(batch, rows)
+                step.logits, step.features = student.with_features(batch, layers)
+                loss = objective(step)["loss"]
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+        wait(device)
+
+    seconds = interleaved({"bare": bare, "loop": loop}, repeats)
+    middle, low, high = ratio(seconds["bare"], seconds["loop"])
+    return {
+        "objective": method,
+        "precision": compute.precision,
+        "bare_ms": 1e3 * float(np.median(seconds["bare"])) / steps,
+        "loop_ms": 1e3 * float(np.median(seconds["loop"])) / steps,
+        "bare_over_loop": middle,
+        "lowest": low,
+        "highest": high,
+    }
+
+
+def wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", nargs="+", default=["mnist_cnn"], help="names, or all")
+    parser.add_argument("--precisions", nargs="+", default=["bf16", "fp32"])
+    parser.add_argument("--steps", type=int, default=12, help="training steps of one turn")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--device", default="cpu")
+    words = parser.parse_args()
+    as_a_job()
+    rows = []
+    for name in PAIRS if words.pairs == ["all"] else words.pairs:
+        try:
+            for ref in (PAIRS[name].teacher, PAIRS[name].student):
+                resolve(builders, dict(ref))
+        except (KdpipeError, ValueError) as error:
+            print(f"{name} is left out: {error}")
+            continue
+        for precision in words.precisions:
+            for method in OBJECTIVES:
+                compute = Compute(device=words.device, precision=precision)
+                row = measure(PAIRS[name], method, compute, words.steps, words.repeats)
+                rows.append({"pair": name, **row})
+                print(rows[-1], flush=True)
+    write("loop", rows)
+
+
+if __name__ == "__main__":
+    main()

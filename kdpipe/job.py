@@ -1,0 +1,38 @@
+"""One planned call of one stage: what it makes, from what, with which settings and code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from kdpipe.digest import code_digest
+from kdpipe.options import Options
+from kdpipe.provenance import canonical
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of one stage. Paths are relative to ``results/<study>/``."""
+
+    stage: str
+    target: str
+    slice: Options
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    plugins: tuple[str, ...]
+    """Modules of the plug-ins that the slice names."""
+
+    @cached_property
+    def slice_json(self) -> str:
+        """The settings as one canonical string: what a change of settings is compared by."""
+        return canonical(self.slice.model_dump(mode="json"))
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules whose import closure is the code of this job."""
+        return (f"kdpipe.stages.{self.stage}", *self.plugins)
+
+    @property
+    def code(self) -> str:
+        """Digest of the code this job runs."""
+        return code_digest(self.modules)
