@@ -18,6 +18,9 @@ PAGE = REPOSITORY / "docs" / "tutorial.md"
 STEPS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
 SHELL = "source .venv/bin/activate"
 MAKE = "make run"
+RUN = "snakemake --cores 2"
+SKIPPED = (2, 3)
+"""Which runs are left out to save time; what is pending then adds up in the next dry run."""
 
 
 def small(study: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +60,10 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
             over(study, yaml.safe_load(text))
             config.write_text(yaml.safe_dump(study, sort_keys=False))
         elif language == "bash":
-            said += [(line, type_in(workspace, line)) for line in text.splitlines()]
+            for line in text.splitlines():
+                count = 1 + sum(command == RUN for command, _ in said)
+                skip = line == RUN and count in SKIPPED
+                said.append((line, "" if skip else type_in(workspace, line)))
     code = "\n".join(text for language, text in STEPS if language == "python")
     said.append(("python", done(workspace, [sys.executable, "-c", code])))
     return said
@@ -94,7 +100,7 @@ def test_the_page_has_the_commands_that_a_reader_needs(typed: list[tuple[str, st
     commands = [command for command, _ in typed]
     assert commands[:3] == [MAKE, SHELL, "snakemake -n"]
     assert commands.count("snakemake -n") == 6
-    assert commands.count("snakemake --cores 2") == 4
+    assert commands.count(RUN) == 4
 
 
 def test_each_edit_trains_what_it_has_to(typed: list[tuple[str, str]]) -> None:
@@ -104,8 +110,10 @@ def test_each_edit_trains_what_it_has_to(typed: list[tuple[str, str]]) -> None:
     # Three seeds are new to the student, which has one in the small study.
     assert dry[1] == {"train": 3, "probe": 3, **ends}
     assert dry[2] == {"distil": 1, "probe": 1, **ends}
-    assert dry[3] == {"probe": 6, **ends}  # the teacher, 4 independents, 1 distilled
-    assert dry[4] == {"distil": 2, "probe": 3, **ends}  # its independent is new to probes
+    # The teacher, 4 independents, 1 distilled; and the distilling that was skipped above.
+    assert dry[3] == {"distil": 1, "probe": 6, **ends}
+    # Two students and the probes of these and of their independent; what was skipped above.
+    assert dry[4] == {"distil": 2 + 1, "probe": 3 + 6, **ends}
 
 
 def test_a_finished_study_has_nothing_to_do(typed: list[tuple[str, str]]) -> None:
