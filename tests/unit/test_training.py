@@ -425,8 +425,8 @@ def teachers(study: Path) -> tuple[LiveTeacher, TabulatedTeacher]:
 @pytest.mark.parametrize("batch_size", [32, 29])
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda ref: ref.name)
 def test_tabulated_teacher_makes_the_very_student_of_the_live_teacher(study, objective, batch_size):
-    """Bit for bit. A last batch of 2 images would be rounded in another way than one of 29, which is
-    why the live teacher fills it up."""
+    """Bit for bit. A last batch of 2 images would be rounded in another way than one of 29, which
+    is why the live teacher fills it up."""
     first, second = (distilled(study, objective, t, batch_size) for t in (False, True))
     for name in first:
         assert torch.equal(first[name], second[name]), name
