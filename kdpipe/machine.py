@@ -26,6 +26,11 @@ class ComputeWish(Options):
     threads: int = Field(1, ge=1, description="torch's threads per job, part of the result.")
     deterministic: bool = Field(True, description="Bit-identical reruns on a GPU, at some speed.")
 
+    cpu_fallback: bool = Field(
+        False,
+        description="Let a job that finds no GPU compute on the CPU: other bytes, and slower.",
+    )
+
     def resolve(self, cpu_flags: frozenset[str] | None = None, gpu: bool | None = None) -> Compute:
         """The exact settings; the arguments replace what the machine says (for tests)."""
         gpu = has_gpu() if gpu is None else gpu
@@ -46,6 +51,7 @@ class ComputeWish(Options):
             precision=precision,
             threads=self.threads,
             deterministic=self.deterministic,
+            cpu_fallback=self.cpu_fallback,
         )
 
 

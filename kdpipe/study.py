@@ -21,6 +21,7 @@ from kdpipe.paths import ModelRef
 from kdpipe.plugin import explain, plugin
 from kdpipe.probes.base import probes as probe_registry
 from kdpipe.provenance import canonical
+from kdpipe.resources import Limits
 from kdpipe.stages.subset import SplitFractions
 from kdpipe.training.recipe import Recipe
 
@@ -91,6 +92,7 @@ class Study(Options):
     title: str = ""
     data: Data
     compute: ComputeWish = ComputeWish()
+    resources: Limits = Limits()
     models: dict[Name, Model] = Field(min_length=1)
     probes: dict[Name, plugin(probe_registry, "probe")] = Field(min_length=1)  # type: ignore[valid-type]
     pairs: dict[Name, Pair] = Field(min_length=1)

@@ -2,21 +2,36 @@
 import sys
 
 sys.path.insert(0, workflow.basedir)
-from kdpipe import warm
+from kdpipe import memory, warm
 from kdpipe.errors import KdpipeError
 from kdpipe.progress import Progress
-from kdpipe.workflow import open_plan
+from kdpipe.workflow import (
+    NOTHING,
+    estimate,
+    open_plan,
+    small_trainings,
+    training_retries,
+)
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 try:
-    PLAN = open_plan(config, workflow.basedir)
+    PLAN = open_plan(config, workflow.basedir, on_node=workflow.remote_exec)
 except KdpipeError as error:
     raise WorkflowError(str(error))
 
 logger.addHandler(Progress(workers=workflow.cores or 1))
 ROOT = f"results/{PLAN.study.study}"
+logger.addHandler(memory.Watch(ROOT))
+# Of the jobs that this Snakemake submits; the one on a node and the one at home run what they are
+# given. A profile that groups jobs is one for a cluster, also in a dry run.
+SUBMITS = workflow.non_local_exec or bool(workflow.group_settings.group_components)
+SIZES = estimate(PLAN) if SUBMITS and not workflow.remote_exec else None
+SMALL_TRAININGS = small_trainings(SIZES)
+TRAINING_RETRIES = training_retries(SIZES)
 # How every stage is called. It writes to its log; when it fails, Progress shows how the log ends.
+# The rules "exec" it: Slurm signals every process of a step, and when a shell in between died of
+# it first, Snakemake would end, and with it the step, before a training has kept its checkpoint.
 ARGUMENTS = (
     "--root {params.root} --out {params.out} --slice {params.slice:q} "
     "--code {params.code} --attempt {resources.attempt} > {log} 2>&1"
@@ -70,6 +85,22 @@ def job(target):
 def attempt(wildcards, attempt):
     """Which try of a job this is. A resource, because those never are a reason to rerun."""
     return attempt
+
+
+def need(target, gpu=True):
+    """What the job that makes ``target`` asks of a scheduler.
+
+    Only where jobs are submitted: to count a network's operations takes seconds, and locally
+    nothing asks.
+    """
+    size = lambda w: SIZES.need(job_of(target, w)) if SIZES else NOTHING
+    grown = lambda w: memory.factor(ROOT, job_of(target, w).target)
+    return {
+        "mem_mb": lambda w: size(w).memory_mb * grown(w),
+        "runtime": lambda w: size(w).minutes,
+        "gpu": int(gpu and PLAN.compute.device == "cuda"),
+        "attempt": attempt,
+    }
 
 
 def outputs(target):

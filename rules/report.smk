@@ -11,15 +11,13 @@ rule tables:
         "../envs/kdpipe.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
-        attempt=attempt,
+        **need("tables", gpu=False),
     params:
         **job("tables"),
     message:
         "tables"
     shell:
-        f"python -m kdpipe tables {ARGUMENTS}"
+        f"exec python -m kdpipe tables {ARGUMENTS}"
 
 
 rule figures:
@@ -35,15 +33,13 @@ rule figures:
         "../envs/kdpipe.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
-        attempt=attempt,
+        **need("figures", gpu=False),
     params:
         **job("figures"),
     message:
         "figures"
     shell:
-        f"python -m kdpipe figures {ARGUMENTS}"
+        f"exec python -m kdpipe figures {ARGUMENTS}"
 
 
 rule report:
@@ -59,12 +55,10 @@ rule report:
         "../envs/kdpipe.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
-        attempt=attempt,
+        **need("report.html", gpu=False),
     params:
         **job("report.html"),
     message:
         "report  {output}"
     shell:
-        f"python -m kdpipe report {ARGUMENTS}"
+        f"exec python -m kdpipe report {ARGUMENTS}"

@@ -11,12 +11,10 @@ rule pick_subset:
         "../envs/kdpipe.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
-        attempt=attempt,
+        **need("subset/{set}", gpu=False),
     params:
         **job("subset/{set}"),
     message:
         "subset  {wildcards.set}"
     shell:
-        f"python -m kdpipe subset {ARGUMENTS}"
+        f"exec python -m kdpipe subset {ARGUMENTS}"

@@ -9,19 +9,20 @@ rule train:
         f"{ROOT}/logs/models/{{model}}/seed{{seed}}.log",
     benchmark:
         f"{ROOT}/benchmarks/models/{{model}}/seed{{seed}}.tsv"
+    retries: TRAINING_RETRIES
+    group:
+        "models" if SMALL_TRAININGS else None
     conda:
         "../envs/kdpipe.yaml"
     threads: PLAN.compute.threads
     resources:
-        mem_mb=4000,
-        runtime=240,
-        attempt=attempt,
+        **need("models/{model}/seed{seed}"),
     params:
         **job("models/{model}/seed{seed}"),
     message:
         "train   {wildcards.model}, seed {wildcards.seed}"
     shell:
-        f"python -m kdpipe train {ARGUMENTS}"
+        f"exec python -m kdpipe train {ARGUMENTS}"
 
 
 rule teacher_outputs:
@@ -37,15 +38,13 @@ rule teacher_outputs:
         "../envs/kdpipe.yaml"
     threads: PLAN.compute.threads
     resources:
-        mem_mb=4000,
-        runtime=60,
-        attempt=attempt,
+        **need("teacher_outputs/{pair}.safetensors"),
     params:
         **job("teacher_outputs/{pair}.safetensors"),
     message:
         "teacher outputs for pair {wildcards.pair}"
     shell:
-        f"python -m kdpipe teacher_outputs {ARGUMENTS}"
+        f"exec python -m kdpipe teacher_outputs {ARGUMENTS}"
 
 
 rule distil:
@@ -59,16 +58,17 @@ rule distil:
         f"{ROOT}/logs/students/{{pair}}/{{method}}/seed{{seed}}.log",
     benchmark:
         f"{ROOT}/benchmarks/students/{{pair}}/{{method}}/seed{{seed}}.tsv"
+    retries: TRAINING_RETRIES
+    group:
+        "students" if SMALL_TRAININGS else None
     conda:
         "../envs/kdpipe.yaml"
     threads: PLAN.compute.threads
     resources:
-        mem_mb=4000,
-        runtime=240,
-        attempt=attempt,
+        **need("students/{pair}/{method}/seed{seed}"),
     params:
         **job("students/{pair}/{method}/seed{seed}"),
     message:
         "distil  {wildcards.pair} by {wildcards.method}, seed {wildcards.seed}"
     shell:
-        f"python -m kdpipe distil {ARGUMENTS}"
+        f"exec python -m kdpipe distil {ARGUMENTS}"

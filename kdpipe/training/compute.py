@@ -18,6 +18,7 @@ class Compute(Options):
     precision: Literal["fp32", "bf16"] = "fp32"
     threads: int = Field(1, ge=1)
     deterministic: bool = True
+    cpu_fallback: bool = False
 
     def start(self) -> None:
         """Set up torch for this process.
