@@ -1,6 +1,7 @@
 # make run    build the environment in .venv/ and run the default study
 # make test   build the environment and run every check
 # make test-faults   kill jobs and Snakemake at random moments, fill the disk, damage files
+# make test-slurm    as root on Debian: install and start a Slurm of one node, run a study on it
 PYTHON ?= python3
 CORES ?= $(shell nproc)
 VENV := .venv
@@ -8,7 +9,7 @@ STAMP := $(VENV)/.installed
 REQUIREMENTS := envs/requirements.txt envs/requirements-dev.txt envs/constraints.txt
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: run test test-faults lint unit workflow mutations environment docs-results clean
+.PHONY: run test test-faults test-slurm lint unit workflow mutations environment docs-results clean
 .DELETE_ON_ERROR:
 
 run: environment
@@ -35,6 +36,10 @@ mutations: environment
 
 test-faults: environment
 	python -m pytest tests/faults -n $(CORES)
+
+# One after the other: there is one Slurm, and a lost node takes all its jobs along.
+test-slurm: environment
+	python -m pytest tests/slurm -p no:xdist
 
 environment: $(STAMP)
 

@@ -201,3 +201,30 @@ class Estimate:
             net(torch.zeros(1, 3, side, side, device="meta"))
         parameters = sum(p.numel() for p in net.parameters())
         return Size(parameters, counter.get_total_flops(), values)
+
+
+def print_needs(plan: Plan, data_root: Path | None) -> None:
+    """A table of what the jobs of each stage are estimated to need, the largest of each."""
+    from rich.console import Console
+    from rich.table import Table
+
+    estimate = Estimate(plan, data_root)
+    table = Table(
+        *("stage", "jobs", "hours in all", "longest", "memory (MB)", "time limit (min)"),
+        title="Estimated needs, for a scheduler",
+    )
+    for stage in dict.fromkeys(job.stage for job in plan.jobs.values()):
+        needs = [estimate.need(job) for job in plan.by_stage(stage)]
+        table.add_row(
+            stage,
+            str(len(needs)),
+            f"{sum(n.hours for n in needs):.2f}",
+            f"{max(n.hours for n in needs):.2f}",
+            f"{max(n.memory_mb for n in needs):,}",
+            str(max(n.minutes for n in needs)),
+        )
+    console = Console()
+    console.print(table)
+    retries = max((n.retries for n in estimate.trainings), default=0)
+    together = "in groups" if estimate.small_trainings else "one by one"
+    console.print(f"trainings are submitted {together} and tried again up to {retries} times")

@@ -24,8 +24,8 @@ logger.addHandler(Progress(workers=workflow.cores or 1))
 ROOT = f"results/{PLAN.study.study}"
 logger.addHandler(memory.Watch(ROOT))
 # Of the jobs that this Snakemake submits; the one on a node and the one at home run what they are
-# given. A profile that groups jobs is one for a cluster, also in a dry run.
-SUBMITS = workflow.non_local_exec or bool(workflow.group_settings.group_components)
+# given. How many may be submitted at once is known before the executor is, and in a dry run too.
+SUBMITS = workflow.global_resources["_nodes"].value is not None
 SIZES = estimate(PLAN) if SUBMITS and not workflow.remote_exec else None
 SMALL_TRAININGS = small_trainings(SIZES)
 TRAINING_RETRIES = training_retries(SIZES)
