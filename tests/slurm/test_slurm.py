@@ -24,7 +24,7 @@ def test_same_tables_as_a_local_run(
     shutil.rmtree(study.results)
     run = study.submit("tables", *GPU)
     wait_for(lambda: any("train" in job["comment"] for job in cluster.jobs()), "trainings", 180)
-    shown = quiet("squeue", "-h", "-t", "all", "-o", "%i %b %k").stdout
+    shown = quiet("squeue", "-h", "-t", "all", "-O", "tres-per-job:40").stdout
     study.assert_finishes(run)
     assert "gres:gpu:1" in shown
     numbers = study.submissions()
