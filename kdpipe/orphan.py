@@ -80,12 +80,16 @@ def _ancestors(last: int) -> list[int]:
 
 
 def _step_of(pid: int) -> list[int]:
-    """The processes above ``pid`` up to Slurm's of this step; none outside a Slurm job."""
+    """The processes above ``pid`` up to Slurm's of this step; none outside a Slurm job, and none
+    where a site hides other people's processes."""
     if "SLURM_JOB_ID" not in os.environ:
         return []
     found = []
     while pid > 1:
-        pid, name = _parent(pid)
+        try:
+            pid, name = _parent(pid)
+        except ProcessLookupError:
+            break
         found.append(pid)
         if name == SLURM:
             return found

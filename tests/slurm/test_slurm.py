@@ -97,3 +97,17 @@ def test_time_limit(
     assert states[numbers[0]] == ("FAILED" if warned else "TIMEOUT")
     assert "Going on after epoch" in study.log(TRAIN)
     study.assert_same_as(finished)
+
+
+def test_lasting_failure_is_computed_once(study: Submitted) -> None:
+    """The retries are submitted, and each knows that it is one."""
+    study.workspace.change_study(
+        lambda s: s["models"]["big"].update(training={"epochs": 2, "optimizer": "sgd", "lr": 1e30})
+    )
+    study.forget(TRAIN)
+    run = study.submit(TRAIN)
+    assert run.wait(400) != 0
+    assert len(study.submissions()) == 4, study.screen.read_text()
+    (line,) = study.log(TRAIN).splitlines()
+    assert "became nan in epoch 1" in line
+    assert "Not tried again" in line
