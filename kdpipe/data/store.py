@@ -114,6 +114,8 @@ class Subset:
         from kdpipe.data.images import centre
 
         whole = self._kept(rows, device)
+        if self.size >= self.edge:
+            return whole, whole
         if self.stored or len(rows) * self.edge**2 * 3 <= HELD:
             return centre(whole, self.size), whole
         return self._lazy(rows, device, self.size), whole
