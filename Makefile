@@ -3,6 +3,7 @@
 # make docs   build the documentation in build/docs; a warning is an error
 # make workflow-report   Snakemake's own report of the last run: jobs, run times, settings, figures
 # make test-faults   kill jobs and Snakemake at random moments, fill the disk, damage files
+# make test-slurm    as root on Debian: install and start a Slurm of one node, run a study on it
 PYTHON ?= python3
 CORES ?= $(shell nproc)
 VENV := .venv
@@ -10,8 +11,8 @@ STAMP := $(VENV)/.installed
 REQUIREMENTS := envs/requirements.txt envs/requirements-dev.txt envs/constraints.txt
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: run workflow-report test test-faults lint unit docs reference workflow mutations environment \
-	docs-results clean
+.PHONY: run workflow-report test test-faults test-slurm lint unit docs reference workflow mutations \
+	environment docs-results clean
 .DELETE_ON_ERROR:
 
 run: environment
@@ -49,6 +50,10 @@ mutations: environment
 
 test-faults: environment
 	python -m pytest tests/faults -n $(CORES)
+
+# One after the other: there is one Slurm, and a lost node takes all its jobs along.
+test-slurm: environment
+	python -m pytest tests/slurm -p no:xdist
 
 environment: $(STAMP)
 

@@ -100,12 +100,15 @@ def check(
 
 @app.command()
 def plan(study: StudyArg, data_root: DataRootArg = None) -> None:
-    """Jobs, training work and disk of a study, before anything runs."""
+    """Jobs, training work, memory and time of a study, before anything runs."""
     from kdpipe.cost import print_cost
+    from kdpipe.estimate import print_needs
     from kdpipe.plan import Plan
     from kdpipe.study import load
 
-    print_cost(Plan(load(study)), data_root)
+    made = Plan(load(study))
+    print_cost(made, data_root)
+    print_needs(made, data_root)
 
 
 @app.command()

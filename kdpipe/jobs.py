@@ -1,7 +1,8 @@
 """One call of one stage, whoever asks for it: a rule, a person, or a run in one process.
 
-What every stage needs and no stage should have to think of: a lock on what it makes, an end when
-its Snakemake is gone, no second try of what cannot succeed, and a log that may run full.
+What every stage needs and no stage should have to think of: a lock on what it makes, a GPU of its
+own, an end when its Snakemake is gone, no second try of what cannot succeed, and a log that may
+run full.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO, get_type_hints
 
+from kdpipe import devices
 from kdpipe.errors import KdpipeError, PassingError, StoppedError
 from kdpipe.lock import hold
 
@@ -51,7 +53,14 @@ def run_stage(
         model = next(iter(get_type_hints(run).values()))
         known: dict[str, Any] = {"code": code, "data_root": data_root}
         extra = {k: v for k, v in known.items() if k in inspect.signature(run).parameters}
-        run(_validated(model, slice_json), root, out, **extra)
+        run(_on_this_machine(_validated(model, slice_json)), root, out, **extra)
+
+
+def _on_this_machine(slice_: Any) -> Any:
+    """``slice_`` with a GPU claimed, or as it holds without one. Before CUDA starts."""
+    if not hasattr(slice_, "compute"):
+        return slice_
+    return slice_.model_copy(update={"compute": devices.prepare(slice_.compute)})
 
 
 @contextmanager

@@ -37,6 +37,11 @@ class ComputeWish(Options):
         4.0, gt=0, description="Limit of the size of one pair's teacher outputs on disk, in GB."
     )
 
+    cpu_fallback: bool = Field(
+        False,
+        description="Let a job that finds no GPU compute on the CPU: other bytes, and slower.",
+    )
+
     def resolve(self, cpu_flags: frozenset[str] | None = None, gpu: bool | None = None) -> Compute:
         """The exact settings; the arguments replace what the machine says (for tests)."""
         gpu = has_gpu() if gpu is None else gpu
@@ -58,6 +63,7 @@ class ComputeWish(Options):
             threads=self.threads,
             deterministic=self.deterministic,
             processes=self.processes,
+            cpu_fallback=self.cpu_fallback,
         )
 
 

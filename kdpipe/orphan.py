@@ -16,9 +16,11 @@ from pathlib import Path
 
 # Set by the Snakemake process that reads the Snakefile, which is the one that starts the shell.
 VARIABLE = "KDPIPE_SNAKEMAKE"
+# The process that starts a step of a Slurm job on its node.
+SLURM = "slurmstepd"
 # Time to write a checkpoint.
 GRACE_SECONDS = 60.0
-MESSAGE = "The Snakemake that started this job is gone; the job ends."
+MESSAGE = "The Snakemake that started this job is gone, or Slurm on this node; the job ends."
 
 
 def announce() -> None:
@@ -29,6 +31,9 @@ def announce() -> None:
 def watch() -> None:
     """End this process when its Snakemake, or a shell between the two, ends.
 
+    In a Slurm job also when the process that watches over the step ends: a node whose daemons die
+    keeps running what they started, while Slurm gives the job to another node.
+
     Does nothing outside a run of Snakemake, in a container with process numbers of its own, and
     on systems other than Linux; there the lock alone keeps an orphan and its successor apart.
     """
@@ -37,7 +42,7 @@ def watch() -> None:
         return
     handles = []
     try:
-        for ancestor in _ancestors(int(pid)):
+        for ancestor in (*_ancestors(int(pid)), *_step_of(int(pid))):
             handles.append(os.pidfd_open(ancestor))
     except ProcessLookupError:
         raise SystemExit(_end()) from None
@@ -69,14 +74,44 @@ def _ancestors(last: int) -> list[int]:
     while pid != last:
         if pid <= 1:
             raise ProcessLookupError
-        try:
-            # The name in parentheses may hold anything; the parent is the second word after it.
-            words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            raise ProcessLookupError from None
-        pid = int(words[1])
+        pid = _parent(pid)[0]
         found.append(pid)
     return found
+
+
+def _step_of(pid: int) -> list[int]:
+    """The processes above ``pid`` up to Slurm's of this step; none outside a Slurm job, and none
+    where a site hides other people's processes."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return []
+    found = []
+    while pid > 1:
+        try:
+            pid, name = _parent(pid)
+        except ProcessLookupError:
+            break
+        found.append(pid)
+        if name == SLURM:
+            return found
+    return []
+
+
+def _parent(pid: int) -> tuple[int, str]:
+    """The process above ``pid`` and its name. Raises ProcessLookupError when ``pid`` is gone."""
+    # The name in parentheses may hold anything; the parent is the second word after it.
+    try:
+        above = int(_about(pid)[1].split()[1])
+        return above, _about(above)[0]
+    except OSError:
+        raise ProcessLookupError from None
+
+
+def _about(pid: int) -> tuple[str, str]:
+    """A process's name, and what its line in the process table says after it."""
+    if pid == 0:
+        return "", ""
+    name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
+    return name, rest
 
 
 def _place() -> str:

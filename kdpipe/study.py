@@ -19,6 +19,7 @@ from kdpipe.paths import ModelRef
 from kdpipe.plugin import explain, plugin
 from kdpipe.probes.base import probes as probe_registry
 from kdpipe.provenance import canonical
+from kdpipe.resources import Limits
 from kdpipe.shorthand import named, over, training_of
 
 RESERVED_METHODS = {"teacher", "teacher2", "ind"}
@@ -36,6 +37,9 @@ class Study(Options):
     data: Data = Field(description="The images.")
     compute: ComputeWish = Field(
         ComputeWish(), description="Device, precision and threads of every job."
+    )
+    resources: Limits = Field(
+        Limits(), description="What jobs ask a scheduler for, where the estimate is not right."
     )
     rerun_on_versions: bool = Field(
         False, description="Whether another version of Python or a package is a reason to rerun."

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdpipe import orphan
 from kdpipe.errors import KdpipeError
@@ -14,6 +17,9 @@ from kdpipe.job import Job
 from kdpipe.plan import Plan
 from kdpipe.provenance import canonical, versions
 from kdpipe.study import parse
+
+if TYPE_CHECKING:
+    from kdpipe.estimate import Estimate
 
 # glibc gives large buffers back to the kernel at every step and gets them anew, page fault by page
 # fault: keeping them made a training step of the MNIST CNN 15 % shorter.
@@ -42,8 +48,16 @@ def parameter_names(plan: Plan) -> tuple[str, ...]:
     return ("out", "slice", "code", *(["versions"] if plan.study.rerun_on_versions else []))
 
 
-def open_plan(config: Mapping[str, Any], basedir: str | Path) -> Plan:
+# What "auto" became where the study was planned, for the Snakemake on a job's node, whose machine
+# would answer otherwise.
+PLANNED = "KDPIPE_PLANNED"
+GROUPED = "KDPIPE_GROUPED"
+
+
+def open_plan(config: Mapping[str, Any], basedir: str | Path, *, on_node: bool = False) -> Plan:
     """Plan the study that Snakemake was given, and set up the environment of its jobs.
+
+    ``on_node``: this Snakemake runs the jobs that another one submitted.
 
     Raises KdpipeError when the study is not valid.
     """
@@ -61,7 +75,52 @@ def open_plan(config: Mapping[str, Any], basedir: str | Path) -> Plan:
     for variable, value in ALLOCATOR.items():
         os.environ.setdefault(variable, value)
     orphan.announce()
-    return Plan(parse(raw, "The study"))
+    study = parse(raw, "The study")
+    if on_node:
+        # Slurm's warning ahead of a time limit goes to every process of a step. It means the
+        # trainings, which listen to it; Snakemake has to live to see how they end.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        if planned := os.environ.get(PLANNED):
+            wish = study.compute.model_copy(update=json.loads(planned))
+            return Plan(study.model_copy(update={"compute": wish}))
+    plan = Plan(study)
+    os.environ[PLANNED] = plan.compute.model_dump_json(include={"device", "precision"})
+    return plan
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """What a job asks for where nobody sizes it: what Snakemake shows, and nothing more."""
+
+    memory_mb: int = 4000
+    minutes: int = 240
+
+
+NOTHING = Nothing()
+
+
+def estimate(plan: Plan) -> Estimate:
+    """Sizes of the jobs of a plan that is submitted to a scheduler."""
+    from kdpipe.estimate import Estimate
+
+    root = os.environ.get("KDPIPE_DATA")
+    return Estimate(plan, Path(root) if root else None)
+
+
+def small_trainings(sizes: Estimate | None) -> bool:
+    """Whether trainings are submitted in groups.
+
+    Decided where jobs are submitted, and told to the Snakemake on a node, which has to see the
+    same groups.
+    """
+    if sizes is not None:
+        os.environ[GROUPED] = "trainings" if sizes.small_trainings else ""
+    return bool(os.environ.get(GROUPED))
+
+
+def training_retries(sizes: Estimate | None) -> int | None:
+    """How often a training may be submitted again; None where --retries decides."""
+    return None if sizes is None else max(need.retries for need in sizes.trainings)
 
 
 def check_writable(root: str | Path) -> None:

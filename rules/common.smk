@@ -3,28 +3,39 @@ import os
 import sys
 
 sys.path.insert(0, workflow.basedir)
-from kdpipe import manifest, sharing, warm
+from kdpipe import manifest, memory, sharing, warm
 from kdpipe.errors import KdpipeError
 from kdpipe.progress import Progress
 from kdpipe.workflow import (
     ARGUMENTS,
+    NOTHING,
     check_writable,
+    estimate,
     open_plan,
     parameter_names,
     parameters,
+    small_trainings,
+    training_retries,
 )
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 try:
-    PLAN = open_plan(config, workflow.basedir)
+    PLAN = open_plan(config, workflow.basedir, on_node=workflow.remote_exec)
 except KdpipeError as error:
     raise WorkflowError(str(error))
 
-logger.addHandler(Progress(workers=workflow.cores or 1))
 ROOT = f"results/{PLAN.study.study}"
+logger.addHandler(Progress(workers=workflow.cores or 1))
+logger.addHandler(memory.Watch(ROOT))
 # Versions of packages are in the key already, whichever way they were installed.
 CACHE = "omit-software" if sharing.in_use() else False
+# Of the jobs that this Snakemake submits; the one on a node and the one at home run what they are
+# given. How many may be submitted at once is known before the executor is, and in a dry run too.
+SUBMITS = workflow.global_resources["_nodes"].value is not None
+SIZES = estimate(PLAN) if SUBMITS and not workflow.remote_exec else None
+SMALL_TRAININGS = small_trainings(SIZES)
+TRAINING_RETRIES = training_retries(SIZES)
 
 
 wildcard_constraints:
@@ -84,6 +95,23 @@ def shared(target):
 def attempt(wildcards, attempt):
     """Which try of a job this is. A resource, because those never are a reason to rerun."""
     return attempt
+
+
+def need(target, gpus=1):
+    """What the job that makes ``target`` asks of a scheduler, ``gpus`` where it computes on GPUs.
+
+    Only where jobs are submitted: to count a network's operations takes seconds, and locally
+    nothing asks.
+    """
+    size = lambda w: SIZES.need(job_of(target, w)) if SIZES else NOTHING
+    grown = lambda w: memory.factor(ROOT, job_of(target, w).target)
+    return {
+        "mem_mb": lambda w: size(w).memory_mb * grown(w),
+        "runtime": lambda w: size(w).minutes,
+        "gpu": gpus if PLAN.compute.device == "cuda" else 0,
+        "root": ROOT,
+        "attempt": attempt,
+    }
 
 
 def outputs(target):

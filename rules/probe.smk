@@ -11,16 +11,13 @@ rule calibrate:
         "../envs/kdpipe.yaml"
     threads: PLAN.compute.threads
     resources:
-        mem_mb=4000,
-        runtime=60,
-        root=ROOT,
-        attempt=attempt,
+        **need("probes/{network}/calibration/{instance}.json"),
     params:
         **job("probes/{network}/calibration/{instance}.json"),
     message:
         "calibrate {wildcards.instance} on {wildcards.network}"
     shell:
-        f"python -m kdpipe calibrate {ARGUMENTS}"
+        f"exec python -m kdpipe calibrate {ARGUMENTS}"
 
 
 rule probe:
@@ -36,13 +33,10 @@ rule probe:
         "../envs/kdpipe.yaml"
     threads: PLAN.compute.threads
     resources:
-        mem_mb=4000,
-        runtime=60,
-        root=ROOT,
-        attempt=attempt,
+        **need("probes/{network}/{against}/{family}"),
     params:
         **job("probes/{network}/{against}/{family}"),
     message:
         "probe   {wildcards.family} of {wildcards.network} ({wildcards.against})"
     shell:
-        f"python -m kdpipe probe {ARGUMENTS}"
+        f"exec python -m kdpipe probe {ARGUMENTS}"

@@ -11,16 +11,13 @@ rule tables:
         "../envs/kdpipe.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
-        root=ROOT,
-        attempt=attempt,
+        **need("tables", gpus=0),
     params:
         **job("tables"),
     message:
         "tables"
     shell:
-        f"python -m kdpipe tables {ARGUMENTS}"
+        f"exec python -m kdpipe tables {ARGUMENTS}"
 
 
 rule figures:
@@ -36,16 +33,13 @@ rule figures:
         "../envs/kdpipe.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
-        root=ROOT,
-        attempt=attempt,
+        **need("figures", gpus=0),
     params:
         **job("figures"),
     message:
         "figures"
     shell:
-        f"python -m kdpipe figures {ARGUMENTS}"
+        f"exec python -m kdpipe figures {ARGUMENTS}"
 
 
 rule report:
@@ -61,13 +55,10 @@ rule report:
         "../envs/kdpipe.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
-        root=ROOT,
-        attempt=attempt,
+        **need("report.html", gpus=0),
     params:
         **job("report.html"),
     message:
         "report  {output}"
     shell:
-        f"python -m kdpipe report {ARGUMENTS}"
+        f"exec python -m kdpipe report {ARGUMENTS}"

@@ -12,13 +12,10 @@ rule pick_subset:
         "../envs/kdpipe.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
-        root=ROOT,
-        attempt=attempt,
+        **need("subset/{set}", gpus=0),
     params:
         **shared("subset/{set}"),
     message:
         "subset  {wildcards.set}"
     shell:
-        f"python -m kdpipe subset {ARGUMENTS}"
+        f"exec python -m kdpipe subset {ARGUMENTS}"

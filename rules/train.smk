@@ -10,20 +10,20 @@ rule train:
     benchmark:
         f"{ROOT}/benchmarks/models/{{model}}/seed{{seed}}.tsv"
     cache: CACHE
+    retries: TRAINING_RETRIES
+    group:
+        "models" if SMALL_TRAININGS else None
     conda:
         "../envs/kdpipe.yaml"
     threads: PLAN.training.threads * PLAN.training.processes
     resources:
-        mem_mb=4000,
-        runtime=240,
-        root=ROOT,
-        attempt=attempt,
+        **need("models/{model}/seed{seed}", gpus=PLAN.training.processes),
     params:
         **shared("models/{model}/seed{seed}"),
     message:
         "train   {wildcards.model}, seed {wildcards.seed}"
     shell:
-        f"python -m kdpipe train {ARGUMENTS}"
+        f"exec python -m kdpipe train {ARGUMENTS}"
 
 
 rule teacher_outputs:
@@ -40,16 +40,13 @@ rule teacher_outputs:
         "../envs/kdpipe.yaml"
     threads: PLAN.compute.threads
     resources:
-        mem_mb=4000,
-        runtime=60,
-        root=ROOT,
-        attempt=attempt,
+        **need("teacher_outputs/{pair}.safetensors"),
     params:
         **shared("teacher_outputs/{pair}.safetensors"),
     message:
         "teacher outputs for pair {wildcards.pair}"
     shell:
-        f"python -m kdpipe teacher_outputs {ARGUMENTS}"
+        f"exec python -m kdpipe teacher_outputs {ARGUMENTS}"
 
 
 rule distil:
@@ -64,17 +61,17 @@ rule distil:
     benchmark:
         f"{ROOT}/benchmarks/students/{{pair}}/{{method}}/seed{{seed}}.tsv"
     cache: CACHE
+    retries: TRAINING_RETRIES
+    group:
+        "students" if SMALL_TRAININGS else None
     conda:
         "../envs/kdpipe.yaml"
     threads: PLAN.training.threads * PLAN.training.processes
     resources:
-        mem_mb=4000,
-        runtime=240,
-        root=ROOT,
-        attempt=attempt,
+        **need("students/{pair}/{method}/seed{seed}", gpus=PLAN.training.processes),
     params:
         **shared("students/{pair}/{method}/seed{seed}"),
     message:
         "distil  {wildcards.pair} by {wildcards.method}, seed {wildcards.seed}"
     shell:
-        f"python -m kdpipe distil {ARGUMENTS}"
+        f"exec python -m kdpipe distil {ARGUMENTS}"

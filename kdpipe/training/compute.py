@@ -21,6 +21,7 @@ class Compute(Options):
     deterministic: bool = True
     processes: int = Field(1, ge=1)
     """Of one training, each with a device of its own."""
+    cpu_fallback: bool = False
 
     def start(self) -> None:
         """Set up torch for this process.

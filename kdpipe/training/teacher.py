@@ -13,7 +13,7 @@ from kdpipe.models.base import Network
 class LiveTeacher:
     """Runs the teacher on the very view that the student sees.
 
-    ``batch_size``: shorter batches are filled up to it. A matrix product of ten rows is rounded
+    ``batch_size``: shorter batches are filled up to it. A matrix product of a few rows is rounded
     in another way than one of 64, so that a table (see ``training.table``), which is computed in
     full batches, could not repeat it bit for bit.
     """

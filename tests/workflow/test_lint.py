@@ -52,8 +52,11 @@ def test_habits_of_a_rule(rule: str) -> None:
     stage = "subset" if rule == "pick_subset" else rule
     shell = RULES[rule].partition("    shell:")[2]
     assert re.findall(r"python -m kdpipe (\w+)", shell) == [stage]
-    assert re.search(r"mem_mb=\d+", RULES[rule])
-    assert re.search(r"runtime=\d+", RULES[rule])
+    # Memory, time, GPU and attempt are asked for in one place, of the job that the rule makes.
+    (target,) = re.findall(r"\*\*job\((\".*?\")\)", RULES[rule])
+    assert re.search(rf"\*\*need\({re.escape(target)}(, gpu=False)?\)", RULES[rule])
+    # A shell in between would die of a signal before the job has dealt with it.
+    assert re.search(r"exec python -m kdpipe", shell)
 
 
 def test_default_profile_sets_nothing_that_another_profile_sets() -> None:
@@ -65,3 +68,36 @@ def test_default_profile_sets_nothing_that_another_profile_sets() -> None:
     default = profiles.pop("default")
     for name, keys in profiles.items():
         assert not default & keys, f"profiles/{name} and profiles/default: {default & keys}"
+
+
+@pytest.mark.parametrize("profile", ["slurm", "gpus"])
+def test_profile_names_options_of_snakemake(empty: Workspace, profile: str) -> None:
+    """A dry run reads a profile whole, and refuses a key that is none."""
+    done = empty.run("--dry-run", "--quiet", "all", "--profile", f"profiles/{profile}")
+    assert done.returncode == 0, done.stdout
+
+
+def test_slurm_profile_groups_what_is_small(empty: Workspace) -> None:
+    """Submissions of the tiny study: every stage in one, for its trainings are short as well."""
+
+    def submissions() -> dict[str, int]:
+        done = empty.run("--dry-run", "--profile", "profiles/slurm")
+        assert done.returncode == 0, done.stdout
+        groups = re.findall(r"^\[.*\] Group job (\w+)", done.stdout, re.MULTILINE)
+        alone = re.findall(r"^Job \d+: (\w+)", done.stdout, re.MULTILINE)
+        return {name: [*groups, *alone].count(name) for name in [*groups, *alone]}
+
+    # Eighteen probes, at most ten of them in one submission.
+    assert submissions() == {
+        "subsets": 1,
+        "models": 1,
+        "teachers": 1,
+        "students": 1,
+        "calibrations": 1,
+        "probes": 2,
+        "results": 1,
+    }
+    empty.change_study(lambda study: study.update(resources={"small_minutes": 0}))
+    alone = submissions()
+    assert (alone["train"], alone["distil"]) == (3, 4)
+    assert "models" not in alone

@@ -1,0 +1,230 @@
+"""What a job will need: hours and memory, from the study alone, before anything runs.
+
+Meant to ask a scheduler for enough, not to predict: the network's operations and activations are
+counted on torch's meta device, the images from the source's listing, and both are rounded up.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+from kdpipe.data.selection import Selection
+from kdpipe.data.sources.base import sources
+from kdpipe.distill.base import objectives
+from kdpipe.errors import KdpipeError
+from kdpipe.models.base import build
+from kdpipe.plan import Job, Plan
+from kdpipe.plugin import PluginRef
+from kdpipe.stages._training import TrainingSlice
+from kdpipe.stages.distil import DistilSlice
+from kdpipe.stages.subset import SubsetSlice
+
+GFLOPS = {"cpu": 20.0, "cuda": 10_000.0}
+"""Operations a second, in billions, of a thread of a CPU and of a GPU: a quarter of what the
+default study's trainings reach on a Xeon with bf16, and of what a V100 does in ResNets."""
+BACKWARD = 3
+"""A training step costs three forward passes (forward, and gradients of inputs and of weights)."""
+SAFETY = 2.0
+"""A time limit is this often the estimate: other people compute on the node as well."""
+# MiB of a process that has imported torch; with CUDA its libraries are mapped as well.
+PROCESS_MB = {"cpu": 1200, "cuda": 5000}
+SHORTEST_MINUTES = 30
+"""A time limit that leaves room for Slurm's warning and for a slow file system."""
+STEP_MB = 500
+# Where a source cannot be listed here: as many as ImageNet's subsets of the paper.
+UNKNOWN_IMAGES = 100_000
+UNKNOWN_CLASSES = 100
+FLOAT = 4
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of one network at one image size: ``parameters``, FLOPs of one image's forward pass, and
+    values that its layers put out for it."""
+
+    parameters: int
+    flops: int
+    activations: int
+
+
+@dataclass(frozen=True)
+class Need:
+    """What to ask a scheduler for."""
+
+    hours: float
+    """Estimated; 0 for jobs that train nothing and look at few images."""
+    memory_mb: int
+    minutes: int
+    """The time limit of one submission."""
+
+    @property
+    def retries(self) -> int:
+        """How often a job may be submitted again: as often as the limit ends it, and two more."""
+        return math.ceil(self.hours * 60 / self.minutes) + 2
+
+
+class Estimate:
+    """Answers for the jobs of a plan. ``data_root``: where data on disk lies, if anywhere."""
+
+    def __init__(self, plan: Plan, data_root: Path | None = None) -> None:
+        self.plan = plan
+        root = plan.study.data.root
+        self.data_root = data_root or (Path(root) if root else None)
+        self.device = plan.compute.device
+        limits = plan.study.resources
+        threads = plan.compute.threads if self.device == "cpu" else 1
+        self.speed = 1e9 * (limits.gflops or GFLOPS[self.device] * threads)
+        # One instance lives as long as a plan is looked at.
+        self.images = cache(self._images)
+        self._sizes = cache(self._size)
+
+    def need(self, job: Job) -> Need:
+        """Hours, memory and time limit of ``job``."""
+        if isinstance(job.slice, TrainingSlice):
+            seconds, megabytes = self._training(job.slice)
+        elif isinstance(job.slice, SubsetSlice):
+            seconds, megabytes = 0.0, 2 * self._pixels_mb(job.slice.name)
+        elif job.stage in ("tables", "figures", "report"):
+            seconds, megabytes = 0.0, 1500.0
+        else:
+            seconds, megabytes = self._looking(job)
+        limits = self.plan.study.resources
+        megabytes = (megabytes + PROCESS_MB[self.device]) * limits.memory_factor
+        minutes = max(SHORTEST_MINUTES, math.ceil(SAFETY * seconds / 60))
+        return Need(
+            hours=seconds / 3600,
+            memory_mb=math.ceil(megabytes / STEP_MB) * STEP_MB,
+            minutes=min(minutes, limits.time_limit),
+        )
+
+    @cached_property
+    def trainings(self) -> list[Need]:
+        """Of every network that the study trains."""
+        jobs = (*self.plan.by_stage("train"), *self.plan.by_stage("distil"))
+        return [self.need(job) for job in jobs]
+
+    @property
+    def small_trainings(self) -> bool:
+        """Whether every training is short enough to be submitted together with others."""
+        limit = self.plan.study.resources.small_minutes
+        return all(need.hours * 60 < limit for need in self.trainings)
+
+    def training_images(self, data: Selection) -> int:
+        """About how many images a model is trained on."""
+        share = self.plan.study.data.sets[data.set].split.train
+        return max(1, round(self.images(data.set)[0] * share)) * len(data.domains)
+
+    def _training(self, slice_: TrainingSlice) -> tuple[float, float]:
+        own = self.size(slice_.network, slice_.data.set)
+        images = self.training_images(slice_.data)
+        flops, values = BACKWARD * own.flops, own.activations
+        weights = 4 * own.parameters  # with gradients and two averages of the optimiser
+        if isinstance(slice_, DistilSlice) and objectives.get(slice_.objective.name).uses_teacher:
+            network = self.plan.study.models[slice_.teacher.model].network
+            teacher = self.size(network, slice_.data.set)
+            weights += teacher.parameters
+            if not slice_.tabulated:
+                flops += teacher.flops
+                values += teacher.activations
+        seconds = slice_.recipe.epochs * images * flops / self.speed
+        held = self._pixels_mb(slice_.data.set, images)
+        # Activations and their gradients, and a batch that is being augmented.
+        values = slice_.recipe.batch_size * 2 * values + weights
+        return seconds, held + (FLOAT * values / 2**20 if self.device == "cpu" else 0)
+
+    def _looking(self, job: Job) -> tuple[float, float]:
+        """Probes, calibrations and teacher outputs: every image of the test split, some times."""
+        study = self.plan.study
+        sizes = [
+            self.size(model.network, name)
+            for model in study.models.values()
+            for name in {model.data.set}
+        ]
+        largest = max(sizes, key=lambda s: s.flops)
+        batch = max(model.training.batch_size for model in study.models.values())
+        images = max(self.images(name)[0] for name in study.data.sets)
+        passes = 60 if job.stage in ("probe", "calibrate") else 1
+        held = max(self._pixels_mb(name) for name in study.data.sets)
+        values = 4 * batch * largest.activations + 4 * largest.parameters
+        memory = held + (FLOAT * values / 2**20 if self.device == "cpu" else 0)
+        return passes * images * largest.flops / self.speed, memory
+
+    def _pixels_mb(self, name: str, images: int | None = None) -> float:
+        """MiB of decoded images: those given, or the whole subset in all domains."""
+        data = self.plan.study.data.sets[name]
+        if images is None:
+            images = self.images(name)[0] * len(data.domains)
+        return images * 3 * data.size**2 / 2**20
+
+    def _images(self, name: str) -> tuple[int, int]:
+        """Source images of a data set, and its classes; a guess where data is not here."""
+        data = self.plan.study.data.sets[name]
+        source = sources.get(data.source.name)
+        try:
+            listing = source(source.Options(**data.source.options), self.data_root).listing()
+        except (KdpipeError, OSError):
+            images, classes = UNKNOWN_IMAGES, UNKNOWN_CLASSES
+        else:
+            images, classes = len(listing.refs), len(listing.class_names)
+        if data.per_class is not None:
+            images = min(images, data.per_class * classes)
+        return images, len(data.classes) if data.classes else classes
+
+    def size(self, network: PluginRef, set_name: str) -> Size:
+        """Of ``network`` on the images of a data set, counted once each."""
+        return self._sizes(network.model_dump_json(), set_name)
+
+    def _size(self, network: str, set_name: str) -> Size:
+        """Counted in one forward pass that computes nothing."""
+        import torch
+        from torch.utils.flop_counter import FlopCounterMode
+
+        side = self.plan.study.data.sets[set_name].size
+        ref = PluginRef.model_validate_json(network)
+        net = build(ref, self.images(set_name)[1], [0.5] * 3, [1.0] * 3, seed=0)
+        net = net.to("meta").eval()
+        values = 0
+
+        def add(_module: object, _inputs: object, output: object) -> None:
+            nonlocal values
+            if isinstance(output, torch.Tensor):
+                values += output.numel()
+
+        for module in net.modules():
+            if not list(module.children()):
+                module.register_forward_hook(add)
+        counter = FlopCounterMode(display=False)
+        with counter, torch.no_grad():
+            net(torch.zeros(1, 3, side, side, device="meta"))
+        parameters = sum(p.numel() for p in net.parameters())
+        return Size(parameters, counter.get_total_flops(), values)
+
+
+def print_needs(plan: Plan, data_root: Path | None) -> None:
+    """A table of what the jobs of each stage are estimated to need, the largest of each."""
+    from rich.console import Console
+    from rich.table import Table
+
+    estimate = Estimate(plan, data_root)
+    table = Table(
+        *("stage", "jobs", "hours in all", "longest", "memory (MB)", "time limit (min)"),
+        title="Estimated needs, for a scheduler",
+    )
+    for stage in dict.fromkeys(job.stage for job in plan.jobs.values()):
+        needs = [estimate.need(job) for job in plan.by_stage(stage)]
+        table.add_row(
+            stage,
+            str(len(needs)),
+            f"{sum(n.hours for n in needs):.2f}",
+            f"{max(n.hours for n in needs):.2f}",
+            f"{max(n.memory_mb for n in needs):,}",
+            str(max(n.minutes for n in needs)),
+        )
+    console = Console()
+    console.print(table)
+    retries = max((n.retries for n in estimate.trainings), default=0)
+    together = "in groups" if estimate.small_trainings else "one by one"
+    console.print(f"trainings are submitted {together} and tried again up to {retries} times")

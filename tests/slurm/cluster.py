@@ -1,0 +1,211 @@
+"""A real Slurm of one node on this machine: installed, started, and gone without a trace."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SETTINGS = Path("/etc/slurm")
+PACKAGES = ("slurm-wlm", "munge")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scancel", "squeue", "scontrol")
+
+# The plug-in's job step forgets SLURM_CONF, so that the files have to lie in /etc/slurm.
+CONFIGURATION = """\
+ClusterName=kdpipe
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+CryptoType=crypto/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+MpiDefault=none
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+SchedulerType=sched/backfill
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+ReturnToService=2
+SlurmdTimeout=20
+MinJobAge=300
+KillWait=15
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+SlurmdParameters=config_overrides
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:1 State=UNKNOWN
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+class NoSlurmError(Exception):
+    """Slurm cannot be installed or started here; the text says why."""
+
+
+def install() -> None:
+    """Install Slurm and MUNGE with apt-get unless they are here. Raises NoSlurmError."""
+    if os.geteuid() != 0:
+        raise NoSlurmError("Starting munged and slurmd needs root; run 'make test-slurm' as root.")
+    if all(map(shutil.which, PROGRAMS)):
+        return
+    if shutil.which("apt-get") is None:
+        raise NoSlurmError(
+            "Slurm is not installed and there is no apt-get here; install Slurm and MUNGE by hand "
+            "or run 'make test-slurm' on Debian or Ubuntu."
+        )
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for words in (
+        ["update", "-qq"],
+        ["install", "-y", "-qq", "--no-install-recommends", *PACKAGES],
+    ):
+        done = subprocess.run(
+            ["apt-get", *words], env=environment, capture_output=True, text=True, timeout=300
+        )
+        if done.returncode:
+            raise NoSlurmError(f"apt-get {words[0]} failed: {done.stderr.strip()[-500:]}")
+
+
+@dataclass
+class Cluster:
+    """One node with a GPU that is none (/dev/zero), under a controller on loopback."""
+
+    folder: Path
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    ours: bool = False
+    """Whether the Slurm of this machine is the one that start() set up."""
+
+    @property
+    def host(self) -> str:
+        return socket.gethostname().partition(".")[0]
+
+    @property
+    def _kept(self) -> Path:
+        return self.folder / "etc-slurm"
+
+    def start(self) -> None:
+        """Set everything up. Raises NoSlurmError; stop() is needed after that as well."""
+        for program in ("slurmctld", "slurmd"):
+            if pids(program):
+                raise NoSlurmError(f"{program} runs here already; this machine is in use.")
+        self.ours = True
+        if SETTINGS.is_dir():
+            shutil.copytree(SETTINGS, self._kept, symlinks=True)
+        SETTINGS.mkdir(exist_ok=True)
+        for name in ("state", "spool"):
+            (self.folder / name).mkdir()
+        text = CONFIGURATION.format(
+            host=self.host,
+            folder=self.folder,
+            ports=(16817, 16818),
+            cpus=max(2, os.cpu_count() or 2),
+            memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
+        )
+        (SETTINGS / "slurm.conf").write_text(text)
+        (SETTINGS / "gres.conf").write_text(f"NodeName={self.host} Name=gpu File=/dev/zero\n")
+        if not pids("munged"):
+            for path in ("/run/munge", "/var/log/munge", "/var/lib/munge"):
+                Path(path).mkdir(parents=True, exist_ok=True)
+                shutil.chown(path, "munge", "munge")
+            self._daemon("runuser", "-u", "munge", "--", "munged", "--foreground")
+            wait_for(lambda: quiet("munge", "-n").returncode == 0, "munged", 20)
+        self._daemon("slurmctld", "-D")
+        wait_for(lambda: "UP" in quiet("scontrol", "ping").stdout, "slurmctld", 30)
+        self.start_node()
+
+    def start_node(self) -> None:
+        self._daemon("slurmd", "-D")
+        states = ("idle", "mix", "alloc")
+        wait_for(lambda: quiet("sinfo", "-h", "-o", "%T").stdout.strip() in states, "the node", 60)
+
+    def _daemon(self, *words: str) -> None:
+        log = (self.folder / f"{Path(words[-2]).name}.out").open("ab")
+        with log:
+            self.started.append(
+                subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
+            )
+
+    def lose_node(self) -> None:
+        """kill -9 of the node's daemon and of the processes that watch over its steps.
+
+        What the steps run is left behind, as where a daemon dies and its node does not.
+        """
+        victims = [pid for name in ("slurmd", "slurmstepd") for pid in pids(name)]
+        for pid in victims:
+            send(pid, signal.SIGKILL)
+        for process in self.started:
+            process.poll()
+        wait_for(lambda: not pids("slurmd") + pids("slurmstepd"), "the end of slurmd", 10)
+
+    def jobs(self) -> list[dict[str, str]]:
+        """The jobs that Slurm knows: id, state, comment (rule or group)."""
+        lines = quiet("squeue", "-h", "-t", "all", "-o", "%i|%T|%k").stdout.splitlines()
+        return [dict(zip(("id", "state", "comment"), x.split("|", 2), strict=True)) for x in lines]
+
+    def stop(self) -> None:
+        """End what start() started and put /etc/slurm back."""
+        if not self.ours:
+            return
+        quiet("scancel", "--user=root")
+        for name in ("slurmd", "slurmctld"):
+            for pid in pids(name):
+                send(pid, signal.SIGTERM)
+        for process in reversed(self.started):
+            if process.poll() is None:
+                process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for pid in pids("slurmstepd"):
+            send(pid, signal.SIGKILL)
+        if SETTINGS.is_dir():
+            shutil.rmtree(SETTINGS)
+        if self._kept.is_dir():
+            shutil.copytree(self._kept, SETTINGS, symlinks=True)
+
+
+def quiet(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True, timeout=60)
+
+
+def pids(name: str) -> list[int]:
+    """The processes of a program."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            about = (folder / "stat").read_text()
+        except OSError:
+            continue
+        inside, _, rest = about.partition("(")[2].rpartition(")")
+        if inside == name and rest.split()[0] != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+def send(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise NoSlurmError(f"waited {seconds:.0f} s for {what}")
+        time.sleep(0.2)

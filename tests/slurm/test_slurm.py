@@ -1,0 +1,113 @@
+"""The workflow under a real Slurm: the bytes of a local run, whatever happens to its jobs.
+
+Nobody helps: after the mishap a test only waits for the Snakemake that it started before.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+
+import pytest
+from cluster import Cluster, quiet
+from faults import TARGETS, Interrupted, wait_for
+from submitted import Submitted, waits_for
+
+TRAIN = TARGETS["train"]
+GPU = ("--set-resources", "train:gpu=1")
+
+
+def test_same_tables_as_a_local_run(
+    cluster: Cluster, study: Submitted, finished: Interrupted
+) -> None:
+    """Small jobs in groups, trainings with the GPU that Slurm counts."""
+    shutil.rmtree(study.results)
+    run = study.submit("tables", *GPU)
+    wait_for(lambda: any("train" in job["comment"] for job in cluster.jobs()), "trainings", 180)
+    shown = quiet("squeue", "-h", "-t", "all", "-O", "tres-per-job:40").stdout
+    study.assert_finishes(run)
+    assert "gres:gpu:1" in shown
+    numbers = study.submissions()
+    # Subset, two trainings as one group that takes turns on the GPU, teacher outputs, student,
+    # five probes as one group, tables.
+    assert len(numbers) == 6, study.screen.read_text()
+    states = {job["id"]: job["state"] for job in cluster.jobs()}
+    assert {states[number] for number in numbers} == {"COMPLETED"}
+    study.assert_same_as(finished)
+    again = study.workspace.run("tables", "--dry-run")
+    assert "Nothing to be done" in again.stdout
+
+
+def test_cancelled_training(study: Submitted, finished: Interrupted) -> None:
+    study.forget(TRAIN)
+    run = study.submit(TRAIN)
+    study.after(2, TRAIN, run)
+    (number,) = study.submissions()
+    assert quiet("scancel", number).returncode == 0
+    study.assert_finishes(run)
+    assert len(study.submissions()) == 2
+    assert "Going on after epoch" in study.log(TRAIN)
+    study.assert_same_as(finished)
+
+
+def test_lost_node(cluster: Cluster, study: Submitted, finished: Interrupted) -> None:
+    """The daemon dies and its steps with it; what they had started is on its own, and ends."""
+    study.forget(TRAIN)
+    run = study.submit(TRAIN)
+    job = study.after(2, TRAIN, run)
+    cluster.lose_node()
+    wait_for(lambda: not job.alive(), "the end of the orphan", 30)
+    assert run.poll() is None
+    cluster.start_node()
+    study.assert_finishes(run)
+    assert "Going on after epoch" in study.log(TRAIN)
+    study.assert_same_as(finished)
+
+
+@pytest.mark.parametrize("warned", [True, False], ids=["warned", "not warned"])
+def test_time_limit(
+    cluster: Cluster, study: Submitted, finished: Interrupted, warned: bool
+) -> None:
+    """A training that is stopped reaches its limit without computing for a minute."""
+    study.forget(TRAIN)
+    extra = "'--signal=USR1@20'" if warned else "''"
+    run = study.submit(
+        TRAIN,
+        *("--set-resources", "train:runtime=1 if attempt == 1 else 10"),
+        f"train:slurm_extra={extra}",
+    )
+    job = study.after(2, TRAIN, run)
+    job.kill(signal.SIGSTOP)
+    if warned:
+        worker = job.worker
+        assert worker is not None
+        wait_for(lambda: waits_for(signal.SIGUSR1, worker), "Slurm's warning", 150)
+        first = study.log(TRAIN)
+        job.kill(signal.SIGCONT)
+        wait_for(
+            lambda: "Training was ended by SIGUSR1" in study.log(TRAIN) or run.poll() is not None,
+            "the last checkpoint",
+            60,
+        )
+        assert "Training was ended by SIGUSR1" not in first
+    study.assert_finishes(run)
+    numbers = study.submissions()
+    assert len(numbers) == 2, study.screen.read_text()
+    states = {job["id"]: job["state"] for job in cluster.jobs()}
+    assert states[numbers[0]] == ("FAILED" if warned else "TIMEOUT")
+    assert "Going on after epoch" in study.log(TRAIN)
+    study.assert_same_as(finished)
+
+
+def test_lasting_failure_is_computed_once(study: Submitted) -> None:
+    """The retries are submitted, and each knows that it is one."""
+    study.workspace.change_study(
+        lambda s: s["models"]["big"].update(training={"epochs": 2, "optimizer": "sgd", "lr": 1e30})
+    )
+    study.forget(TRAIN)
+    run = study.submit(TRAIN)
+    assert run.wait(400) != 0
+    assert len(study.submissions()) == 4, study.screen.read_text()
+    (line,) = study.log(TRAIN).splitlines()
+    assert "became nan in epoch 1" in line
+    assert "Not tried again" in line
