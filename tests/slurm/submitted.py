@@ -53,7 +53,7 @@ class Submitted(Interrupted):
         return job
 
     def assert_finishes(self, run: subprocess.Popen[bytes]) -> None:
-        assert run.wait(400) == 0, self.screen.read_text()
+        assert run.wait(600) == 0, self.screen.read_text()
 
 
 def waits_for(number: signal.Signals, pid: int) -> bool:

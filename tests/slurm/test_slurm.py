@@ -22,15 +22,13 @@ def test_same_tables_as_a_local_run(
 ) -> None:
     """Small jobs in groups, trainings with the GPU that Slurm counts."""
     shutil.rmtree(study.results)
-    run = study.submit("tables", *GPU)
-    wait_for(lambda: any("train" in job["comment"] for job in cluster.jobs()), "trainings", 180)
-    shown = quiet("squeue", "-h", "-t", "all", "-O", "tres-per-job:40").stdout
-    study.assert_finishes(run)
-    assert "gres:gpu:1" in shown
+    study.assert_finishes(study.submit("tables", *GPU))
     numbers = study.submissions()
     # Subset, two trainings as one group that takes turns on the GPU, teacher outputs, student,
     # five probes as one group, tables.
     assert len(numbers) == 6, study.screen.read_text()
+    asked = quiet("squeue", "-h", "-t", "all", "-j", numbers[1], "-O", "tres-per-job:40").stdout
+    assert asked.strip() == "gres:gpu:1"
     states = {job["id"]: job["state"] for job in cluster.jobs()}
     assert {states[number] for number in numbers} == {"COMPLETED"}
     study.assert_same_as(finished)
