@@ -18,7 +18,7 @@ from kdpipe.digest import module_digests
 from kdpipe.job import Job
 from kdpipe.plan import Plan
 from kdpipe.provenance import versions
-from kdpipe.workflow import ARGUMENTS, parameters
+from kdpipe.workflow import command, parameters
 
 FINAL = ("tables", "figures", "report")
 UNNAMED = "its code changed, and which file was not noted"
@@ -172,8 +172,7 @@ class Why:
                 yield f"it reads {_some(sorted(new))} as well"
             if old:
                 yield f"it no longer reads {_some(sorted(old))}"
-        command = f"python -m kdpipe {job.stage} {ARGUMENTS}"
-        if record.command is not None and record.command != command:
+        if record.command is not None and record.command != command(job.stage):
             yield "the command of its rule changed"
 
     def _parameter_changes(

@@ -25,13 +25,21 @@ if TYPE_CHECKING:
 # fault: keeping them made a training step of the MNIST CNN 15 % shorter.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
 
-# How every rule calls its stage, after "python -m kdpipe STAGE". The study's folder is a resource,
-# because those are no part of what the between-workflow cache knows a job by: studies of other
-# names share what is the same.
-ARGUMENTS = (
-    "--root {resources.root} --out {resources.root}/{params.out} --slice {params.slice:q} "
-    "--code {params.code} --attempt {resources.attempt} > {log} 2>&1"
-)
+
+def command(stage: str) -> str:
+    """The shell command of a rule, for Snakemake to fill in.
+
+    ``exec``, because Slurm signals every process of a step: when a shell in between died of it
+    first, Snakemake would end, and with it the step, before a training has kept its checkpoint.
+
+    The study's folder is a resource, because those are no part of what the between-workflow cache
+    knows a job by: studies of other names share what is the same.
+    """
+    return (
+        f"exec python -m kdpipe {stage} "
+        "--root {resources.root} --out {resources.root}/{params.out} --slice {params.slice:q} "
+        "--code {params.code} --attempt {resources.attempt} > {log} 2>&1"
+    )
 
 
 def parameters(plan: Plan, job: Job) -> dict[str, str]:

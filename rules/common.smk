@@ -7,9 +7,9 @@ from kdpipe import manifest, memory, sharing, warm
 from kdpipe.errors import KdpipeError
 from kdpipe.progress import Progress
 from kdpipe.workflow import (
-    ARGUMENTS,
     NOTHING,
     check_writable,
+    command,
     estimate,
     open_plan,
     parameter_names,

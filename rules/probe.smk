@@ -17,7 +17,7 @@ rule calibrate:
     message:
         "calibrate {wildcards.instance} on {wildcards.network}"
     shell:
-        f"exec python -m kdpipe calibrate {ARGUMENTS}"
+        command("calibrate")
 
 
 rule probe:
@@ -39,4 +39,4 @@ rule probe:
     message:
         "probe   {wildcards.family} of {wildcards.network} ({wildcards.against})"
     shell:
-        f"exec python -m kdpipe probe {ARGUMENTS}"
+        command("probe")

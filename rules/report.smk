@@ -17,7 +17,7 @@ rule tables:
     message:
         "tables"
     shell:
-        f"exec python -m kdpipe tables {ARGUMENTS}"
+        command("tables")
 
 
 rule figures:
@@ -39,7 +39,7 @@ rule figures:
     message:
         "figures"
     shell:
-        f"exec python -m kdpipe figures {ARGUMENTS}"
+        command("figures")
 
 
 rule report:
@@ -61,4 +61,4 @@ rule report:
     message:
         "report  {output}"
     shell:
-        f"exec python -m kdpipe report {ARGUMENTS}"
+        command("report")

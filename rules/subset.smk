@@ -18,4 +18,4 @@ rule pick_subset:
     message:
         "subset  {wildcards.set}"
     shell:
-        f"exec python -m kdpipe subset {ARGUMENTS}"
+        command("subset")

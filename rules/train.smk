@@ -23,7 +23,7 @@ rule train:
     message:
         "train   {wildcards.model}, seed {wildcards.seed}"
     shell:
-        f"exec python -m kdpipe train {ARGUMENTS}"
+        command("train")
 
 
 rule teacher_outputs:
@@ -46,7 +46,7 @@ rule teacher_outputs:
     message:
         "teacher outputs for pair {wildcards.pair}"
     shell:
-        f"exec python -m kdpipe teacher_outputs {ARGUMENTS}"
+        command("teacher_outputs")
 
 
 rule distil:
@@ -74,4 +74,4 @@ rule distil:
     message:
         "distil  {wildcards.pair} by {wildcards.method}, seed {wildcards.seed}"
     shell:
-        f"exec python -m kdpipe distil {ARGUMENTS}"
+        command("distil")

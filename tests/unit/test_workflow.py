@@ -58,3 +58,7 @@ def test_a_node_groups_as_it_is_told() -> None:
     assert workflow.small_trainings(None)
     assert workflow.training_retries(sizes) == 3
     assert workflow.training_retries(None) is None
+
+
+def test_no_shell_stands_between_a_job_and_a_signal() -> None:
+    assert workflow.command("train").startswith("exec python -m kdpipe train --root ")

@@ -51,12 +51,11 @@ def test_habits_of_a_rule(rule: str) -> None:
     assert not {"run", "script"} & set(parts)
     stage = "subset" if rule == "pick_subset" else rule
     shell = RULES[rule].partition("    shell:")[2]
-    assert re.findall(r"python -m kdpipe (\w+)", shell) == [stage]
+    assert re.findall(r"command\(\"(\w+)\"\)", shell) == [stage]
     # Memory, time, GPU and attempt are asked for in one place, of the job that the rule makes.
-    (target,) = re.findall(r"\*\*job\((\".*?\")\)", RULES[rule])
-    assert re.search(rf"\*\*need\({re.escape(target)}(, gpu=False)?\)", RULES[rule])
-    # A shell in between would die of a signal before the job has dealt with it.
-    assert re.search(r"exec python -m kdpipe", shell)
+    (target,) = re.findall(r"\*\*(?:job|shared)\((\".*?\")\)", RULES[rule])
+    gpus = r"(, gpus=(0|PLAN\.training\.processes))?"
+    assert re.search(rf"\*\*need\({re.escape(target)}{gpus}\)", RULES[rule])
 
 
 def test_default_profile_sets_nothing_that_another_profile_sets() -> None:

@@ -15,6 +15,8 @@ def one_pair(study: dict) -> None:
     study["probes"] = {"accuracy": study["probes"]["accuracy"]}
     study["pairs"]["answers"].update(seeds=[0], probes=["accuracy"])
     study["models"]["small"]["seeds"] = [0]
+    # One student would not be worth a table.
+    study.setdefault("compute", {})["teacher_outputs"] = "always"
 
 
 def test_the_second_clone_trains_nothing(empty: Workspace, tmp_path: Path) -> None:
