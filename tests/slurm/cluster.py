@@ -131,8 +131,12 @@ class Cluster:
 
     def start_node(self) -> None:
         self._daemon("slurmd", "-D")
-        states = ("idle", "mix", "alloc")
-        wait_for(lambda: quiet("sinfo", "-h", "-o", "%T").stdout.strip() in states, "the node", 60)
+        wait_for(lambda: self._state() in ("idle", "mixed", "allocated"), "the node", 60)
+
+    @staticmethod
+    def _state() -> str:
+        """Of the node, as the controller sees it; a star means that it does not answer."""
+        return quiet("sinfo", "-h", "-o", "%T").stdout.strip()
 
     def _daemon(self, *words: str) -> None:
         log = (self.folder / f"{Path(words[-2]).name}.out").open("ab")
@@ -144,7 +148,8 @@ class Cluster:
     def lose_node(self) -> None:
         """kill -9 of the node's daemon and of the processes that watch over its steps.
 
-        What the steps run is left behind, as where a daemon dies and its node does not.
+        What the steps run is left behind, as where a daemon dies and its node does not. Returns
+        when the controller has given the node up, as it would after minutes on a cluster.
         """
         victims = [pid for name in ("slurmd", "slurmstepd") for pid in pids(name)]
         for pid in victims:
@@ -152,6 +157,7 @@ class Cluster:
         for process in self.started:
             process.poll()
         wait_for(lambda: not pids("slurmd") + pids("slurmstepd"), "the end of slurmd", 10)
+        wait_for(lambda: self._state().startswith("down"), "the controller to notice", 120)
 
     def jobs(self) -> list[dict[str, str]]:
         """The jobs that Slurm knows: id, state, comment (rule or group)."""
