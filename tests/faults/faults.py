@@ -184,6 +184,10 @@ class Interrupted:
         for folder in (".checkpoints", ".failures"):
             shutil.rmtree(self.results / folder, ignore_errors=True)
 
+    def checkpoints(self) -> list[Path]:
+        """What a training can go on from."""
+        return sorted((self.results / ".checkpoints").glob("[!.]*.pt*"))
+
     def duration(self, target: str) -> float:
         """Seconds that the job of ``target`` took without an interruption."""
         line = (self.results / "benchmarks" / f"{target}.tsv").read_text().splitlines()[1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,10 +22,6 @@ def running(study: Interrupted, request: pytest.FixtureRequest) -> tuple[Any, ..
     job = study.job(TRAIN, run)
     assert job is not None, study.screen.read_text()
     return study, run, job
-
-
-def checkpoints(study: Interrupted) -> list[Path]:
-    return sorted((study.results / ".checkpoints").glob("*.pt*"))
 
 
 def test_second_run_in_the_same_folder_is_refused(running, finished: Interrupted) -> None:
@@ -81,10 +76,10 @@ def test_orphan_that_does_not_end(running, finished: Interrupted) -> None:
 @pytest.mark.parametrize("damaged", [1, 2])
 def test_truncated_checkpoint(running, finished: Interrupted, damaged: int) -> None:
     study, run, job = running
-    wait_for(lambda: len(checkpoints(study)) >= 2, "two checkpoints")
+    wait_for(lambda: len(study.checkpoints()) >= 2, "two checkpoints")
     job.kill()
     run.wait(60)
-    for path in checkpoints(study)[:damaged]:
+    for path in study.checkpoints()[:damaged]:
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2])
     study.finish(TRAIN)
@@ -109,7 +104,7 @@ def test_checkpoint_of_other_settings_is_not_used(running, finished: Interrupted
     epochs(2)
     study.finish(TRAIN)
     assert "Going on" not in study.log(TRAIN)
-    assert checkpoints(study) == []
+    assert study.checkpoints() == []
     epochs(8)
     study.finish(TRAIN)
     study.assert_same_as(finished)
