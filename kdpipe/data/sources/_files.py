@@ -74,6 +74,33 @@ def class_folders(folder: Path, layout: str) -> dict[str, list[str]]:
     return found
 
 
+def grouped_classes(
+    base: Path, folders: Sequence[str], layout: str
+) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Images of ``base/FOLDER/CLASS/`` for every one of ``folders``.
+
+    Returns the class names, and of each image its path below ``base``, its class and its folder.
+    Raises KdpipeError where the folders differ in their classes.
+    """
+    names: list[str] = []
+    refs: list[str] = []
+    of_class: list[str] = []
+    of_folder: list[str] = []
+    for folder in folders:
+        found = class_folders(base / folder, layout)
+        names = names or list(found)
+        if odd := set(names) ^ set(found):
+            raise KdpipeError(
+                f"The folders {base / folders[0]} and {base / folder} differ in their classes: "
+                f"'{min(odd)}' is in one of them only."
+            )
+        for name, files in found.items():
+            refs += [f"{folder}/{file}" for file in files]
+            of_class += [name] * len(files)
+            of_folder += [folder] * len(files)
+    return names, refs, of_class, of_folder
+
+
 def decode_image(path: Path, shorter: int | None = None) -> np.ndarray:
     """uint8 (height, width, 3). Raises KdpipeError when the file is not a readable image.
 

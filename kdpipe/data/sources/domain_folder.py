@@ -7,9 +7,8 @@ from functools import cached_property
 import numpy as np
 from pydantic import Field
 
-from kdpipe.data.sources._files import FileSource, class_folders, folders_in, numbered
+from kdpipe.data.sources._files import FileSource, folders_in, grouped_classes, numbered
 from kdpipe.data.sources.base import Listing, sources
-from kdpipe.errors import KdpipeError
 from kdpipe.options import Options
 
 LAYOUT = "DOMAIN/CLASS/NAME.jpg"
@@ -28,20 +27,7 @@ class DomainFolder(FileSource):
 
     @cached_property
     def _listing(self) -> Listing:
-        refs: list[str] = []
-        of_each: list[str] = []
-        domains: list[str] = []
-        names: list[str] = []
-        for domain in (folders := folders_in(self.base, f"{self.base.name}/{LAYOUT}")):
-            found = class_folders(self.base / domain, f"{self.base.name}/{LAYOUT}")
-            names = names or list(found)
-            if odd := set(names) ^ set(found):
-                raise KdpipeError(
-                    f"The folders {self.base / folders[0]} and {self.base / domain} differ in "
-                    f"their classes: '{min(odd)}' is in one of them only."
-                )
-            for name, files in found.items():
-                refs += [f"{domain}/{file}" for file in files]
-                of_each += [name] * len(files)
-                domains += [domain] * len(files)
-        return Listing(refs, numbered(names, of_each), names, domains=np.array(domains))
+        layout = f"{self.base.name}/{LAYOUT}"
+        folders = folders_in(self.base, layout)
+        names, refs, of_class, domains = grouped_classes(self.base, folders, layout)
+        return Listing(refs, numbered(names, of_class), names, domains=np.array(domains))

@@ -8,9 +8,14 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from kdpipe.data.sources._files import FileSource, class_folders, folders_in, numbered
+from kdpipe.data.sources._files import (
+    FileSource,
+    class_folders,
+    folders_in,
+    grouped_classes,
+    numbered,
+)
 from kdpipe.data.sources.base import Listing, sources
-from kdpipe.errors import KdpipeError
 from kdpipe.options import Options
 
 LAYOUT = "CLASS/NAME.jpg, or train/CLASS/NAME.jpg with folders val and test beside train"
@@ -29,23 +34,9 @@ def listing_of(base: Path, parts: dict[str, str], layout: str) -> Listing:
     """
     if "test" not in parts.values():
         parts = {folder: "test" if p == "val" else p for folder, p in parts.items()}
-    refs: list[str] = []
-    of_each: list[str] = []
-    splits: list[str] = []
-    names: list[str] = []
-    for folder, part in parts.items():
-        found = class_folders(base / folder, f"{base.name}/{layout}")
-        names = names or list(found)
-        if odd := set(names) ^ set(found):
-            raise KdpipeError(
-                f"The folders {base / next(iter(parts))} and {base / folder} differ in their "
-                f"classes: '{min(odd)}' is in one of them only."
-            )
-        for name, files in found.items():
-            refs += [f"{folder}/{file}" for file in files]
-            of_each += [name] * len(files)
-            splits += [part] * len(files)
-    return Listing(refs, numbered(names, of_each), names, splits=np.array(splits))
+    names, refs, of_class, of_folder = grouped_classes(base, list(parts), f"{base.name}/{layout}")
+    splits = np.array([parts[folder] for folder in of_folder])
+    return Listing(refs, numbered(names, of_class), names, splits=splits)
 
 
 @sources.register("image_folder")
