@@ -162,13 +162,13 @@ class Estimate:
     def _images(self, name: str) -> tuple[int, int]:
         """Source images of a data set, and its classes; a guess where data is not here."""
         data = self.plan.study.data.sets[name]
-        source = sources.get(data.source.name)
+        cls = sources.get(data.source.name)
+        source = cls(cls.Options(**data.source.options), self.data_root)
         try:
-            listing = source(source.Options(**data.source.options), self.data_root).listing()
+            # Known of the usual sets; another one is listed.
+            images, classes = source.n_images(), source.n_classes()
         except (KdpipeError, OSError):
             images, classes = UNKNOWN_IMAGES, UNKNOWN_CLASSES
-        else:
-            images, classes = len(listing.refs), len(listing.class_names)
         if data.per_class is not None:
             images = min(images, data.per_class * classes)
         return images, len(data.classes) if data.classes else classes
