@@ -133,7 +133,7 @@ def test_an_interrupted_training_of_two_processes_goes_on_to_the_same_bytes(
     root, monkeypatch, capsys
 ):
     slice_ = settings(2, epochs=8)  # number 0 asks whether to end at every 20th step
-    train.run(slice_, root, root / "whole")
+    train.run(slice_, root, root / "whole", code="some")
     assert "Going on" not in capsys.readouterr().out
     monkeypatch.setenv("KDPIPE_CHECKPOINT_SECONDS", "0")
     write = Checkpoint._write
@@ -146,9 +146,9 @@ def test_an_interrupted_training_of_two_processes_goes_on_to_the_same_bytes(
     with monkeypatch.context() as patched:
         patched.setattr(Checkpoint, "_write", write_and_be_ended)
         with pytest.raises(StoppedError, match="ended by SIGTERM; run it again"):
-            train.run(slice_, root, root / "halves")
+            train.run(slice_, root, root / "halves", code="some")
     assert not (root / "halves").exists()
-    train.run(slice_, root, root / "halves")
+    train.run(slice_, root, root / "halves", code="some")
     assert "Going on after epoch" in capsys.readouterr().out
     for name in ("model.safetensors", "history.parquet"):
         assert (root / "whole" / name).read_bytes() == (root / "halves" / name).read_bytes(), name
