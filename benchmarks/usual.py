@@ -108,15 +108,12 @@ def main() -> None:
         return
     if "mnist_cnn" in words.pairs and words.data is None:
         parser.error("--data: name the folder with MNIST/raw/*.gz")
-    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         if "mnist_cnn" in words.pairs:
             unpack(words.data, Path(name))
         for pair in words.pairs:
             turns = [one_turn(pair, words, Path(name)) for _ in range(words.rounds)]
-            rows += table_of(pair, turns)
-            print(f"{pair} is measured.", flush=True)
-    write("usual_" + "_".join(words.pairs), rows)
+            write(f"usual_{pair}", table_of(pair, turns))
 
 
 if __name__ == "__main__":

@@ -68,8 +68,8 @@ class Cka(Figure):
                 ax.set_title(f"{words.method_words(method)}\n{count}", loc="left")
                 ax.set_xlabel("Student layer")
                 if j % columns == 0:
-                    count = tables.images_behind(pair, "cka")
-                    images = " ".join(filter(None, [str(count or ""), domain, "images"]))
+                    behind = tables.images_behind(pair, "cka")
+                    images = " ".join(filter(None, [str(behind or ""), domain, "images"]))
                     ax.set_ylabel(f"{pair}, {images}\nTeacher layer")
         label = style.axis_label(metric)
         fig.colorbar(image, ax=axes, location="top", shrink=0.5, aspect=40, label=label)
