@@ -58,8 +58,8 @@ def teacher_table(name: str, plan: Plan, data_root: Path | None) -> tuple[str, i
     numbers = sum(x.numel() for x in (logits, *features.values()))
     data = study.data.sets[model.data.set]
     images = _source(data, data_root).n_images() * len(model.data.domains)
-    kind = torch.bfloat16 if plan.compute.precision == "bf16" else torch.float32
-    total = int(images * data.split.train * found.views * numbers * kind.itemsize)
+    half = plan.compute.precision == "bf16" or study.compute.teacher_outputs_fp16
+    total = int(images * data.split.train * found.views * numbers * (2 if half else 4))
     reason = too_large(total, study.compute.teacher_outputs_gb)
     if reason and study.compute.teacher_outputs == "auto":
         return f"no: {reason}", total
