@@ -3,7 +3,7 @@
     python benchmarks/scaling.py
 
 Runs small studies in this process (``kdpipe run``), with one thing varied at a time, and fits a
-line to the seconds of all stages. The intercept is what a study costs before the first of them.
+line to the processor seconds of all stages. The intercept is what a study costs before the first of them.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ UNIT = {"seeds": "seed", "students": "method", "per_class": "1000 images of the 
 def seconds(**sizes: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         plan = Plan(parse(study(**sizes)))
-        start = time.perf_counter()
+        start = time.process_time()
         with redirect_stdout(None):
             run_all(plan, Path(folder))
-        return time.perf_counter() - start
+        return time.process_time() - start
 
 
 def main() -> None:
