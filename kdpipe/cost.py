@@ -52,7 +52,7 @@ def teacher_table(name: str, plan: Plan, data_root: Path | None) -> tuple[str, i
     found = teacher_outputs(study, pair)
     if not found.wanted:
         return f"no: {found.reason}", 0
-    model = study.models[pair.student]
+    model = study.models[pair.like]
     network, size = _network(plan.jobs[pair.teacher.path], plan, data_root)
     logits, features = network.with_features(torch.zeros(1, 3, size, size), found.layers)
     numbers = sum(x.numel() for x in (logits, *features.values()))

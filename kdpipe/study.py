@@ -134,21 +134,27 @@ class Study(Options):
                 )
 
     def _check_pair(self, where: str, pair: Pair) -> None:
-        for key, model in (("teacher.model", pair.teacher.model), ("student", pair.student)):
+        named = [("teacher.model", pair.teacher.model)]
+        named += [("student", pair.student)] if pair.student else []
+        named += [(f"given.{name}", m) for name, given in pair.given.items() for m in given]
+        named += [("baselines", model) for model in pair.baselines or ()]
+        for key, model in named:
             if model not in self.models:
                 raise ValueError(
                     f"{where}.{key}: there is no model '{model}'; there are "
                     f"{', '.join(self.models)}"
                 )
         self._check_seed(f"{where}.teacher", pair.teacher)
-        if pair.teacher.model == pair.student and pair.teacher.seed in self.ind_seeds(pair):
+        if pair.teacher in self.independents(pair).values():
             raise ValueError(
-                f"{where}.teacher: seed {pair.teacher.seed} of '{pair.student}' is also an "
+                f"{where}.teacher: seed {pair.teacher.seed} of '{pair.teacher.model}' is also an "
                 f"independent student; give the teacher a seed that is not in "
-                f"models.{pair.student}.seeds"
+                f"models.{pair.teacher.model}.seeds"
             )
-        if reserved := RESERVED_METHODS & set(pair.methods):
-            raise ValueError(f"{where}.methods: '{reserved.pop()}' is a reserved name")
+        for key, names in (("methods", set(pair.methods)), ("given", set(pair.given))):
+            if reserved := RESERVED_METHODS & names:
+                raise ValueError(f"{where}.{key}: '{reserved.pop()}' is a reserved name")
+        self._check_given(where, pair)
         seen: dict[str, str] = {}
         for instance in pair.probes:
             if instance not in self.probes:
@@ -164,7 +170,7 @@ class Study(Options):
                 )
             seen[kind] = instance
             # What the probe leaves open comes from the student's data.
-            options, data = self.probes[instance].options, self.models[pair.student].data
+            options, data = self.probes[instance].options, self.models[pair.like].data
             self._check_data(
                 f"probes.{instance}",
                 options["set"] or data.set,
@@ -184,6 +190,23 @@ class Study(Options):
                     f"has to be another network"
                 )
 
+    def _check_given(self, where: str, pair: Pair) -> None:
+        """Given students come from weights, and are nothing else in their pair."""
+        others = {pair.teacher: "the teacher"}
+        others |= dict.fromkeys(self.independents(pair).values(), "an independent student")
+        for name in pair.given:
+            for ref in self.given(pair, name).values():
+                if self.models[ref.model].weights is None:
+                    raise ValueError(
+                        f"{where}.given.{name}: the model '{ref.model}' has no weights; a given "
+                        f"student is one that was distilled elsewhere"
+                    )
+                if ref in others:
+                    raise ValueError(
+                        f"{where}.given.{name}: '{ref.model}' is {others[ref]} of this pair as well"
+                    )
+                others[ref] = f"the student '{name}'"
+
     def _check_seed(self, where: str, ref: ModelRef) -> None:
         """A model from weights has no further seeds: nobody can train another."""
         model = self.models[ref.model]
@@ -193,8 +216,20 @@ class Study(Options):
                 f"{', '.join(map(str, model.seeds))}, not {ref.seed}"
             )
 
-    def ind_seeds(self, pair: Pair) -> list[int]:
-        return self.models[pair.student].seeds
+    def independents(self, pair: Pair) -> dict[int, ModelRef]:
+        """Students without a teacher, by the seed they have in the tables."""
+        return self._networks(pair.independent)
+
+    def given(self, pair: Pair, method: str) -> dict[int, ModelRef]:
+        """Students that others made by ``method``, by the seed they have in the tables."""
+        return self._networks(pair.given[method])
+
+    def _networks(self, names: list[str]) -> dict[int, ModelRef]:
+        """Networks of models: by their own seeds, or counted where there are several models."""
+        refs = [
+            ModelRef(model=name, seed=seed) for name in names for seed in self.models[name].seeds
+        ]
+        return {ref.seed: ref for ref in refs} if len(names) == 1 else dict(enumerate(refs))
 
 
 def parse(raw: Any, where: str = "the study") -> Study:

@@ -135,9 +135,10 @@ def _settings(tables: Tables, slice: ReportSlice, probe: str) -> dict[str, str]:
 def _options(tables: Tables, pair: PairSlice, instance: InstanceSlice) -> dict[str, Any]:
     """What a probe was told, as its records have it."""
     only = pair.model_copy(update={"instances": [instance]})
-    seeds = {"ind": pair.ind_seeds, **pair.methods}
-    method = next(m for m, of in seeds.items() if of)
-    options = tables.records(only, method, seeds[method][0], instance.probe)[1].get("options", {})
+    method = pair.first_method
+    options = tables.records(only, method, pair.seeds(method)[0], instance.probe)[1].get(
+        "options", {}
+    )
     return dict(options)
 
 
