@@ -82,6 +82,11 @@ class Model(Options):
                 "seeds: the same weights are one network; put {seed} into weights.path, or give "
                 "one seed"
             )
+        if self.weights is None and builder_registry.get(self.network.name).sealed:
+            raise ValueError(
+                f"weights: nobody can train the network '{self.network.name}'; give those that its "
+                f"file holds, {{published: own, mean: …, std: …}}"
+            )
         digests = self.weights.sha256 if self.weights else None
         if isinstance(digests, dict) and (without := set(self.seeds) - set(digests)):
             raise ValueError(f"weights.sha256: there is none for seed {min(without)}")

@@ -15,7 +15,7 @@ from kdpipe.data.selection import Selection
 from kdpipe.data.sources.base import sources
 from kdpipe.distill.base import objectives
 from kdpipe.errors import KdpipeError
-from kdpipe.models.base import build
+from kdpipe.models.base import build, builders
 from kdpipe.plan import Job, Plan
 from kdpipe.plugin import PluginRef
 from kdpipe.stages._training import TrainingSlice
@@ -184,6 +184,8 @@ class Estimate:
 
         side = self.plan.study.data.sets[set_name].size
         ref = PluginRef.model_validate_json(network)
+        if builders.get(ref.name).sealed:
+            return Size(0, 0, 0)  # nothing can be counted
         net = build(ref, self.images(set_name)[1], [0.5] * 3, [1.0] * 3, seed=0)
         net = net.to("meta").eval()
         values = 0

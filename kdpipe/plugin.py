@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from functools import partial
 from typing import Annotated, Any
 
@@ -80,5 +81,6 @@ def explain(error: ValidationError) -> str:
             message = item["msg"].removeprefix("Value error, ")
             parts.append(f"{key}: {message}" if key else message)
         else:
-            parts.append(f"'{key}': {item['msg'].lower()} (got {item['input']!r})")
+            got = reprlib.repr(item["input"])  # aliases in a file can stand for very much
+            parts.append(f"'{key}': {item['msg'].lower()} (got {got})")
     return "; ".join(parts)

@@ -14,6 +14,7 @@ from pydantic import (
 from kdpipe.entries import Data, DataSet, Model, Name, Pair
 from kdpipe.errors import KdpipeError
 from kdpipe.machine import ComputeWish
+from kdpipe.models.base import builders
 from kdpipe.options import Options
 from kdpipe.paths import ModelRef
 from kdpipe.plugin import explain, plugin
@@ -87,6 +88,11 @@ class Study(Options):
         self._check_batches()
         for name, model in self.models.items():
             self._check_data(f"models.{name}.data", model.data.set, model.data.domains)
+            if model.weights is None and not self.data.sets[model.data.set].split.train:
+                raise ValueError(
+                    f"models.{name}: it would be trained on '{model.data.set}', which has no "
+                    f"training images (split.train is 0); give it weights"
+                )
         for name, probe in self.probes.items():
             if (which := probe.options["set"]) is not None:
                 self._check_data(f"probes.{name}", which, probe.options["domains"])
@@ -156,6 +162,7 @@ class Study(Options):
                 raise ValueError(f"{where}.{key}: '{reserved.pop()}' is a reserved name")
         self._check_given(where, pair)
         seen: dict[str, str] = {}
+        sealed = self._sealed(pair)
         for instance in pair.probes:
             if instance not in self.probes:
                 raise ValueError(
@@ -163,6 +170,11 @@ class Study(Options):
                     f"{', '.join(self.probes)}"
                 )
             kind = self.probes[instance].name
+            if sealed and probe_registry.get(kind).looks_inside:
+                raise ValueError(
+                    f"{where}.probes: '{instance}' looks at layers, which the model '{sealed}' "
+                    f"(network '{self.models[sealed].network.name}') does not show; leave it out"
+                )
             if kind in seen:
                 raise ValueError(
                     f"{where}.probes: '{seen[kind]}' and '{instance}' both measure {kind}; a pair "
@@ -206,6 +218,12 @@ class Study(Options):
                         f"{where}.given.{name}: '{ref.model}' is {others[ref]} of this pair as well"
                     )
                 others[ref] = f"the student '{name}'"
+
+    def _sealed(self, pair: Pair) -> str | None:
+        """A model of the pair whose layers cannot be looked at, if there is one."""
+        names = [pair.teacher.model, pair.like, *pair.independent]
+        names += [model for given in pair.given.values() for model in given]
+        return next((n for n in names if builders.get(self.models[n].network.name).sealed), None)
 
     def _check_seed(self, where: str, ref: ModelRef) -> None:
         """A model from weights has no further seeds: nobody can train another."""
@@ -252,7 +270,8 @@ def load(path: Path) -> Study:
         raise KdpipeError(f"There is no study file {path}.") from None
     except OSError as error:
         raise KdpipeError(f"{path} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        detail = " ".join(str(error).split())
+    except Exception as error:  # beside YAMLError: of a date that is none, of 10000 brackets, …
+        detail = " ".join(str(error).split()) or type(error).__name__
+        detail = "it is nested too deeply" if isinstance(error, RecursionError) else detail
         raise KdpipeError(f"{path} is not readable as YAML: {detail}.") from None
     return parse(raw, str(path))
