@@ -145,6 +145,10 @@ def _facts(study: Study, compute: Compute, n_networks: int) -> dict[str, Any]:
         "device": compute.device,
         "precision": compute.precision,
     }
+    measured = {study.probes[i].name for pair in study.pairs.values() for i in pair.probes}
+    if any(pair.given for pair in study.pairs.values()):
+        missing = [name for name in probes.names() if name not in measured]
+        facts["not measured"] = ", ".join(missing) or "nothing"
     for name, data in study.data.sets.items():
         facts[f"data set {name}"] = (
             f"{data.source.name}, {data.size}×{data.size} pixels, domains {', '.join(data.domains)}"

@@ -262,16 +262,20 @@ def parse(raw: Any, where: str = "the study") -> Study:
 
 def load(path: Path) -> Study:
     """Read and validate a study file (YAML)."""
+    return parse(read_yaml(path, "study file"), str(path))
+
+
+def read_yaml(path: Path, what: str = "file") -> Any:
+    """What a YAML file holds: plain data, never objects. Raises KdpipeError that names the file."""
     import yaml
 
     try:
-        raw = yaml.safe_load(path.read_text())
+        return yaml.safe_load(path.read_text())
     except FileNotFoundError:
-        raise KdpipeError(f"There is no study file {path}.") from None
+        raise KdpipeError(f"There is no {what} {path}.") from None
     except OSError as error:
         raise KdpipeError(f"{path} cannot be read: {error.strerror}.") from None
     except Exception as error:  # beside YAMLError: of a date that is none, of 10000 brackets, …
         detail = " ".join(str(error).split()) or type(error).__name__
         detail = "it is nested too deeply" if isinstance(error, RecursionError) else detail
         raise KdpipeError(f"{path} is not readable as YAML: {detail}.") from None
-    return parse(raw, str(path))
