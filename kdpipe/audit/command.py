@@ -160,9 +160,7 @@ def _class_map(path: Path | None) -> dict[str, Any] | None:
 
     found = read_yaml(path)
     if not isinstance(found, dict) or not all(isinstance(v, list) for v in found.values()):
-        raise KdpipeError(
-            f"{path}: a class map holds lines such as 'car: [automobile, sports car]'."
-        )
+        raise KdpipeError(f"{path}: a class map has lines such as 'car: [automobile, taxi]'.")
     return {str(key): value for key, value in found.items()}
 
 

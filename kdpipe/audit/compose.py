@@ -89,6 +89,8 @@ def compose(wanted: Wanted) -> tuple[dict[str, Any], dict[str, str]]:
         if wanted.class_map:
             made["class_map"] = {"name": "listed", "classes": wanted.class_map}
     for model in models.values():
+        if model["network"]["name"] == "factory":
+            model["network"]["image_size"] = _size(model) or sets[SET]["size"]
         model["data"] = {"set": SET, "domains": [SET]}
     instances, left_out = _probes(wanted, models)
     pair = {

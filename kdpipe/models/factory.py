@@ -36,7 +36,9 @@ class FactoryOptions(CodeOptions):
     )
     arguments: dict[str, Any] = Field({}, description="What it is called with.")
     image_size: int | None = Field(
-        None, ge=8, description="Pixels of a side that layers are looked for with; null for trying."
+        None,
+        ge=8,
+        description="Pixels of a side that layers are looked for with; null to try some.",
     )
     layers: LayerNames | None = Field(None, description="Null to find them by shape.")
 
@@ -70,13 +72,11 @@ class Factory(Builder):
     def layers(self, body: nn.Module) -> Layers:
         if named := self.options.layers:
             return Layers(named.penultimate, named.cam, named.hint, tuple(named.cka))
-        sizes = (self.options.image_size,) if self.options.image_size else SIZES
-        for size in sizes:
+        for size in (self.options.image_size, *SIZES):
             try:
-                return describe(body, size)
-            except KdpipeError:
-                continue
-            except Exception:  # a network that takes no image of this size
+                if size is not None:
+                    return describe(body, size)
+            except Exception:  # no layers show, or it takes no image of this size
                 continue
         return UNTOLD
 

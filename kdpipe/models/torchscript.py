@@ -22,5 +22,5 @@ class TorchScript(Program):
 
     def loaded(self, path: Path) -> Any:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore")  # that torch would rather export
             return torch.jit.load(str(path), map_location="cpu").eval()
