@@ -38,7 +38,7 @@ class FactoryOptions(CodeOptions):
     image_size: int | None = Field(
         None,
         ge=8,
-        description="Pixels of a side that layers are looked for with; null to try some.",
+        description="Pixels of a side to look for layers with; null to try some.",
     )
     layers: LayerNames | None = Field(None, description="Null to find them by shape.")
 
