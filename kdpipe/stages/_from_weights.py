@@ -98,8 +98,6 @@ def class_names(weights: Weights, of_data: list[str], set_name: str) -> list[str
     published weights do.
     """
     if isinstance(weights.classes, list):
-        if len(set(weights.classes)) < len(weights.classes):
-            raise KdpipeError("weights.classes: a class is listed twice.")
         return weights.classes
     if weights.classes == "imagenet":
         from torchvision.models import ResNet18_Weights
