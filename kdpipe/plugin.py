@@ -71,7 +71,7 @@ def of_library(raw: Any) -> Any:
 def _briefly(value: Any) -> str:
     """``value`` in a few words: aliases in a file can stand for billions of them."""
     brief = reprlib.Repr()
-    brief.maxlevel, brief.maxother = 2, 80
+    brief.maxlevel, brief.maxstring, brief.maxother = 2, 80, 80
     return brief.repr(value)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from kdpipe.audit.images import Columns, data_set
 from kdpipe.audit.networks import Told, entry
 from kdpipe.errors import KdpipeError
-from kdpipe.models.base import builders
-from kdpipe.plugin import of_library
+from kdpipe.models.base import UNTOLD, builders
+from kdpipe.plugin import of_library, resolve
 from kdpipe.probes.base import probes as known_probes
 
 SET, UNSEEN = "images", "unseen"
@@ -161,4 +161,10 @@ def _probes(
 
 
 def _sealed(network: dict[str, Any]) -> bool:
-    return builders.get(of_library(dict(network))["name"]).sealed
+    """Whether nobody can say which layers a network has."""
+    ref = resolve(builders, of_library(network))
+    cls = builders.get(ref.name)
+    if cls.sealed or ref.name != "factory":
+        return cls.sealed
+    builder = cls(cls.Options(**ref.options))
+    return builder.layers(builder.body(0)) is UNTOLD

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from kdpipe.errors import KdpipeError
+from kdpipe.models.base import builders
+from kdpipe.plugin import of_library, resolve
 
 # Means and deviations per channel, for images in [0, 1], that are usual in training scripts.
 NORMALISATIONS: dict[str, tuple[list[float], list[float]]] = {
@@ -45,6 +47,10 @@ def entry(role: str, spec: str, told: Told) -> dict[str, Any]:
     Raises KdpipeError when the word is none of the known forms, or the file is not there.
     """
     network, weights = _parts(role, spec, told)
+    try:
+        resolve(builders, of_library(network))
+    except ValueError as error:
+        raise KdpipeError(f"--{role} {spec}: {error}.") from None
     if told.normalise is not None:
         weights["mean"], weights["std"] = normalisation(told.normalise)
     if told.size is not None:

@@ -100,6 +100,12 @@ def test_code_needs_the_flag(here, spec):
     refused(r"--teacher is .*, which is code .* add --trust-code", spec)
 
 
+def test_networks_are_what_their_options_allow(here):
+    refused("no model called 'ghost'; known are: cifar_", "ghost@net.pt")
+    refused("there is no option 'depth'", "mnist_cnn,depth=3@net.pt")
+    refused("should match pattern", "my.nets:small()@net.pt", TRUSTED)
+
+
 def test_unknown_forms_are_answered_with_the_known(here):
     refused("there is no such file; give NETWORK@CHECKPOINT", "ghost.pt")
     refused("no checkpoint ghost.pt", "wrn@ghost.pt")
@@ -225,6 +231,17 @@ def test_what_looks_at_layers_is_left_out_beside_a_sealed_network(here):
     assert "layers, and those of student_distilled cannot" in left_out["cka"]
     with pytest.raises(KdpipeError, match="--probes cka looks at the layers"):
         compose(wanted(here, students=["whole.pt"], probes=["cka"]))
+
+
+def test_layers_that_cannot_be_told_are_left_out_as_well(here, monkeypatch):
+    (here / "oddnets.py").write_text(
+        "from torch import nn\ndef flat(): return nn.Sequential(nn.Flatten(), nn.Linear(768, 2))\n"
+    )
+    monkeypatch.syspath_prepend(here)
+    raw, left_out = compose(wanted(here, teacher="oddnets:flat@net.pt"))
+    assert raw["models"]["teacher"]["network"]["image_size"] == 16
+    assert not {"cka", "localization"} & set(raw["probes"])
+    assert "those of teacher cannot be seen" in left_out["localization"]
 
 
 def test_roles_are_told_apart(here):
