@@ -132,7 +132,7 @@ def main() -> None:
     print(
         f"cd {told.out} && kdpipe audit --teacher theirnets:Net,width=32@teacher.pth "
         f"--student kl=theirnets:Net@distilled.pth --baseline theirnets:Net@independent.pth "
-        f"--data {told.data.absolute()} --normalise cifar10 --trust-code"
+        f"--data {told.data.absolute()} --normalise cifar10 --trust-code --limit 1000"
     )
 
 
