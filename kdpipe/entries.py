@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, model_validator
 
 from kdpipe.data.augment.base import augmentations as augmentation_registry
 from kdpipe.data.class_maps.base import class_maps as class_map_registry
@@ -104,7 +104,13 @@ def _listed(raw: Any) -> Any:
     return [raw] if isinstance(raw, str) else raw
 
 
-Models = Annotated[list[Name], BeforeValidator(_listed)]
+def _distinct(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("a model is listed twice")
+    return names
+
+
+Models = Annotated[list[Name], BeforeValidator(_listed), AfterValidator(_distinct)]
 """One name or several."""
 
 

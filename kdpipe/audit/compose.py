@@ -69,6 +69,11 @@ def compose(wanted: Wanted) -> tuple[dict[str, Any], dict[str, str]]:
 
     Raises KdpipeError that names the option of the command line that cannot be met.
     """
+    for role, specs in (("student", wanted.students), ("baseline", wanted.baselines)):
+        if twice := sorted({spec for spec in specs if specs.count(spec) > 1}):
+            raise KdpipeError(
+                f"--{role} {twice[0]} is given twice; it would count as two networks."
+            )
     models = {"teacher": entry("teacher", wanted.teacher, wanted.told["teacher"])}
     baselines = []
     for k, spec in enumerate(wanted.baselines, 1):

@@ -109,7 +109,15 @@ def test_without_a_baseline_it_says_what_cannot_be_concluded(theirs):
 
 
 def test_three_baselines_show_how_far_two_of_them_are_apart(theirs):
-    more = ["--baseline", NETS["baseline"], "--baseline", "mynets:small@distilled.pt"]
+    import torch
+
+    checkpoint = torch.load("independent.pt")
+    more = []
+    for k in (1, 2):
+        for tensor in checkpoint["state_dict"].values():
+            tensor += 0.02 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(k))
+        torch.save(checkpoint, f"independent{k}.pt")
+        more += ["--baseline", f"mynets:small@independent{k}.pt"]
     audited("--probes", "accuracy,fidelity", *more)
     assert table(theirs, "controls")["n_pairs"].eq(3).all()
     assert set(table(theirs)["n_seeds_ind"]) == {3}

@@ -198,10 +198,13 @@ def test_an_audit_is_an_ordinary_study(here):
 
 
 def test_methods_and_several_checkpoints_of_one(here):
-    net = "mnist_cnn@net.pt"
-    raw, _ = compose(
-        wanted(here, students=[f"kl={net}", f"crd={net}", f"kl={net}"], baselines=[net] * 3)
-    )
+    nets = [f"mnist_cnn@net{k}.pt" for k in range(3)]
+    for k in range(3):
+        (here / f"net{k}.pt").write_bytes(b"")
+    students = [f"kl={nets[0]}", f"crd={nets[1]}", f"kl={nets[2]}"]
+    raw, _ = compose(wanted(here, students=students, baselines=nets))
+    with pytest.raises(KdpipeError, match="--baseline mnist_cnn@net0.pt is given twice"):
+        compose(wanted(here, baselines=[nets[0], *nets]))
     pair = raw["pairs"]["audit"]
     assert pair["given"] == {"kl": ["student_kl", "student_kl2"], "crd": ["student_crd"]}
     assert pair["baselines"] == ["baseline", "baseline2", "baseline3"]

@@ -108,6 +108,7 @@ def test_a_pair_without_given_students_is_what_it_was():
         ({"given": {"x": "ghost"}}, "pairs.audit.given.x: there is no model 'ghost'; there are t,"),
         ({"baselines": ["ghost"]}, "pairs.audit.baselines: there is no model 'ghost'"),
         ({"given": {"x": []}}, "at least 1 item"),
+        ({"baselines": ["b", "b"]}, "pairs.audit.baselines: a model is listed twice"),
         ({"given": {"x": "fresh"}}, "'fresh' has no weights; a given student is one that was dis"),
         ({"given": {"x": "t"}}, "given.x: 't' is the teacher of this pair as well"),
         ({"given": {"x": "b"}}, "given.x: 'b' is an independent student of this pair as well"),
