@@ -203,7 +203,7 @@ def test_methods_and_several_checkpoints_of_one(here):
         (here / f"net{k}.pt").write_bytes(b"")
     students = [f"kl={nets[0]}", f"crd={nets[1]}", f"kl={nets[2]}"]
     raw, _ = compose(wanted(here, students=students, baselines=nets))
-    with pytest.raises(KdpipeError, match="--baseline mnist_cnn@net0.pt is given twice"):
+    with pytest.raises(KdpipeError, match=r"--baseline mnist_cnn@net0\.pt is given twice"):
         compose(wanted(here, baselines=[nets[0], *nets]))
     pair = raw["pairs"]["audit"]
     assert pair["given"] == {"kl": ["student_kl", "student_kl2"], "crd": ["student_crd"]}
