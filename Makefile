@@ -3,6 +3,7 @@
 # make docs   build the documentation in build/docs; a warning is an error
 # make workflow-report   Snakemake's own report of the last run: jobs, run times, settings, figures
 # make test-faults   kill jobs and Snakemake at random moments, fill the disk, damage files
+# make test-studies  every study file on miniature data: three through Snakemake, all networks
 # make test-slurm    as root on Debian: install and start a Slurm of one node, run a study on it
 PYTHON ?= python3
 CORES ?= $(shell nproc)
@@ -11,7 +12,7 @@ STAMP := $(VENV)/.installed
 REQUIREMENTS := envs/requirements.txt envs/requirements-dev.txt envs/constraints.txt
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: run workflow-report test test-faults test-slurm lint unit docs reference workflow mutations \
+.PHONY: run workflow-report test test-faults test-studies test-slurm lint unit docs reference workflow mutations \
 	environment docs-results clean
 .DELETE_ON_ERROR:
 
@@ -50,6 +51,9 @@ mutations: environment
 
 test-faults: environment
 	python -m pytest tests/faults -n $(CORES)
+
+test-studies: environment
+	python -m pytest tests/studies -n $(CORES)
 
 # One after the other: there is one Slurm, and a lost node takes all its jobs along.
 test-slurm: environment

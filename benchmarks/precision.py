@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from _bench import Row, as_a_job, mnist, write
+from _usual import PAIRS, network, objective
 from scipy.stats import ttest_rel
-from usual import BATCH, network, objective
 
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.models.base import Network
@@ -28,7 +28,7 @@ from kdpipe.training.loop import Images, evaluate, fit
 from kdpipe.training.recipe import Recipe
 from kdpipe.training.teacher import LiveTeacher
 
-METHODS = ("labels", "kl", "hint", "crd")
+PAIR = PAIRS["mnist_cnn"]
 
 
 def images(data: Path, part: str, n: int) -> Images:
@@ -45,12 +45,13 @@ def trained(
     compute = Compute(precision=precision)
     compute.start()
     torch.manual_seed(seed)
-    student, loss_of = network(seed), objective(method, train.labels)
+    student = network(PAIR, PAIR.student, seed)
+    loss_of = objective(PAIR, method, train.labels, student, teacher or student)
     live = None
     if teacher is not None:
-        live = LiveTeacher(teacher, type(loss_of).teacher_layers(loss_of.options), BATCH)
+        live = LiveTeacher(teacher, type(loss_of).teacher_layers(loss_of.options), PAIR.batch_size)
     val = Images(train.pixels[:2], train.labels[:2], train.ids[:2])
-    recipe = Recipe(epochs=epochs, batch_size=BATCH)
+    recipe = Recipe(epochs=epochs, batch_size=PAIR.batch_size)
     with redirect_stdout(None):
         pipeline = Pipeline([], 0)
         fit(student, loss_of, live, train, val, recipe, pipeline, compute, seed, Checkpoint(None))
@@ -64,7 +65,7 @@ def main() -> None:
     parser.add_argument("--test-images", type=int, default=4000)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--methods", nargs="+", default=METHODS)
+    parser.add_argument("--methods", nargs="+", default=PAIR.methods)
     words = parser.parse_args()
     as_a_job()
     train = images(words.data, "train", words.images)

@@ -100,15 +100,22 @@ def check(
 
 
 @app.command()
-def plan(study: StudyArg, data_root: DataRootArg = None) -> None:
-    """Jobs, training work, memory and time of a study, before anything runs."""
+def plan(
+    study: StudyArg,
+    tflops: Annotated[
+        float,
+        typer.Option(min=1e-6, help="Throughput to state hours at, in 10¹² operations a second."),
+    ] = 10.0,
+    data_root: DataRootArg = None,
+) -> None:
+    """Jobs, training work, memory, time and disk of a study, before anything runs."""
     from kdpipe.cost import print_cost
     from kdpipe.estimate import print_needs
     from kdpipe.plan import Plan
     from kdpipe.study import load
 
     made = Plan(load(study))
-    print_cost(made, data_root)
+    print_cost(made, data_root, tflops)
     print_needs(made, data_root)
 
 

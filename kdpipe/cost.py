@@ -3,97 +3,126 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
-from kdpipe.data.sources.base import Source, sources
-from kdpipe.entries import DataSet
-from kdpipe.job import Job
-from kdpipe.models.base import Network, build
-from kdpipe.pairs import teacher_outputs
+from kdpipe.estimate import FLOAT, Estimate
 from kdpipe.plan import Plan
-from kdpipe.stages.teacher_outputs import too_large
+from kdpipe.stages._training import TrainingSlice
 
-STAGES = ("subset", "train", "teacher_outputs", "distil", "calibrate", "probe", "tables")
-
-
-def forward_flops(job: Job, plan: Plan, data_root: Path | None) -> tuple[int, int]:
-    """Parameters, and FLOPs of one image's forward pass, of the network that ``job`` trains."""
-    network, size = _network(job, plan, data_root)
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        network(torch.zeros(1, 3, size, size))
-    return sum(p.numel() for p in network.parameters()), counter.get_total_flops()
-
-
-def _network(job: Job, plan: Plan, data_root: Path | None) -> tuple[Network, int]:
-    """The network that ``job`` trains, and the height and width of its images."""
-    data = plan.study.data.sets[job.slice.data.set]  # type: ignore[attr-defined]
-    n_classes = len(data.classes) if data.classes else _source(data, data_root).n_classes()
-    network = build(job.slice.network, n_classes, [0.5] * 3, [1.0] * 3, seed=0)  # type: ignore[attr-defined]
-    return network.eval(), data.size
+STAGES = (
+    "subset",
+    "train",
+    "teacher_outputs",
+    "distil",
+    "calibrate",
+    "probe",
+    "tables",
+    "figures",
+    "report",
+)
+TFLOPS = 10.0
+"""Throughput, in 10¹² operations a second, at which hours are stated unless somebody says more:
+about what one GPU of a data centre sustains in these trainings."""
 
 
-def _source(data: DataSet, data_root: Path | None) -> Source:
-    cls = sources.get(data.source.name)
-    return cls(cls.Options(**data.source.options), data_root)
+@dataclass(frozen=True)
+class Cost:
+    """``networks`` that are trained, the operations of all trainings, and bytes on disk: weights,
+    decoded images, teacher outputs (records and pictures are small beside them)."""
+
+    networks: int
+    flops: float
+    disk: float
+
+    def words(self, tflops: float) -> str:
+        """One sentence, as the third line of a study file has it."""
+        unit, size = next(
+            (unit, size) for unit, size in UNITS if self.flops >= size or size == 1e12
+        )
+        return (
+            f"{self.networks} networks to train, {rounded(self.flops / size)} {unit}, "
+            f"{_time(self.flops / tflops / 1e12)} at {tflops:g} TFLOP/s; "
+            f"{rounded(self.disk / 1e9)} GB on disk"
+        )
 
 
-@torch.no_grad()
-def teacher_table(name: str, plan: Plan, data_root: Path | None) -> tuple[str, int]:
-    """What becomes of a pair's teacher outputs and why, and their bytes (at most) if written.
-
-    At most, because a class or group of which fewer images are asked for is not subtracted.
-    """
-    study = plan.study
-    pair = study.pairs[name]
-    found = teacher_outputs(study, pair)
-    if not found.wanted:
-        return f"no: {found.reason}", 0
-    model = study.models[pair.like]
-    network, size = _network(plan.jobs[pair.teacher.path], plan, data_root)
-    logits, features = network.with_features(torch.zeros(1, 3, size, size), found.layers)
-    numbers = sum(x.numel() for x in (logits, *features.values()))
-    data = study.data.sets[model.data.set]
-    images = _source(data, data_root).n_images() * len(model.data.domains)
-    kind = torch.bfloat16 if plan.compute.precision == "bf16" else torch.float32
-    total = int(images * data.split.train * found.views * numbers * kind.itemsize)
-    reason = too_large(total, study.compute.teacher_outputs_gb)
-    if reason and study.compute.teacher_outputs == "auto":
-        return f"no: {reason}", total
-    return f"yes: {reason or found.reason}", total
+UNITS = (("EFLOP", 1e18), ("PFLOP", 1e15), ("TFLOP", 1e12))
 
 
-def print_cost(plan: Plan, data_root: Path | None) -> None:
-    """A table of jobs per stage and of the networks that are trained."""
+def _time(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{rounded(hours)} h" if hours >= 1 else f"{rounded(60 * hours)} min"
+
+
+def rounded(value: float) -> str:
+    """Two digits, without an exponent."""
+    two = float(f"{value:.2g}")
+    return f"{two:,.0f}" if two >= 10 else f"{two:g}"
+
+
+def cost(estimate: Estimate) -> Cost:
+    """Of all trainings of a plan, teacher outputs included."""
+    plan = estimate.plan
+    slices = [slice_ for _, slice_ in _networks(plan)]
+    trained = [s for s in slices if getattr(s, "weights", None) is None]
+    flops = sum(estimate.training_flops(s) for s in trained)
+    disk = sum(FLOAT * estimate.size(s.network, s.data.set).parameters for s in slices)
+    for name, data in plan.study.data.sets.items():
+        images = estimate.rendered(name)
+        disk += images * 3 * data.edge**2 if data.stores(images) else 0
+    for name, pair in plan.study.pairs.items():
+        found = estimate.table(name)
+        disk += found.bytes if found.written else 0
+        if found.written:
+            network = plan.study.models[pair.teacher.model].network
+            flops += found.views * estimate.size(network, found.set).flops
+    return Cost(len(trained), flops, disk)
+
+
+def _networks(plan: Plan) -> list[tuple[str, TrainingSlice]]:
+    """Target and settings of every network of a plan."""
+    jobs = (*plan.by_stage("train"), *plan.by_stage("distil"))
+    return [(job.target, job.slice) for job in jobs if isinstance(job.slice, TrainingSlice)]
+
+
+def print_cost(plan: Plan, data_root: Path | None, tflops: float = TFLOPS) -> None:
+    """Tables of jobs per stage, of the networks and of teacher outputs, and what it comes to."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    data_root = data_root or (Path(root) if (root := plan.study.data.root) else None)
+    estimate = Estimate(plan, data_root)
     counts = Counter(job.stage for job in plan.jobs.values())
     stages = Table("stage", "jobs", title=f"Study {plan.study.study}")
-    for stage in (*STAGES, "figures", "report"):
+    for stage in STAGES:
         stages.add_row(stage, str(counts[stage]))
-    networks = Table("networks", "number", "parameters", "GFLOP per image", "epochs")
-    seen: dict[tuple[str, ...], list[Job]] = {}
-    for job in (*plan.by_stage("train"), *plan.by_stage("distil")):
-        if getattr(job.slice, "weights", None) is not None:
-            continue  # others trained it
-        seen.setdefault(tuple(job.target.split("/")[:-1]), []).append(job)
-    for key, group in seen.items():
-        parameters, flops = forward_flops(group[0], plan, data_root)
-        epochs = group[0].slice.recipe.epochs  # type: ignore[attr-defined]
+    networks = Table(
+        Column("networks", no_wrap=True),
+        *("number", "parameters", "GFLOP per image", "epochs", "images", "TFLOP each"),
+    )
+    seen: dict[str, list[TrainingSlice]] = {}
+    for target, slice_ in _networks(plan):
+        seen.setdefault(target.rpartition("/")[0], []).append(slice_)
+    for key, (first, *others) in seen.items():
+        size = estimate.size(first.network, first.data.set)
+        flops = estimate.training_flops(first)
+        trained = [str(first.recipe.epochs), f"{estimate.training_images(first.data):,}"]
         networks.add_row(
-            "/".join(key), str(len(group)), f"{parameters:,}", f"{flops / 1e9:.4f}", str(epochs)
+            key,
+            str(1 + len(others)),
+            f"{size.parameters:,}",
+            f"{size.flops / 1e9:.4f}",
+            *(trained if flops else ["from weights", ""]),
+            f"{flops / 1e12:,.4g}" if flops else "",
         )
     tables = Table("pair", "teacher outputs computed once", "GB at most")
     for name in plan.study.pairs:
-        decision, size = teacher_table(name, plan, data_root)
-        tables.add_row(name, decision, f"{size / 1e9:.3f}")
+        table = estimate.table(name)
+        tables.add_row(name, table.reason, f"{table.bytes / 1e9:.3f}")
     console = Console()
+    console.width = max(console.width, 110)  # of a pipe it is 80
     console.print(stages)
     console.print(networks)
     console.print(tables)
     console.print(f"device {plan.compute.device}, precision {plan.compute.precision}")
+    console.print(f"In all: {cost(estimate).words(tflops)}", soft_wrap=True)

@@ -148,8 +148,10 @@ class Pair(Options):
     training: Recipe | None = Field(None, description="Null for the student model's own recipe.")
     probes: list[Name] = Field(min_length=1, description="Entries of the study's probes.")
     paper: str | None = Field(None, description="Value of 'pair' in the paper's tables.")
-    paper_conditions: dict[str, str] = Field(
-        {}, description="Our condition to the paper's, for the table that compares them."
+    paper_conditions: dict[str, str | list[str]] = Field(
+        {},
+        description="Our condition to the paper's, one or several, for the table that compares "
+        "them.",
     )
 
     @model_validator(mode="after")

@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
+from kdpipe.counting import Size, counted, without_weights
 from kdpipe.data.selection import Selection
-from kdpipe.data.sources.base import sources
+from kdpipe.data.sources.base import Source, sources
 from kdpipe.distill.base import objectives
 from kdpipe.errors import KdpipeError
-from kdpipe.models.base import build, builders
+from kdpipe.models.base import builders
 from kdpipe.plan import Job, Plan
 from kdpipe.plugin import PluginRef
 from kdpipe.stages._training import TrainingSlice
 from kdpipe.stages.distil import DistilSlice
 from kdpipe.stages.subset import SubsetSlice
+from kdpipe.stages.train import TrainSlice
+from kdpipe.teacher_table import teacher_table
 
 GFLOPS = {"cpu": 20.0, "cuda": 10_000.0}
 """Operations a second, in billions, of a thread of a CPU and of a GPU: a quarter of what the
@@ -38,16 +41,6 @@ STEP_MB = 500
 UNKNOWN_IMAGES = 100_000
 UNKNOWN_CLASSES = 100
 FLOAT = 4
-
-
-@dataclass(frozen=True)
-class Size:
-    """Of one network at one image size: ``parameters``, FLOPs of one image's forward pass, and
-    values that its layers put out for it."""
-
-    parameters: int
-    flops: int
-    activations: int
 
 
 @dataclass(frozen=True)
@@ -80,13 +73,14 @@ class Estimate:
         # One instance lives as long as a plan is looked at.
         self.images = cache(self._images)
         self._sizes = cache(self._size)
+        self.table = cache(lambda pair: teacher_table(pair, self))
 
     def need(self, job: Job) -> Need:
         """Hours, memory and time limit of ``job``."""
         if isinstance(job.slice, TrainingSlice):
             seconds, megabytes = self._training(job.slice)
         elif isinstance(job.slice, SubsetSlice):
-            seconds, megabytes = 0.0, 2 * self._pixels_mb(job.slice.name)
+            seconds, megabytes = 0.0, 2 * self.pixels_mb(job.slice.name)
         elif job.stage in ("tables", "figures", "report"):
             seconds, megabytes = 0.0, 1500.0
         else:
@@ -114,26 +108,47 @@ class Estimate:
 
     def training_images(self, data: Selection) -> int:
         """About how many images a model is trained on."""
-        share = self.plan.study.data.sets[data.set].split.train
-        return max(1, round(self.images(data.set)[0] * share)) * len(data.domains)
+        entry = self.plan.study.data.sets[data.set]
+        images, classes = self.images(data.set)
+        share = self._source(data.set).usual_domains or 1
+        images = max(1, round(images * entry.split.train))
+        if data.per_class is not None:
+            images = min(images, data.per_class * classes * share)
+        if data.per_group is not None:
+            images = min(images, sum(data.per_group.values()) * share)
+        return max(1, round(images * len(data.domains) / share))
+
+    def training_flops(self, slice_: TrainingSlice) -> float:
+        """Operations of one training: three forward passes of the network for each image and
+        epoch, and one of the teacher where it answers at every step. 0 where others trained."""
+        if isinstance(slice_, TrainSlice) and slice_.weights is not None:
+            return 0.0
+        flops = float(BACKWARD * self.size(slice_.network, slice_.data.set).flops)
+        if (teacher := self._live_teacher(slice_)) is not None:
+            flops += teacher.flops
+        return slice_.recipe.epochs * self.training_images(slice_.data) * flops
+
+    def _live_teacher(self, slice_: TrainingSlice) -> Size | None:
+        """Of the teacher that answers at every step of a training, where there is one."""
+        if not isinstance(slice_, DistilSlice):
+            return None
+        if not objectives.get(slice_.objective.name).uses_teacher:
+            return None
+        if slice_.tabulated and self.table(slice_.ref.pair).written:
+            return None
+        return self.size(self.plan.study.models[slice_.teacher.model].network, slice_.data.set)
 
     def _training(self, slice_: TrainingSlice) -> tuple[float, float]:
         own = self.size(slice_.network, slice_.data.set)
-        images = self.training_images(slice_.data)
-        flops, values = BACKWARD * own.flops, own.activations
-        weights = 4 * own.parameters  # with gradients and two averages of the optimiser
-        if isinstance(slice_, DistilSlice) and objectives.get(slice_.objective.name).uses_teacher:
-            network = self.plan.study.models[slice_.teacher.model].network
-            teacher = self.size(network, slice_.data.set)
+        values, weights = own.activations, 4 * own.parameters  # gradients and two averages as well
+        if (teacher := self._live_teacher(slice_)) is not None:
             weights += teacher.parameters
-            if not slice_.tabulated:
-                flops += teacher.flops
-                values += teacher.activations
-        seconds = slice_.recipe.epochs * images * flops / self.speed
-        held = self._pixels_mb(slice_.data.set, images)
+            values += teacher.activations
+        held = self.pixels_mb(slice_.data.set, self.training_images(slice_.data))
         # Activations and their gradients, and a batch that is being augmented.
         values = slice_.recipe.batch_size * 2 * values + weights
-        return seconds, held + (FLOAT * values / 2**20 if self.device == "cpu" else 0)
+        memory = held + (FLOAT * values / 2**20 if self.device == "cpu" else 0)
+        return self.training_flops(slice_) / self.speed, memory
 
     def _looking(self, job: Job) -> tuple[float, float]:
         """Probes, calibrations and teacher outputs: every image of the test split, some times."""
@@ -147,23 +162,32 @@ class Estimate:
         batch = max(model.training.batch_size for model in study.models.values())
         images = max(self.images(name)[0] for name in study.data.sets)
         passes = 60 if job.stage in ("probe", "calibrate") else 1
-        held = max(self._pixels_mb(name) for name in study.data.sets)
+        held = max(self.pixels_mb(name) for name in study.data.sets)
         values = 4 * batch * largest.activations + 4 * largest.parameters
         memory = held + (FLOAT * values / 2**20 if self.device == "cpu" else 0)
         return passes * images * largest.flops / self.speed, memory
 
-    def _pixels_mb(self, name: str, images: int | None = None) -> float:
+    def pixels_mb(self, name: str, images: int | None = None) -> float:
         """MiB of decoded images: those given, or the whole subset in all domains."""
         data = self.plan.study.data.sets[name]
         if images is None:
-            images = self.images(name)[0] * len(data.domains)
+            images = self.rendered(name)
         return images * 3 * data.size**2 / 2**20
+
+    def rendered(self, name: str) -> int:
+        """About how many images a data set has in all its domains."""
+        domains = len(self.plan.study.data.sets[name].domains)
+        return round(self.images(name)[0] * domains / (self._source(name).usual_domains or 1))
+
+    def _source(self, name: str) -> Source:
+        data = self.plan.study.data.sets[name]
+        cls = sources.get(data.source.name)
+        return cls(cls.Options(**data.source.options), self.data_root)
 
     def _images(self, name: str) -> tuple[int, int]:
         """Source images of a data set, and its classes; a guess where data is not here."""
         data = self.plan.study.data.sets[name]
-        cls = sources.get(data.source.name)
-        source = cls(cls.Options(**data.source.options), self.data_root)
+        source = self._source(name)
         try:
             # Known of the usual sets; another one is listed.
             images, classes = source.n_images(), source.n_classes()
@@ -178,31 +202,11 @@ class Estimate:
         return self._sizes(network.model_dump_json(), set_name)
 
     def _size(self, network: str, set_name: str) -> Size:
-        """Counted in one forward pass that computes nothing."""
-        import torch
-        from torch.utils.flop_counter import FlopCounterMode
-
         side = self.plan.study.data.sets[set_name].size
         ref = PluginRef.model_validate_json(network)
         if builders.get(ref.name).sealed:
             return Size(0, 0, 0)  # nothing can be counted
-        net = build(ref, self.images(set_name)[1], [0.5] * 3, [1.0] * 3, seed=0)
-        net = net.to("meta").eval()
-        values = 0
-
-        def add(_module: object, _inputs: object, output: object) -> None:
-            nonlocal values
-            if isinstance(output, torch.Tensor):
-                values += output.numel()
-
-        for module in net.modules():
-            if not list(module.children()):
-                module.register_forward_hook(add)
-        counter = FlopCounterMode(display=False)
-        with counter, torch.no_grad():
-            net(torch.zeros(1, 3, side, side, device="meta"))
-        parameters = sum(p.numel() for p in net.parameters())
-        return Size(parameters, counter.get_total_flops(), values)
+        return counted(without_weights(ref, self.images(set_name)[1]), side)
 
 
 def print_needs(plan: Plan, data_root: Path | None) -> None:

@@ -36,7 +36,10 @@ class ComputeWish(Options):
     teacher_outputs_gb: float = Field(
         4.0, gt=0, description="Limit of the size of one pair's teacher outputs on disk, in GB."
     )
-
+    teacher_outputs_fp16: bool = Field(
+        False,
+        description="Keep them in 16 bits in the place of 32: half the disk, no longer lossless.",
+    )
     cpu_fallback: bool = Field(
         False,
         description="Let a job that finds no GPU compute on the CPU: other bytes, and slower.",

@@ -165,6 +165,7 @@ class Plan:
             batch_size=(pair.training or model.training).batch_size // wish.processes,
             limit_gb=wish.teacher_outputs_gb,
             required=wish.teacher_outputs == "always",
+            fp16=wish.teacher_outputs_fp16,
             compute=self.compute,
         )
         target = paths.teacher_outputs_file(name)
@@ -184,6 +185,7 @@ class Plan:
             teacher=pair.teacher,
             objective=objective,
             tabulated=tabulated,
+            rounded=tabulated and self.study.compute.teacher_outputs_fp16,
             network=model.network,
             data=model.data,
             augment=model.augment,

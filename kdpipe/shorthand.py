@@ -37,3 +37,21 @@ def training_of(models: dict[Any, Any], pair: Any) -> Any:
     student = pair.get("student") if isinstance(pair, dict) else None
     model = models.get(student) if isinstance(student, str) else None
     return model.get("training", {}) if isinstance(model, dict) else {}
+
+
+def for_pairs(raw: Any, key: str) -> Any:
+    """Lay a pair's own mapping ``key`` over that of the study, which the study then lacks."""
+    if not isinstance(raw, dict) or key not in raw:
+        return raw
+    shared, pairs = raw[key], raw.get("pairs")
+    if not isinstance(shared, dict):
+        raise ValueError(f"{key}: give a mapping")
+    raw = {name: value for name, value in raw.items() if name != key}
+    if isinstance(pairs, dict):
+        raw["pairs"] = {
+            name: {**pair, key: {**shared, **(pair.get(key) or {})}}
+            if isinstance(pair, dict)
+            else pair
+            for name, pair in pairs.items()
+        }
+    return raw

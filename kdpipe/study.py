@@ -13,6 +13,7 @@ from pydantic import (
 
 from kdpipe.entries import Data, DataSet, Model, Name, Pair
 from kdpipe.errors import KdpipeError
+from kdpipe.includes import read
 from kdpipe.machine import ComputeWish
 from kdpipe.models.base import builders
 from kdpipe.options import Options
@@ -21,7 +22,7 @@ from kdpipe.plugin import explain, plugin
 from kdpipe.probes.base import probes as probe_registry
 from kdpipe.provenance import canonical
 from kdpipe.resources import Limits
-from kdpipe.shorthand import named, over, training_of
+from kdpipe.shorthand import for_pairs, named, over, training_of
 
 RESERVED_METHODS = {"teacher", "teacher2", "ind"}
 
@@ -29,8 +30,11 @@ RESERVED_METHODS = {"teacher", "teacher2", "ind"}
 class Study(Options):
     """Everything a study file says, validated and complete.
 
-    One more key, ``training``, holds options of training that all models share. A model lays its
-    own ``training`` over them, and a pair lays its own over those of its student's model.
+    Three more keys are gone before it is validated. ``training`` holds options of training that
+    all models share: a model lays its own over them, and a pair its own over those of its
+    student's model. ``paper_conditions`` holds those of all pairs in the same way. ``include``
+    names files, relative to this one, that this one is laid over: mappings key by key, anything
+    else as a whole, later files over earlier ones.
     """
 
     study: Name = Field(description="Name of the study, and of its folder under results/.")
@@ -60,8 +64,9 @@ class Study(Options):
     @model_validator(mode="before")
     @classmethod
     def _shared_training(cls, raw: Any) -> Any:
-        """``training`` of the study is the base of every model's, a model's of its pairs'."""
-        raw = named(raw, "probes", "probe")
+        """``training`` of the study is the base of every model's, a model's of its pairs', and
+        ``paper_conditions`` of every pair's."""
+        raw = for_pairs(named(raw, "probes", "probe"), "paper_conditions")
         if not isinstance(raw, dict) or not isinstance(raw.get("models"), dict):
             return raw
         base = {} if raw.get("training") is None else raw["training"]
@@ -261,21 +266,5 @@ def parse(raw: Any, where: str = "the study") -> Study:
 
 
 def load(path: Path) -> Study:
-    """Read and validate a study file (YAML)."""
-    return parse(read_yaml(path, "study file"), str(path))
-
-
-def read_yaml(path: Path, what: str = "file") -> Any:
-    """What a YAML file holds: plain data, never objects. Raises KdpipeError that names the file."""
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise KdpipeError(f"There is no {what} {path}.") from None
-    except OSError as error:
-        raise KdpipeError(f"{path} cannot be read: {error.strerror}.") from None
-    except Exception as error:  # beside YAMLError: of a date that is none, of 10000 brackets, …
-        detail = " ".join(str(error).split()) or type(error).__name__
-        detail = "it is nested too deeply" if isinstance(error, RecursionError) else detail
-        raise KdpipeError(f"{path} is not readable as YAML: {detail}.") from None
+    """Read and validate a study file (YAML) and the files that it includes."""
+    return parse(read(path), str(path))

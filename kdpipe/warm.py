@@ -2,9 +2,10 @@
 
 Importing torch takes longer than most probes. While Snakemake runs jobs on this machine, a server
 waits at a socket; a job sends it its command, folder, environment and standard streams, and the
-server's fork runs the job and sends back how it ended. Nothing of kdpipe is imported before the
-fork, so that a job runs the code that lies on the disk when it starts. Where no server answers,
-a job runs by itself; only the time differs.
+server's fork runs the job and sends back how it ended. What two jobs have imported beyond that,
+such as the CAM library, the server imports for those that follow. Nothing of kdpipe is imported
+before the fork, so that a job runs the code that lies on the disk when it starts. Where no server
+answers, a job runs by itself; only the time differs.
 
 This module is imported by every job first: it imports nothing that takes time.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -21,6 +23,8 @@ from typing import NoReturn
 
 VARIABLE = "KDPIPE_WARM"
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+MESSAGE = 2**18
+"""Longest list of modules, in bytes."""
 LOST = 137
 """Exit status of a job whose process was killed, as a shell reports it."""
 
@@ -77,18 +81,22 @@ def serve(path: str, parent: int) -> NoReturn:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(128)
-    listener.settimeout(1.0)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a job but its client
     del sys.path[0]  # the server's own folder is none of a job's business
     _preload()
+    told, tell = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    once: set[str] = set()
     while os.getppid() == parent:
-        with suppress(TimeoutError):
+        ready, _, _ = select.select([listener, told], [], [], 1.0)
+        if listener in ready:
             connection, _ = listener.accept()
-            connection.settimeout(None)
             if os.fork() == 0:
                 listener.close()
-                _run(connection)
+                told.close()
+                _run(connection, tell)
             connection.close()
+        elif told in ready:  # jobs come first
+            once = _learn(json.loads(told.recv(MESSAGE)), once)
     with suppress(OSError):
         os.unlink(path)
         os.rmdir(os.path.dirname(path))
@@ -104,9 +112,30 @@ def _preload() -> None:
     import typer  # noqa: F401
 
 
-def _run(connection: socket.socket) -> NoReturn:
+def _learn(names: list[str], once: set[str]) -> set[str]:
+    """Import modules that a job before has told of as well; returns those told of once."""
+    import importlib
+
+    for name in names:
+        if name in once:
+            with suppress(Exception):  # then the jobs import it, or fail, by themselves
+                importlib.import_module(name)
+    return once | set(names)
+
+
+def _of_others(names: set[str]) -> list[str]:
+    """Those of the imported modules that belong to installed packages."""
+    found = []
+    for name in names:
+        origin = getattr(getattr(sys.modules[name], "__spec__", None), "origin", None) or ""
+        if "site-packages" in origin and name.partition(".")[0] != __package__:
+            found.append(name)
+    return sorted(found)
+
+
+def _run(connection: socket.socket, tell: socket.socket) -> NoReturn:
     """One job, in a process of its own."""
-    status = LOST
+    status, known = LOST, set(sys.modules)
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         header, streams, _, _ = socket.recv_fds(connection, 16, 3)
@@ -129,6 +158,9 @@ def _run(connection: socket.socket) -> NoReturn:
             with suppress(OSError, ValueError):
                 stream.flush()
         connection.sendall(f"{status:016d}".encode())
+        with suppress(OSError):  # too long, or too many wait to be read
+            tell.setblocking(False)
+            tell.send(json.dumps(_of_others(set(sys.modules) - known)).encode())
     finally:
         os._exit(status)
 

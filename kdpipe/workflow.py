@@ -6,12 +6,12 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdpipe import orphan
+from kdpipe import includes, orphan
 from kdpipe.errors import KdpipeError
 from kdpipe.job import Job
 from kdpipe.plan import Plan
@@ -62,14 +62,23 @@ PLANNED = "KDPIPE_PLANNED"
 GROUPED = "KDPIPE_GROUPED"
 
 
-def open_plan(config: Mapping[str, Any], basedir: str | Path, *, on_node: bool = False) -> Plan:
+def open_plan(
+    config: Mapping[str, Any],
+    basedir: str | Path,
+    *,
+    files: Iterable[str | Path] = (),
+    on_node: bool = False,
+) -> Plan:
     """Plan the study that Snakemake was given, and set up the environment of its jobs.
 
+    ``files``: what ``config`` was read from, for its ``include`` is relative to one of them.
     ``on_node``: this Snakemake runs the jobs that another one submitted.
 
     Raises KdpipeError when the study is not valid.
     """
     raw = dict(config)
+    if includes.KEY in raw:
+        raw = includes.resolved(raw, includes.home(files), "The study")
     # Where data lies is no part of a study's identity, so it travels as an environment variable,
     # which is no rerun reason.
     root = raw.pop("data_root", None) or os.environ.get("KDPIPE_DATA")

@@ -21,7 +21,12 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 try:
-    PLAN = open_plan(config, workflow.basedir, on_node=workflow.remote_exec)
+    PLAN = open_plan(
+        config,
+        workflow.basedir,
+        files=workflow.configfiles,
+        on_node=workflow.remote_exec,
+    )
 except KdpipeError as error:
     raise WorkflowError(str(error))
 

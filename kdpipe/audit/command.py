@@ -156,7 +156,7 @@ def _words(text: str) -> list[str]:
 def _class_map(path: Path | None) -> dict[str, Any] | None:
     if path is None:
         return None
-    from kdpipe.study import read_yaml
+    from kdpipe.includes import read_yaml
 
     found = read_yaml(path)
     if not isinstance(found, dict) or not all(isinstance(v, list) for v in found.values()):

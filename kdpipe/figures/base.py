@@ -109,9 +109,18 @@ class Tables:
         return [p for p in self.recorded if any(i.probe == probe for i in p.instances)]
 
     def images_behind(self, pair: str, probe: str) -> int | None:
-        """How many images a probe of a pair used in one domain, where any value is of an image."""
+        """How many images a probe of a pair used in one domain: where any value is of an image, or
+        its records say so."""
         rows = self.measurements.query("pair == @pair and probe == @probe and unit == 'sample'")
-        return int(rows["n"].max()) if len(rows) else None
+        if len(rows):
+            return int(rows["n"].max())
+        own = next((p for p in self.recorded_pairs(probe) if p.name == pair), None)
+        if own is None:
+            return None
+        seeds = {"ind": own.ind_seeds, **own.methods}
+        method = next(m for m, of in seeds.items() if of)
+        _, about = self.records(own, method, seeds[method][0], probe)
+        return max(about["notes"].get("images", {}).values(), default=None)
 
     def role(self, pair: str, probe: str) -> str:
         """``control`` if the pair is a control for this probe, else ``claim``."""

@@ -18,6 +18,7 @@ WIDTH = 9.6  # inches
 @figures.register("cka")
 class Cka(Figure):
     probes = ("cka",)
+    reads_records = ("cka",)
     title = "Similarity of representations"
     caption = (
         "Linear centred kernel alignment (unbiased estimate) between each layer of the teacher "
@@ -67,8 +68,9 @@ class Cka(Figure):
                 ax.set_title(f"{words.method_words(method)}\n{count}", loc="left")
                 ax.set_xlabel("Student layer")
                 if j % columns == 0:
-                    images = f" on {domain} images" if domain else ""
-                    ax.set_ylabel(f"{pair}{images}\nTeacher layer")
+                    behind = tables.images_behind(pair, "cka")
+                    images = " ".join(filter(None, [str(behind or ""), domain, "images"]))
+                    ax.set_ylabel(f"{pair}, {images}\nTeacher layer")
         label = style.axis_label(metric)
         fig.colorbar(image, ax=axes, location="top", shrink=0.5, aspect=40, label=label)
         return fig

@@ -97,9 +97,11 @@ class CKA(Probe):
         o = self.options
         mine = list(o.layers or bench.subject.layers.cka)
         theirs = list(o.teacher_layers or bench.teacher.layers.cka)
-        records = Records(notes={"layers": mine, "teacher_layers": theirs})
+        counts: dict[str, int] = {}
+        notes = {"layers": mine, "teacher_layers": theirs, "images": counts}
+        records = Records(notes=notes)
         for images in bench.image_sets(o):
-            n = len(images)
+            counts[images.domain] = n = len(images)
             if n < 8:
                 raise KdpipeError(
                     f"Probe {self.name} needs eight images of domain '{images.domain}', but there "

@@ -27,7 +27,7 @@ METRICS: dict[str, tuple[tuple[str, str], ...]] = {
     "top1": (("accuracy", "accuracy"), ("group_accuracy", "accuracy")),
     "fooling_rate": (("adversarial", "fooling_rate"),),
     "agreement": (("colour", "agreement"), ("crop", "agreement"), ("shift", "agreement")),
-    "consensus": (("consensus", "consensus"),),
+    "consensus": (("consensus", "consensus"), ("fidelity", "top1_agreement")),
     "shape_bias": (("shape_bias", "shape_bias"),),
     "boundary_iou": (("boundary", "boundary_iou"),),
     "cam_win_rate": (("localization", "cam_win_rate"),),
@@ -165,11 +165,14 @@ def _measured_as(
 
 
 def _names(probe: str, condition: str, pair: PairSlice) -> set[str]:
-    """What the paper may call a condition: ``domain=sketch`` is its ``sketch``, ``strength=0.4``
-    of the colour probe its ``colour strength=0.4``. An entry of ``paper_domains`` is final."""
+    """What the paper may call a condition: ``domain=sketch`` is its ``sketch``, and
+    ``domain=photo;strength=0.4`` of the colour probe its ``colour strength=0.4``. An entry of
+    ``paper_domains`` is final."""
     if condition in pair.paper_domains:
-        return {pair.paper_domains[condition]}
-    return {condition, condition.removeprefix("domain="), f"{probe} {condition}"}
+        found = pair.paper_domains[condition]
+        return {found} if isinstance(found, str) else set(found)
+    rest = ";".join(part for part in condition.split(";") if not part.startswith("domain="))
+    return {condition, condition.removeprefix("domain="), f"{probe} {rest}"}
 
 
 def _at(rows: list[Row], place: Row) -> list[Row]:

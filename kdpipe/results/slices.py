@@ -42,8 +42,8 @@ class PairSlice(Options):
     instances: list[InstanceSlice]
     paper: str | None = None
     """The pair's name in ``paper_values.csv``, where it repeats one of the paper's."""
-    paper_domains: dict[str, str] = {}
-    """Condition of this study -> condition in ``paper_values.csv``."""
+    paper_domains: dict[str, str | list[str]] = {}
+    """Condition of this study -> condition, or several, in ``paper_values.csv``."""
 
     def independents(self) -> list[NetworkRef]:
         return [self.network("ind", seed) for seed in self.ind_seeds]

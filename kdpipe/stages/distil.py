@@ -31,6 +31,8 @@ class DistilSlice(TrainingSlice):
     teacher: ModelRef
     objective: PluginRef
     tabulated: bool
+    rounded: bool = False
+    """Whether the table, if there is one, holds fp16: another student than the teacher makes."""
 
 
 def run(slice_: DistilSlice, root: Path, out: Path, code: str = "") -> None:

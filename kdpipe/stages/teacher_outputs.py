@@ -33,6 +33,8 @@ class TeacherOutputsSlice(Options):
     limit_gb: float
     required: bool
     """Whether a table over the limit is an error; otherwise the teacher runs at every step."""
+    fp16: bool = False
+    """Round to 16 bits what a training would see in 32."""
     compute: Compute
 
 
@@ -40,9 +42,9 @@ def run(slice_: TeacherOutputsSlice, root: Path, out: Path) -> None:
     """Write logits and the layers' outputs (views, images, …) to ``out``.
 
     Images are in the order of the training rows, views in that of ``Pipeline.view``, and numbers
-    in the precision in which a training would see them.
+    in the precision in which a training would see them, unless ``fp16`` rounds them.
 
-    Raises KdpipeError when a required table would exceed the limit.
+    Raises KdpipeError when a required table would exceed the limit, or a number that of fp16.
     """
     compute = slice_.compute
     compute.start()
@@ -59,7 +61,8 @@ def run(slice_: TeacherOutputsSlice, root: Path, out: Path) -> None:
         images = augment.apply(as_float(train.uncut[rows].to(train.labels.device)), draws)
         with compute.autocast():
             logits, features = teacher(images, rows)
-        return {"logits": logits, **features}
+        found = {"logits": logits, **features}
+        return {name: _halved(name, x) for name, x in found.items()} if slice_.fp16 else found
 
     n = len(train.labels)
     shapes = {k: ((views, n, *x.shape[1:]), x.dtype) for k, x in outputs(_first(n), 0).items()}
@@ -78,6 +81,16 @@ def run(slice_: TeacherOutputsSlice, root: Path, out: Path) -> None:
                     tensors[name][view, rows[0] : rows[-1] + 1] = x.cpu()
 
     write_atomically(out, fill)
+
+
+def _halved(name: str, x: Tensor) -> Tensor:
+    half = x.half()
+    if not half.isfinite().all() and x.isfinite().all():
+        raise KdpipeError(
+            f"The teacher's '{name}' exceeds 65504, the largest number of fp16; set "
+            f"compute.teacher_outputs_fp16 to false."
+        )
+    return half
 
 
 def _first(n: int) -> Tensor:

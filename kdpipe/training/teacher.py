@@ -42,7 +42,8 @@ class TabulatedTeacher:
     """Looks up outputs that were computed once for every view of every training image.
 
     The file holds ``logits`` (views, n_train, classes) and one tensor per layer, and stays on
-    disk, mapped into memory, unless ``device`` is another one and has the room.
+    disk, mapped into memory, unless ``device`` is another one and has the room. What was kept in
+    fp16 is handed out in fp32.
     """
 
     def __init__(self, path: Path, layers: tuple[str, ...], device: torch.device) -> None:
@@ -61,6 +62,7 @@ class TabulatedTeacher:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         at = rows if views is None else views * self.n + rows
         found = {name: x[at.to(x.device)].to(self.device) for name, x in self.table.items()}
+        found = {k: x.float() if x.dtype == torch.float16 else x for k, x in found.items()}
         return found.pop("logits"), found
 
 

@@ -14,12 +14,14 @@ from matplotlib.patches import Rectangle
 from kdpipe.errors import KdpipeError
 from kdpipe.figures import _style as style
 from kdpipe.figures.base import Figure, Tables, figures
+from kdpipe.paths import ModelRef
 from kdpipe.report import verdicts, words
+from kdpipe.results.slices import InstanceSlice, PairSlice
 from kdpipe.stages.figures import FiguresSlice, run
 
 NAMES = figures.names()
-# Those that read record files as well are tested on their own.
-OF_TABLES = [name for name in NAMES if not figures.get(name).reads_records]
+# Those that cannot do without record files are tested on their own.
+OF_TABLES = ["cka", *(name for name in NAMES if not figures.get(name).reads_records)]
 
 
 def made(**options: object) -> Tables:
@@ -83,6 +85,31 @@ def test_recovery_is_drawn_over_the_images_that_a_student_was_trained_on():
     nobody = made()
     nobody.training_images = {}
     assert "not known on how many images" in str(figures.get("why")().missing(nobody))
+
+
+def test_the_number_of_images_behind_a_statistic_of_all_is_found_in_its_records(monkeypatch):
+    pair = PairSlice(
+        name="main",
+        teacher=ModelRef(model="big"),
+        student="small",
+        ind_seeds=[3],
+        methods={"kl": [1]},
+        instances=[InstanceSlice(name="features", probe="cka", family="x", relational=True)],
+    )
+    tables = made()
+    assert tables.images_behind("main", "cka") is None
+    tables.recorded = [pair]
+    asked = []
+
+    def records(self, *what):
+        asked.append(what[1:])
+        return pd.DataFrame(), {"notes": {"images": {"grey": 90, "colour": 100}}}
+
+    monkeypatch.setattr(Tables, "records", records)
+    assert tables.images_behind("main", "cka") == 100
+    assert asked == [("ind", 3, "cka")]
+    with style.context():
+        assert any("100 " in text for text in texts(figures.get("cka")().draw(tables)))
 
 
 def test_the_strength_of_an_attack_stands_below_the_network_that_was_attacked():

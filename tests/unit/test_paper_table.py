@@ -135,8 +135,26 @@ def test_conditions_are_mapped_by_name_or_explicitly():
     assert not colour_rows(**{COLOUR: "something else"})
 
 
+def test_one_condition_may_stand_for_several():
+    names = {"domain=tinted": ["mnist-m", "mnist-color"]}
+    rows = paper_rows([pair(**names)], measured("kl", "domain=tinted", [0.5]), [])
+    assert {row["condition"] for row in rows if row["table"] == "13"} == set(*names.values())
+
+
+def test_fidelity_stands_in_for_consensus_where_that_probe_saw_other_images():
+    measurements = [
+        *measured("ind", "domain=sketch", [0.3], "consensus", "consensus"),
+        *measured("ind", "domain=imagenet-val", [0.7], "fidelity", "top1_agreement"),
+    ]
+    rows = paper_rows([pair("swin_b>swin_t")], measurements, [])
+    assert {row["condition"]: row["measured_mean"] for row in rows} == {
+        "sketch": 0.3,
+        "imagenet-val": 0.7,
+    }
+
+
 def test_probe_names_its_sweep():
-    condition, of = "strength=0.4", {"probe": "colour", "metric": "agreement"}
+    condition, of = "domain=photo;strength=0.4", {"probe": "colour", "metric": "agreement"}
     measurements = [
         row for m in ("ind", "kl", "teacher") for row in measured(m, condition, [0.5], **of)
     ]

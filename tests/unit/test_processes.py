@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,12 @@ from safetensors.torch import load_file
 from several import trained
 
 from kdpipe.data.selection import Selection
-from kdpipe.errors import KdpipeError
+from kdpipe.errors import KdpipeError, StoppedError
 from kdpipe.paths import ModelRef
 from kdpipe.plugin import PluginRef
 from kdpipe.provenance import canonical
 from kdpipe.stages import subset, train
+from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.compute import Compute
 from kdpipe.training.loop import batches
 from kdpipe.training.recipe import Recipe
@@ -125,6 +127,31 @@ def test_torchrun_may_start_them(root, alone):
     )
     assert done.returncode == 0, done.stderr
     assert_same_files(alone, root / "torchrun")
+
+
+def test_an_interrupted_training_of_two_processes_goes_on_to_the_same_bytes(
+    root, monkeypatch, capsys
+):
+    slice_ = settings(2, epochs=8)  # number 0 asks whether to end at every 20th step
+    train.run(slice_, root, root / "whole", code="some")
+    assert "Going on" not in capsys.readouterr().out
+    monkeypatch.setenv("KDPIPE_CHECKPOINT_SECONDS", "0")
+    write = Checkpoint._write
+
+    def write_and_be_ended(self, path, state) -> bool:
+        kept = write(self, path, state)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return kept
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoint, "_write", write_and_be_ended)
+        with pytest.raises(StoppedError, match="ended by SIGTERM; run it again"):
+            train.run(slice_, root, root / "halves", code="some")
+    assert not (root / "halves").exists()
+    train.run(slice_, root, root / "halves", code="some")
+    assert "Going on after epoch" in capsys.readouterr().out
+    for name in ("model.safetensors", "history.parquet"):
+        assert (root / "whole" / name).read_bytes() == (root / "halves" / name).read_bytes(), name
 
 
 def test_torchrun_has_to_start_as_many_as_the_study_says(root, monkeypatch):

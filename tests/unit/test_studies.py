@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,13 @@ import pandas as pd
 import pytest
 import yaml
 
+from kdpipe.cost import cost
 from kdpipe.data.sources.points import PointsOptions, linear
+from kdpipe.estimate import Estimate
 from kdpipe.figures._square import labelled_points
 from kdpipe.inprocess import run_all
 from kdpipe.plan import Plan
+from kdpipe.results.paper import published
 from kdpipe.results.records import read_records
 from kdpipe.study import load, parse
 
@@ -29,6 +33,42 @@ def test_study_is_valid_and_can_be_planned(path):
         # Plug-ins are looked up, and what is validated again in a job is what was planned.
         assert type(job.slice).model_validate_json(job.slice_json) == job.slice
         assert job.code
+
+
+@pytest.mark.parametrize("path", STUDIES[1:], ids=lambda p: p.stem)
+def test_study_opens_with_what_it_is_needs_and_costs(path):
+    """The costs are those that ``kdpipe plan STUDY --tflops …`` states where no data are."""
+    text = path.read_text(encoding="utf-8")
+    first, second, third = text.splitlines()[:3]
+    assert re.match(r"# (Reproduces|Measures|Chooses) \w.*\.$", first)
+    assert re.match(r"# Needs \w.*\.$", second)
+    said = re.match(r"# Costs: (.* at ([\d.]+) TFLOP/s; .* GB on disk)\.", third)
+    assert said, third
+    study = load(path)
+    assert said[1] == cost(Estimate(Plan(study))).words(float(said[2]))
+    if any(data.source.name not in ("digits", "points") for data in study.data.sets.values()):
+        assert study.data.root == "data"
+
+
+def test_pairs_of_the_paper_are_in_a_study_each():
+    """But for those that the paper's tables have as a second name of a pair."""
+    found = {pair.paper for path in STUDIES for pair in load(path).pairs.values()} - {None}
+    named = {cell.pair for cell in published()}
+    assert found <= named
+    assert named - found == {
+        "vgg19>vgg11 (attack from resnet18)",  # the foreign attacker of vgg19>vgg11
+        "resnet50>resnet18 (students no more accurate than ind)",  # whose settings nobody states
+        "resnet50_sty>resnet18",  # the teacher of both stylised pairs
+    }
+
+
+def test_conditions_of_the_paper_that_studies_name_exist():
+    for path in STUDIES:
+        for name, pair in load(path).pairs.items():
+            known = {cell.condition for cell in published()}
+            for said in pair.paper_conditions.values():
+                wanted = {said} if isinstance(said, str) else set(said)
+                assert wanted <= known, (path, name)
 
 
 @pytest.fixture(scope="module")

@@ -366,17 +366,20 @@ COMMON = {
 CROP_AND_FLIP = [PluginRef(name="pad_crop", options={"pad": 1}), PluginRef(name="flip")]
 
 
-def tabulate(root, pair, augment, batch_size, limit_gb=1.0, required=True) -> Path:
+def tabulate(
+    root, pair, augment, batch_size, limit_gb=1.0, required=True, fp16=False, teacher="teacher"
+) -> Path:
     """Write the table of a pair; returns its path."""
     out = root / f"teacher_outputs/{pair}.safetensors"
     slice_ = teacher_outputs.TeacherOutputsSlice(
-        teacher=ModelRef(model="teacher"),
+        teacher=ModelRef(model=teacher),
         layers=["penultimate"],
         data=COMMON["data"],
         augment=augment,
         batch_size=batch_size,
         limit_gb=limit_gb,
         required=required,
+        fp16=fp16,
         compute=COMMON["compute"],
     )
     teacher_outputs.run(slice_, root, out)
@@ -458,6 +461,40 @@ def test_a_table_over_the_limit_leaves_the_teacher_in_the_step(study, capsys):
     assert declined(path) is None
     with pytest.raises(KdpipeError, match=r"more than compute\.teacher_outputs_gb: 3.3e-05; raise"):
         tabulate(study, "large", [], 32, limit_gb=33e-6)
+
+
+def test_a_table_in_half_precision_takes_half_the_disk_and_rounds_to_eleven_bits(study):
+    path = tabulate(study, "half", [], 32, fp16=True)
+    exact = study / "teacher_outputs/plain32.safetensors"
+    # 60 images, 138 numbers each, a header of at most 200 bytes in both.
+    assert exact.stat().st_size - path.stat().st_size == pytest.approx(60 * 138 * 2, abs=200)
+    rows, layers = torch.arange(60), ("penultimate",)
+    results = [
+        TabulatedTeacher(p, layers, torch.device("cpu"))(torch.empty(0), rows)
+        for p in (exact, path)
+    ]
+    (logits, features), (rounded, rounded_features) = results
+    for full, half in (
+        (logits, rounded),
+        (features["penultimate"], rounded_features["penultimate"]),
+    ):
+        assert half.dtype == torch.float32
+        assert 0 < ((half - full).abs() / full.abs().clamp(min=1e-3)).max() <= 2**-11
+
+
+def test_a_teacher_beyond_half_precision_is_refused(study):
+    from safetensors.torch import save_file
+
+    large = study / "models/large/seed0"
+    large.mkdir(parents=True)
+    for name in ("model.json", "history.parquet"):
+        (large / name).write_bytes((study / "models/teacher/seed0" / name).read_bytes())
+    weights = load_file(study / "models/teacher/seed0/model.safetensors")
+    weights["body.fc2.weight"] *= 1e6
+    save_file(weights, large / "model.safetensors")
+    with pytest.raises(KdpipeError, match=r"'logits' exceeds 65504.*teacher_outputs_fp16 to false"):
+        tabulate(study, "large16", [], 32, fp16=True, teacher="large")
+    assert not (study / "teacher_outputs/large16.safetensors").exists()
 
 
 def test_table_has_a_row_per_training_image_in_their_order(study):

@@ -148,3 +148,31 @@ def test_the_server_ends_with_the_process_that_started_it(tmp_path):
     environment["TMPDIR"] = str(tmp_path)
     subprocess.run([sys.executable, "-c", program], check=True, env=environment, timeout=60)
     wait_for(lambda: not list(tmp_path.glob("kdpipe-*")), 120)
+
+
+def test_what_two_jobs_have_imported_the_third_finds_imported(server, tmp_path):
+    """A module of an installed package that the server does not load by itself."""
+    body = (
+        "import sys\n"
+        "print('torchvision.datasets.phototour' in sys.modules)\n"
+        "import torchvision.datasets.phototour, kdpipe.orphan"
+    )
+    folder = fake_kdpipe(tmp_path, body)
+    before = []
+
+    def found() -> bool:
+        out, errors = start(server, folder=folder).communicate(timeout=60)
+        assert not errors
+        before.append(out.strip())
+        return before[-1] == "True"
+
+    wait_for(found)
+    assert before[:2] == ["False", "False"]
+    assert_fresh_code(server, folder)
+
+
+def assert_fresh_code(server: str, folder: Path) -> None:
+    """Nothing of kdpipe was imported with it."""
+    (folder / "kdpipe/cli.py").write_text("def main():\n    print('edited')")
+    out, _ = start(server, folder=folder).communicate(timeout=60)
+    assert out.strip() == "edited"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 
 from kdpipe import orphan, workflow
 from kdpipe.machine import ComputeWish
+from kdpipe.study import load
 
 TINY = Path(__file__).parents[1] / "workflow" / "tiny.yaml"
 
@@ -62,3 +64,16 @@ def test_a_node_groups_as_it_is_told() -> None:
 
 def test_no_shell_stands_between_a_job_and_a_signal() -> None:
     assert workflow.command("train").startswith("exec python -m kdpipe train --root ")
+
+
+def test_a_study_that_includes_others_is_planned_as_it_is_loaded(tmp_path: Path) -> None:
+    """Snakemake reads the file alone and tells which it was; --config lies over it."""
+    (tmp_path / "parts").mkdir()
+    shutil.copy(TINY, tmp_path / "parts" / "tiny.yaml")
+    path = tmp_path / "mine.yaml"
+    path.write_text("include: parts/tiny.yaml\nstudy: mine\ntraining: {epochs: 2}\n")
+    config = yaml.safe_load(path.read_text())
+    plan = workflow.open_plan({**config, "data_root": "/data"}, ".", files=[path])
+    assert plan.study == load(path)
+    assert plan.study.models["big"].training.epochs == 2
+    assert workflow.open_plan({**config, "title": "new"}, ".", files=[path]).study.title == "new"

@@ -42,12 +42,15 @@ class Source(ABC):
 
     ``usual_classes``, ``usual_images``: how many it has wherever it is complete, so that the cost
     of a study is known without its data; None where only the data tell.
+    ``usual_domains``: among how many domains its images are divided; None where every domain is a
+    version of each image.
     """
 
     name: str
     Options: type[Options] = Options
     usual_classes: int | None = None
     usual_images: int | None = None
+    usual_domains: int | None = None
 
     def __init__(self, options: Any, root: Path | None) -> None:
         self.options = options

@@ -41,6 +41,10 @@ class ModelVsHuman(FileSource):
     Options = ModelVsHumanOptions
     usual_classes = len(CLASSES)
 
+    @property
+    def usual_domains(self) -> int:  # type: ignore[override]
+        return len(self.options.folders)
+
     @cached_property
     def _images(self) -> list[tuple[str, Path, str, str | None]]:
         """(domain, file, class, class of the texture) of every image."""

@@ -22,3 +22,4 @@ class PACS(DomainFolder):
     Options = PACSOptions
     usual_classes = 7
     usual_images = 9_991
+    usual_domains = 4

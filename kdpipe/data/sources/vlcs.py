@@ -22,3 +22,4 @@ class VLCS(DomainFolder):
     Options = VLCSOptions
     usual_classes = 5
     usual_images = 10_729
+    usual_domains = 4
