@@ -152,6 +152,8 @@ def test_outputs_that_are_read_wrongly_are_asked_about(theirs):
     # One command does what its study file does.
     first = (theirs / "results/audit/tables/transfer.csv").read_bytes()
     tabled(*more)
+    planned = CliRunner().invoke(app, ["plan", "audit.yaml"], catch_exceptions=False)
+    assert "0 networks to train" in planned.output
     assert (theirs / "results/audit/tables/transfer.csv").read_bytes() == first
 
 
