@@ -63,6 +63,7 @@ def entry(role: str, spec: str, told: Told) -> dict[str, Any]:
 
 
 def _parts(role: str, spec: str, told: Told) -> tuple[dict[str, Any], dict[str, Any]]:
+    network: dict[str, Any]
     path = Path(spec)
     if path.is_dir():
         return _of_kdpipe(role, path)
@@ -80,7 +81,6 @@ def _parts(role: str, spec: str, told: Told) -> tuple[dict[str, Any], dict[str, 
         raise KdpipeError(f"--{role} {spec}: there is no such file; give {FORMS}.")
     name, *options = named.split(",")
     given = dict(_option(role, option) for option in options)
-    network: dict[str, Any]
     if ":" in name:
         network = {"name": "factory", "call": name, "arguments": given}
         network = _trusted(role, network, told, "a function of somebody's package")

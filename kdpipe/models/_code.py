@@ -97,8 +97,8 @@ class Program(Builder):
     def layers(self, body: nn.Module) -> Layers:
         return UNTOLD
 
-    def pinned(self) -> Options:
-        return self.options.model_copy(update={"sha256": file_digest(self.file)})
+    def pinned(self) -> dict[str, Any]:
+        return {**super().pinned(), "sha256": file_digest(self.file)}
 
     def published(self, name: str) -> Published:
         """The weights that the file holds itself, called ``own``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ def _read(path: Path) -> Any:
             raise KdpipeError(f"{path} cannot be read as safetensors: {_line(error)}.") from None
     try:
         # Training scripts keep their arguments beside the weights: a Namespace only holds them.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a TorchScript file, which is refused below
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever unzipping and unpickling raise
         reason = _line(error)

@@ -127,10 +127,10 @@ def find(weights: Weights, builder: Builder, data_root: Path | None) -> Found:
     """
     if weights.published:
         got = builder.published(weights.published)
-        mean, std = weights.mean or list(got.mean), weights.std or list(got.std)
-        if not mean:
+        usual = (weights.mean or list(got.mean), weights.std or list(got.std))
+        if not usual[0]:
             raise _unnormalised(got.origin)
-        return Found(got.origin, got.state, mean, std, got.file)
+        return Found(got.origin, got.state, *usual, got.file)
     path = _downloaded(weights) if weights.url else _on_disk(weights, data_root)
     if weights.sha256 and (found := file_digest(path)) != str(weights.sha256).lower():
         raise KdpipeError(

@@ -80,9 +80,9 @@ class Builder(ABC):
     def layers(self, body: nn.Module) -> Layers:
         """What the modules of ``body``, which this builder made, stand for."""
 
-    def pinned(self) -> Options:
+    def pinned(self) -> dict[str, Any]:
         """The options as they are kept beside the weights, with digests of files that they name."""
-        return self.options
+        return self.options.model_dump(mode="json")
 
     def published(self, name: str) -> Published:
         """The published weights called ``name``. Raises KdpipeError when there are none."""

@@ -7,26 +7,16 @@ import os
 import sys
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from kdpipe.errors import KdpipeError
 from kdpipe.models._by_shape import describe
 from kdpipe.models._code import CodeOptions
 from kdpipe.models.base import UNTOLD, Builder, Layers, builders, out_of_place
-from kdpipe.options import Options
 
 SIZES = (224, 32, 64, 28)
 """Heights and widths that layers are looked for with, where the study names none."""
-
-
-class LayerNames(Options):
-    """Layers of a network by their dotted names."""
-
-    penultimate: str = Field(description="The vector that is classified.")
-    cam: str = Field(description="Grad-CAM's layer.")
-    hint: str = Field(description="Hint's layer.")
-    cka: list[str] = Field(min_length=2, description="Layers that are compared, input to output.")
 
 
 class FactoryOptions(CodeOptions):
@@ -40,7 +30,25 @@ class FactoryOptions(CodeOptions):
         ge=8,
         description="Pixels of a side to look for layers with; null to try some.",
     )
-    layers: LayerNames | None = Field(None, description="Null to find them by shape.")
+    layers: dict[str, str | list[str]] | None = Field(
+        None,
+        description="Modules by their dotted names under penultimate (the vector that is "
+        "classified), cam, hint and, as a list from input to output, cka; null to find them by "
+        "shape.",
+    )
+
+    @model_validator(mode="after")
+    def _all_named(self) -> FactoryOptions:
+        names = dict(self.layers or {})
+        listed = isinstance(names.pop("cka", None), list)
+        words = set(names) == {"penultimate", "cam", "hint"} and not any(
+            isinstance(name, list) for name in names.values()
+        )
+        if self.layers is not None and not (listed and words):
+            raise ValueError(
+                "layers: give penultimate, cam and hint, one module each, and cka, a list of them"
+            )
+        return self
 
 
 @builders.register("factory")
@@ -71,7 +79,7 @@ class Factory(Builder):
 
     def layers(self, body: nn.Module) -> Layers:
         if named := self.options.layers:
-            return Layers(named.penultimate, named.cam, named.hint, tuple(named.cka))
+            return Layers(**{**named, "cka": tuple(named["cka"])})
         for size in (self.options.image_size, *SIZES):
             try:
                 if size is not None:

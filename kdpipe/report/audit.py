@@ -48,7 +48,7 @@ def headline(found: Audited, pairs: Sequence[PairSlice]) -> list[Sentence]:
     alone = [pair for pair in pairs if given(pairs)[pair.name] and not pair.ind_seeds]
     sentences = []
     if len(claims):
-        away = of("opposite")
+        away, nothing = of("opposite"), of("no gap")
         sentences = [
             Sentence(
                 "transferred",
@@ -58,13 +58,14 @@ def headline(found: Audited, pairs: Sequence[PairSlice]) -> list[Sentence]:
             Sentence(
                 "not-transferred",
                 "Not beyond the baselines",
-                (f"{of('not transferred', 'no gap') or 'nothing was shown'}.")
+                (f"{of('not transferred') or 'for no property was that shown'}.")
                 + (f" Less than the baselines: {away}." if away else ""),
             ),
             Sentence(
                 "inconclusive",
                 "Undecided",
-                f"{of('inconclusive', verdicts.NO_FINDING) or 'nothing'}.",
+                (f"{of('inconclusive', verdicts.NO_FINDING) or 'nothing'}.")
+                + (f" No gap between baselines and teacher: {nothing}." if nothing else ""),
             ),
         ]
     return sentences + [s for pair in alone for s in _without_baseline(found, pair)]

@@ -39,7 +39,7 @@ def run(
     cls = builders.get(ref.name)
     builder = cls(cls.Options(**ref.options))
     found = find(weights, builder, data_root)
-    ref = PluginRef(name=ref.name, options=builder.pinned().model_dump(mode="json"))
+    ref = PluginRef(name=ref.name, options=builder.pinned())
     network = build(ref, len(classes), found.mean, found.std, seed=0)
     network.trained_size = weights.size
     arch = ref.options.get("arch", ref.name)

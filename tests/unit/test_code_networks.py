@@ -171,6 +171,9 @@ def test_layers_of_a_factory_are_found_by_shape(package, call):
     named = {"penultimate": "head", "cam": "one", "hint": "one", "cka": ["one", "two"]}
     builder = cls(cls.Options(**options, layers=named))
     assert builder.layers(made).cka == ("one", "two")
+    for wrong in ({"cam": "one"}, {**named, "cka": "one"}, {**named, "more": "two"}):
+        with pytest.raises(ValueError, match="layers: give penultimate, cam and hint"):
+            resolve(builders, {"name": "factory", **options, "layers": wrong})
 
 
 def study(probes: list[str], **model) -> dict:
