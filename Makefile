@@ -55,9 +55,9 @@ test-faults: environment
 test-studies: environment
 	python -m pytest tests/studies -n $(CORES)
 
-# One after the other: there is one Slurm, and a lost node takes all its jobs along.
+# Three at once, however many processors there are: most of the time they wait for Slurm.
 test-slurm: environment
-	python -m pytest tests/slurm -p no:xdist
+	python -m pytest tests/slurm -n 3
 
 environment: $(STAMP)
 

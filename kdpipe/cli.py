@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from kdpipe.audit.command import audit
 from kdpipe.errors import KdpipeError, StoppedError
 
 app = typer.Typer(
@@ -193,6 +194,9 @@ def run(
     from kdpipe.study import load
 
     run_all(Plan(load(study)), results, data_root)
+
+
+app.command("audit")(audit)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, model_validator
 
 from kdpipe.data.augment.base import augmentations as augmentation_registry
 from kdpipe.data.class_maps.base import class_maps as class_map_registry
@@ -16,14 +16,11 @@ from kdpipe.distill.base import objectives as objective_registry
 from kdpipe.models._weights import WeightsField
 from kdpipe.models.base import builders as builder_registry
 from kdpipe.options import Options
-from kdpipe.paths import ModelRef
+from kdpipe.paths import ModelRef, Name
 from kdpipe.plugin import of_library, plugin
 from kdpipe.shorthand import named
 from kdpipe.stages.subset import SplitFractions
 from kdpipe.training.recipe import Recipe
-
-# Names become folders: nothing that could leave the results folder is a name.
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60)]
 
 
 class DataSet(ImageFormat):
@@ -85,6 +82,11 @@ class Model(Options):
                 "seeds: the same weights are one network; put {seed} into weights.path, or give "
                 "one seed"
             )
+        if self.weights is None and builder_registry.get(self.network.name).sealed:
+            raise ValueError(
+                f"weights: nobody can train the network '{self.network.name}'; give those that its "
+                f"file holds, {{published: own, mean: …, std: …}}"
+            )
         digests = self.weights.sha256 if self.weights else None
         if isinstance(digests, dict) and (without := set(self.seeds) - set(digests)):
             raise ValueError(f"weights.sha256: there is none for seed {min(without)}")
@@ -98,20 +100,49 @@ class Model(Options):
         return {**made, "augment": self.augment, "recipe": self.training}
 
 
+def _listed(raw: Any) -> Any:
+    return [raw] if isinstance(raw, str) else raw
+
+
+def _distinct(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("a model is listed twice")
+    return names
+
+
+Models = Annotated[list[Name], BeforeValidator(_listed), AfterValidator(_distinct)]
+"""One name or several."""
+
+
 class Pair(Options):
-    """A teacher, a student's model, the objectives between them and what is probed."""
+    """A teacher, a student's model, the objectives between them and what is probed.
+
+    Students that others distilled are ``given``, beside ``methods`` or in place of them.
+    """
 
     teacher: ModelRef = Field(description="One trained network of a model.")
-    student: Name = Field(
+    student: Name | None = Field(
+        None,
         description="A model; its seeds are the independent students, and the distilled ones have "
-        "its architecture, images and augmentations."
+        "its architecture, images and augmentations. Null where all students are given.",
     )
     role: Literal["claim", "control"] = Field(
         "claim", description="control: the teacher lacks the property, so nothing is claimed."
     )
     methods: dict[Name, plugin(objective_registry, "objective")] = Field(  # type: ignore[valid-type]
+        {},
         description="Objectives that distil the teacher into the student, each under a name of "
-        "its own, which is the objective where none is given."
+        "its own, which is the objective where none is given.",
+    )
+    given: dict[Name, Annotated[Models, Field(min_length=1)]] = Field(
+        {},
+        description="Students that others distilled: models from weights, under the name of the "
+        "method that made them.",
+    )
+    baselines: Models | None = Field(
+        None,
+        description="Models whose networks are the independent students; null for the student's "
+        "own, an empty list where there are none.",
     )
     seeds: list[NonNegativeInt] = Field([0], min_length=1, description="Of the distilled students.")
     training: Recipe | None = Field(None, description="Null for the student model's own recipe.")
@@ -122,6 +153,28 @@ class Pair(Options):
         description="Our condition to the paper's, one or several, for the table that compares "
         "them.",
     )
+
+    @model_validator(mode="after")
+    def _someone(self) -> Pair:
+        if not self.methods and not self.given:
+            raise ValueError("give methods that distil the student, or students under given")
+        if self.methods and self.student is None:
+            raise ValueError("student: methods distil a model, which has to be named")
+        if both := set(self.methods) & set(self.given):
+            raise ValueError(f"given: '{min(both)}' is among the methods as well")
+        return self
+
+    @property
+    def like(self) -> str:
+        """The model whose images the pair is probed on, unless a probe says otherwise."""
+        return self.student or next(iter(self.given.values()))[0]
+
+    @property
+    def independent(self) -> list[str]:
+        """Models whose networks had no teacher."""
+        if self.baselines is not None:
+            return self.baselines
+        return [self.student] if self.student else []
 
     @model_validator(mode="before")
     @classmethod

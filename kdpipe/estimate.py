@@ -16,6 +16,7 @@ from kdpipe.data.selection import Selection
 from kdpipe.data.sources.base import Source, sources
 from kdpipe.distill.base import objectives
 from kdpipe.errors import KdpipeError
+from kdpipe.models.base import builders
 from kdpipe.plan import Job, Plan
 from kdpipe.plugin import PluginRef
 from kdpipe.stages._training import TrainingSlice
@@ -203,6 +204,8 @@ class Estimate:
     def _size(self, network: str, set_name: str) -> Size:
         side = self.plan.study.data.sets[set_name].size
         ref = PluginRef.model_validate_json(network)
+        if builders.get(ref.name).sealed:
+            return Size(0, 0, 0)  # nothing can be counted
         return counted(without_weights(ref, self.images(set_name)[1]), side)
 
 

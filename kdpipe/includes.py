@@ -16,21 +16,25 @@ def read(path: Path) -> Any:
 
     Raises KdpipeError when a file is missing or is no YAML.
     """
-    return resolved(read_yaml(path), path.parent, str(path), (path.resolve(),))
+    return resolved(read_yaml(path, "study file"), path.parent, str(path), (path.resolve(),))
 
 
-def read_yaml(path: Path, asked: str = "") -> Any:
-    """The content of one YAML file; ``asked``: the beginning of the sentence if it is missing."""
+def read_yaml(path: Path, what: str = "file", asked: str = "") -> Any:
+    """What a YAML file holds: plain data, never objects. Raises KdpipeError that names the file.
+
+    ``asked``: the beginning of the sentence if it is missing.
+    """
     import yaml
 
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise KdpipeError(f"{asked}There is no study file {path}.") from None
+        raise KdpipeError(f"{asked}There is no {what} {path}.") from None
     except OSError as error:
         raise KdpipeError(f"{path} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        detail = " ".join(str(error).split())
+    except Exception as error:  # beside YAMLError: of a date that is none, of 10000 brackets, …
+        detail = " ".join(str(error).split()) or type(error).__name__
+        detail = "it is nested too deeply" if isinstance(error, RecursionError) else detail
         raise KdpipeError(f"{path} is not readable as YAML: {detail}.") from None
 
 
@@ -51,7 +55,7 @@ def resolved(raw: Any, folder: Path, where: str, within: tuple[Path, ...] = ()) 
         path = folder / name
         if path.resolve() in within:
             raise KdpipeError(f"{where}: include: {path} includes itself; take one of them out.")
-        part = read_yaml(path, f"{where}: include: ")
+        part = read_yaml(path, "study file", f"{where}: include: ")
         part = resolved(part, path.parent, str(path), (*within, path.resolve()))
         if not isinstance(part, Mapping):
             raise KdpipeError(f"{path}: a file to include is a mapping with keys of a study.")

@@ -15,13 +15,13 @@ from pathlib import Path
 FOLDER = ".memory"
 GROWTH = 2
 GROUPS = Path("/sys/fs/cgroup")
+# What Slurm writes into the output of a submission, in older and newer versions.
+OOM = re.compile(r"Detected \d+ oom.kill event")
 
 
 def factor(root: str | Path, target: str) -> int:
     """By how much to multiply the memory of a job: 2 for every time it ran out of it."""
-    with suppress(OSError):
-        return GROWTH ** len(_note(root, target).read_text().splitlines())
-    return 1
+    return GROWTH ** _times(_note(root, target))
 
 
 def note(root: str | Path, target: str, why: str) -> None:
@@ -33,6 +33,12 @@ def note(root: str | Path, target: str, why: str) -> None:
             stream.write(f"{why}\n")
 
 
+def _times(path: Path) -> int:
+    with suppress(OSError):
+        return len(path.read_text().splitlines())
+    return 0
+
+
 def _note(root: str | Path, target: str) -> Path:
     return Path(root) / FOLDER / f"{target.replace('/', '.')}.txt"
 
@@ -40,7 +46,9 @@ def _note(root: str | Path, target: str) -> Path:
 class Watch(logging.Handler):
     """Listens to Snakemake's events for jobs that failed because of their memory.
 
-    On a node it asks the kernel; where jobs are submitted from, it reads the scheduler's reason.
+    On a node it asks the kernel, and knows which job of a group it was. Where jobs are submitted
+    from, it reads the scheduler's reason, or Slurm's own log of the submission: both count only
+    if nobody on the node was left to note it.
     """
 
     def __init__(self, root: str | Path, groups: Path = GROUPS) -> None:
@@ -48,17 +56,45 @@ class Watch(logging.Handler):
         self.root = Path(root)
         self.groups = groups
         self.killed = kills(groups)
+        self.noted = {path: _times(path) for path in (self.root / FOLDER).glob("*")}
 
     def emit(self, record: logging.LogRecord) -> None:
-        if str(getattr(record, "event", "")) != "job_error":
+        event = str(getattr(record, "event", ""))
+        if event not in ("job_error", "group_error"):
             return
+        members = getattr(record, "job_error_info", None) or []
+        logs = [log for about in members for log in about["log"]]
+        logs += getattr(record, "log", None) or []
+        logs += getattr(record, "aux_logs", None) or []
+        found = {log: self._target(log) for log in logs}
+        targets = {target for target in found.values() if target is not None}
+        noted_there = [target for target in sorted(targets) if self._is_new(target)]
+        reason = self._reason(record, [log for log, target in found.items() if target is None])
+        if reason and not noted_there:
+            for target in targets:
+                note(self.root, target, reason)
+                self._is_new(target)
+
+    def _reason(self, record: logging.LogRecord, logs: list[str]) -> str:
+        """Who says that it was memory, or nothing. ``logs``: those of the scheduler."""
         now = kills(self.groups)
-        reason = str(getattr(record, "rule_msg", "") or "")
-        if now > self.killed or "OUT_OF_MEMORY" in reason:
+        if now > self.killed:
             self.killed = now
-            for log in getattr(record, "log", None) or []:
-                if (target := self._target(log)) is not None:
-                    note(self.root, target, reason or "killed by the kernel for memory")
+            return "killed by the kernel for memory"
+        said = str(getattr(record, "rule_msg", "") or "")
+        if "OUT_OF_MEMORY" in said:
+            return said
+        for log in logs:
+            with suppress(OSError):
+                if match := OOM.search(Path(log).read_text(errors="replace")):
+                    return match[0]
+        return ""
+
+    def _is_new(self, target: str) -> bool:
+        """Whether more has been noted of a job than when this was last asked."""
+        path = _note(self.root, target)
+        before, self.noted[path] = self.noted.get(path, 0), _times(path)
+        return self.noted[path] > before
 
     def _target(self, log: str) -> str | None:
         """A job's log lies where its target does, under another folder."""

@@ -1,4 +1,4 @@
-"""A job ends when the Snakemake that started it is gone.
+"""A job ends when the Snakemake that started it is gone, and that one when Slurm's step is.
 
 ``kill -9`` of Snakemake leaves its jobs running. Such an orphan would write into the folder of a
 run that knows nothing of it, so that it watches the processes between itself and Snakemake.
@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 # Set by the Snakemake process that reads the Snakefile, which is the one that starts the shell.
@@ -48,6 +49,42 @@ def watch() -> None:
         raise SystemExit(_end()) from None
     if handles:
         threading.Thread(target=_wait, args=(handles,), daemon=True).start()
+
+
+def watch_step() -> None:
+    """End this Snakemake, which runs the jobs of a Slurm step, when what watches over it ends.
+
+    Its jobs end by themselves. It would not: its words go to a pipe that nobody reads any more,
+    and the error of that, in the middle of its bookkeeping, lets it wait for ever for a job that
+    has ended.
+
+    Does nothing outside a Slurm job, and on systems other than Linux.
+    """
+    if not hasattr(os, "pidfd_open") or not (above := _step_of(os.getpid())):
+        return
+    with suppress(ProcessLookupError):  # gone in this very moment: the jobs will not start
+        handle = os.pidfd_open(above[-1])
+        threading.Thread(target=_leave, args=(handle,), daemon=True).start()
+
+
+def _leave(handle: int) -> None:
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    poll.poll()
+    asked: set[int] = set()
+    end = time.monotonic() + GRACE_SECONDS
+    while (left := _below(os.getpid())) and time.monotonic() < end:
+        _send(left - asked, signal.SIGTERM)
+        asked |= left
+        time.sleep(0.1)
+    _send(left, signal.SIGKILL)
+    os._exit(128 + signal.SIGTERM)
+
+
+def _send(pids: set[int], number: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _end() -> int:
@@ -94,6 +131,23 @@ def _step_of(pid: int) -> list[int]:
         if name == SLURM:
             return found
     return []
+
+
+def _below(pid: int) -> set[int]:
+    """The processes that ``pid`` has started, and those that they have."""
+    started: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            state, above = _about(int(folder.name))[1].split()[:2]
+            if state != "Z":
+                started.setdefault(int(above), []).append(int(folder.name))
+    found: set[int] = set()
+    ahead = [pid]
+    while ahead:
+        new = started.get(ahead.pop(), [])
+        found.update(new)
+        ahead += new
+    return found
 
 
 def _parent(pid: int) -> tuple[int, str]:

@@ -17,7 +17,7 @@ from kdpipe.study import Study
 def resolved_probe(study: Study, instance: str, pair: Pair) -> PluginRef:
     """The probe's options with set, domains and class map filled in."""
     ref = study.probes[instance]
-    data = study.models[pair.student].data
+    data = study.models[pair.like].data
     options = dict(ref.options)
     options["set"] = options["set"] or data.set
     options["domains"] = options["domains"] or data.domains
@@ -36,7 +36,7 @@ def second_teacher(study: Study, pair: Pair) -> ModelRef | None:
     """Another training run of the teacher: its similarity to the teacher is the ceiling."""
     others = [s for s in study.models[pair.teacher.model].seeds if s != pair.teacher.seed]
     # A teacher that is a further seed of the independent students has no ceiling of its own.
-    if not others or pair.teacher.model == pair.student:
+    if not others or pair.teacher.model in pair.independent:
         return None
     return ModelRef(model=pair.teacher.model, seed=others[0])
 
@@ -60,7 +60,7 @@ def teacher_outputs(study: Study, pair: Pair) -> TeacherOutputs:
     is only known with the data, see ``stages.teacher_outputs``.
     """
     wish = study.compute.teacher_outputs
-    model = study.models[pair.student]
+    model = study.models[pair.like]
     methods = [m for m in pair.methods.values() if tabulates(m)]
     views = Pipeline(model.augment, seed=0).views
     students, epochs = len(methods) * len(pair.seeds), (pair.training or model.training).epochs

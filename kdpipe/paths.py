@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from kdpipe.options import Options
 
 MODEL_FILES = ("model.safetensors", "model.json", "history.parquet")
 
 
+# Names become folders: nothing that could leave the results folder is a name.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60)]
+
+
 class ModelRef(Options):
     """One training run of a model of the study: a teacher, a foreign attacker, an independent."""
 
-    model: str = Field(description="A model of the study (a key under models).")
+    model: Name = Field(description="A model of the study (a key under models).")
     seed: int = Field(0, ge=0, description="Which training of it; trained if no other needs it.")
 
     @property
@@ -25,8 +29,8 @@ class ModelRef(Options):
 class StudentRef(Options):
     """One distilled network."""
 
-    pair: str
-    method: str
+    pair: Name
+    method: Name
     seed: int
 
     @property

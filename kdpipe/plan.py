@@ -121,20 +121,21 @@ class Plan:
         table = pairs.teacher_outputs(study, pair)
         if table.wanted:
             self._teacher_outputs(name, pair, table)
-        students = [
+        distilled = [
             StudentRef(pair=name, method=method, seed=seed)
             for method in pair.methods
             for seed in pair.seeds
         ]
-        for student in students:
+        for student in distilled:
             self._distil(student, pair, table.wanted)
-        independents = [ModelRef(model=pair.student, seed=s) for s in study.ind_seeds(pair)]
+        given = [ref for method in pair.given for ref in study.given(pair, method).values()]
+        students: list[NetworkRef] = [*study.independents(pair).values(), *distilled, *given]
         second = pairs.second_teacher(study, pair)
         for instance in pair.probes:
             ref = pairs.resolved_probe(study, instance, pair)
             cls = probes.get(ref.name)
             against = pair.teacher if cls.relational else None
-            subjects: list[NetworkRef] = [*independents, *students]
+            subjects = list(students)
             if not cls.relational or cls.on_teacher:
                 subjects.append(pair.teacher)
             if cls.relational and second is not None:
@@ -155,7 +156,7 @@ class Plan:
                     )
 
     def _teacher_outputs(self, name: str, pair: Pair, table: pairs.TeacherOutputs) -> None:
-        model, wish = self.study.models[pair.student], self.study.compute
+        model, wish = self.study.models[pair.like], self.study.compute
         slice_ = TeacherOutputsSlice(
             teacher=pair.teacher,
             layers=list(table.layers),
@@ -175,7 +176,7 @@ class Plan:
         self._add("teacher_outputs", target, slice_, inputs, [target], plugins)
 
     def _distil(self, ref: StudentRef, pair: Pair, table: bool) -> None:
-        model = self.study.models[pair.student]
+        model = self.study.models[pair.like]
         objective = pair.methods[ref.method]
         uses_teacher = objectives.get(objective.name).uses_teacher
         tabulated = table and pairs.tabulates(objective)
@@ -251,7 +252,7 @@ class Plan:
         self._add("probe", target, slice_, dict.fromkeys(inputs), [target], plugins)
 
     def _architecture(self, ref: NetworkRef) -> PluginRef:
-        name = ref.model if isinstance(ref, ModelRef) else self.study.pairs[ref.pair].student
+        name = ref.model if isinstance(ref, ModelRef) else self.study.pairs[ref.pair].like
         return self.study.models[name].network
 
     def _results(self, probed: list[str]) -> None:

@@ -23,6 +23,7 @@ def tables_slice(study: Study) -> TablesSlice:
 
 
 def _pair(study: Study, name: str, pair: Pair) -> PairSlice:
+    given = {name: study.given(pair, name) for name in pair.given}
     instances = []
     for instance in pair.probes:
         cls = probes.get(study.probes[instance].name)
@@ -40,9 +41,13 @@ def _pair(study: Study, name: str, pair: Pair) -> PairSlice:
         role=pair.role,
         teacher=pair.teacher,
         second_teacher=second_teacher(study, pair),
-        student=pair.student,
-        ind_seeds=study.ind_seeds(pair),
-        methods=dict.fromkeys(pair.methods, pair.seeds),
+        student=pair.like,
+        ind_seeds=list(study.independents(pair)),
+        methods={
+            **dict.fromkeys(pair.methods, pair.seeds),
+            **{name: list(refs) for name, refs in given.items()},
+        },
+        taken={**given, **({"ind": study.independents(pair)} if pair.baselines else {})},
         instances=instances,
         paper=pair.paper,
         paper_domains=pair.paper_conditions,
@@ -140,17 +145,26 @@ def _facts(study: Study, compute: Compute, n_networks: int) -> dict[str, Any]:
         "device": compute.device,
         "precision": compute.precision,
     }
+    measured = {study.probes[i].name for pair in study.pairs.values() for i in pair.probes}
+    if any(pair.given for pair in study.pairs.values()):
+        missing = [name for name in probes.names() if name not in measured]
+        facts["not measured"] = ", ".join(missing) or "nothing"
     for name, data in study.data.sets.items():
         facts[f"data set {name}"] = (
             f"{data.source.name}, {data.size}×{data.size} pixels, domains {', '.join(data.domains)}"
         )
     for name, pair in study.pairs.items():
-        recipe = pair.training or study.models[pair.student].training
+        recipe = pair.training or study.models[pair.like].training
+        independent = f"{len(study.independents(pair))} independent"
         facts[f"pair {name}"] = (
             f"{pair.teacher.model} → {pair.student}, {len(pair.seeds)} distilled and "
-            f"{len(study.ind_seeds(pair))} independent seeds, {recipe.epochs} epochs, "
-            f"{recipe.optimizer} at {recipe.lr:g}"
+            f"{independent} seeds, {recipe.epochs} epochs, {recipe.optimizer} at {recipe.lr:g}"
+            if pair.methods
+            else f"{pair.teacher.model} → {', '.join(pair.given)}, {independent}"
         )
+        for method in pair.given:
+            count = len(study.given(pair, method))
+            facts[f"pair {name}, {method}"] = f"given, {count} network{'s' * (count > 1)}"
         for method, ref in pair.methods.items():
             options = ", ".join(f"{k} {v}" for k, v in ref.options.items())
             facts[f"pair {name}, {method}"] = f"{ref.name}: {options}"

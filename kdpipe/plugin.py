@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from functools import partial
 from typing import Annotated, Any
 
@@ -67,6 +68,13 @@ def of_library(raw: Any) -> Any:
     return raw
 
 
+def _briefly(value: Any) -> str:
+    """``value`` in a few words: aliases in a file can stand for billions of them."""
+    brief = reprlib.Repr()
+    brief.maxlevel, brief.maxstring, brief.maxother = 2, 80, 80
+    return brief.repr(value)
+
+
 def explain(error: ValidationError) -> str:
     """All complaints of pydantic in one line, each with the key it is about."""
     parts = []
@@ -80,5 +88,6 @@ def explain(error: ValidationError) -> str:
             message = item["msg"].removeprefix("Value error, ")
             parts.append(f"{key}: {message}" if key else message)
         else:
-            parts.append(f"'{key}': {item['msg'].lower()} (got {item['input']!r})")
+            got = _briefly(item["input"])
+            parts.append(f"'{key}': {item['msg'].lower()} (got {got})")
     return "; ".join(parts)

@@ -15,6 +15,7 @@ from kdpipe.entries import Data, DataSet, Model, Name, Pair
 from kdpipe.errors import KdpipeError
 from kdpipe.includes import read
 from kdpipe.machine import ComputeWish
+from kdpipe.models.base import builders
 from kdpipe.options import Options
 from kdpipe.paths import ModelRef
 from kdpipe.plugin import explain, plugin
@@ -92,6 +93,11 @@ class Study(Options):
         self._check_batches()
         for name, model in self.models.items():
             self._check_data(f"models.{name}.data", model.data.set, model.data.domains)
+            if model.weights is None and not self.data.sets[model.data.set].split.train:
+                raise ValueError(
+                    f"models.{name}: it would be trained on '{model.data.set}', which has no "
+                    f"training images (split.train is 0); give it weights"
+                )
         for name, probe in self.probes.items():
             if (which := probe.options["set"]) is not None:
                 self._check_data(f"probes.{name}", which, probe.options["domains"])
@@ -139,22 +145,29 @@ class Study(Options):
                 )
 
     def _check_pair(self, where: str, pair: Pair) -> None:
-        for key, model in (("teacher.model", pair.teacher.model), ("student", pair.student)):
+        named = [("teacher.model", pair.teacher.model)]
+        named += [("student", pair.student)] if pair.student else []
+        named += [(f"given.{name}", m) for name, given in pair.given.items() for m in given]
+        named += [("baselines", model) for model in pair.baselines or ()]
+        for key, model in named:
             if model not in self.models:
                 raise ValueError(
                     f"{where}.{key}: there is no model '{model}'; there are "
                     f"{', '.join(self.models)}"
                 )
         self._check_seed(f"{where}.teacher", pair.teacher)
-        if pair.teacher.model == pair.student and pair.teacher.seed in self.ind_seeds(pair):
+        if pair.teacher in self.independents(pair).values():
             raise ValueError(
-                f"{where}.teacher: seed {pair.teacher.seed} of '{pair.student}' is also an "
+                f"{where}.teacher: seed {pair.teacher.seed} of '{pair.teacher.model}' is also an "
                 f"independent student; give the teacher a seed that is not in "
-                f"models.{pair.student}.seeds"
+                f"models.{pair.teacher.model}.seeds"
             )
-        if reserved := RESERVED_METHODS & set(pair.methods):
-            raise ValueError(f"{where}.methods: '{reserved.pop()}' is a reserved name")
+        for key, names in (("methods", set(pair.methods)), ("given", set(pair.given))):
+            if reserved := RESERVED_METHODS & names:
+                raise ValueError(f"{where}.{key}: '{reserved.pop()}' is a reserved name")
+        self._check_given(where, pair)
         seen: dict[str, str] = {}
+        sealed = self._sealed(pair)
         for instance in pair.probes:
             if instance not in self.probes:
                 raise ValueError(
@@ -162,6 +175,11 @@ class Study(Options):
                     f"{', '.join(self.probes)}"
                 )
             kind = self.probes[instance].name
+            if sealed and probe_registry.get(kind).looks_inside:
+                raise ValueError(
+                    f"{where}.probes: '{instance}' looks at layers, which the model '{sealed}' "
+                    f"(network '{self.models[sealed].network.name}') does not show; leave it out"
+                )
             if kind in seen:
                 raise ValueError(
                     f"{where}.probes: '{seen[kind]}' and '{instance}' both measure {kind}; a pair "
@@ -169,7 +187,7 @@ class Study(Options):
                 )
             seen[kind] = instance
             # What the probe leaves open comes from the student's data.
-            options, data = self.probes[instance].options, self.models[pair.student].data
+            options, data = self.probes[instance].options, self.models[pair.like].data
             self._check_data(
                 f"probes.{instance}",
                 options["set"] or data.set,
@@ -189,6 +207,29 @@ class Study(Options):
                     f"has to be another network"
                 )
 
+    def _check_given(self, where: str, pair: Pair) -> None:
+        """Given students come from weights, and are nothing else in their pair."""
+        others = {pair.teacher: "the teacher"}
+        others |= dict.fromkeys(self.independents(pair).values(), "an independent student")
+        for name in pair.given:
+            for ref in self.given(pair, name).values():
+                if self.models[ref.model].weights is None:
+                    raise ValueError(
+                        f"{where}.given.{name}: the model '{ref.model}' has no weights; a given "
+                        f"student is one that was distilled elsewhere"
+                    )
+                if ref in others:
+                    raise ValueError(
+                        f"{where}.given.{name}: '{ref.model}' is {others[ref]} of this pair as well"
+                    )
+                others[ref] = f"the student '{name}'"
+
+    def _sealed(self, pair: Pair) -> str | None:
+        """A model of the pair whose layers cannot be looked at, if there is one."""
+        names = [pair.teacher.model, pair.like, *pair.independent]
+        names += [model for given in pair.given.values() for model in given]
+        return next((n for n in names if builders.get(self.models[n].network.name).sealed), None)
+
     def _check_seed(self, where: str, ref: ModelRef) -> None:
         """A model from weights has no further seeds: nobody can train another."""
         model = self.models[ref.model]
@@ -198,8 +239,20 @@ class Study(Options):
                 f"{', '.join(map(str, model.seeds))}, not {ref.seed}"
             )
 
-    def ind_seeds(self, pair: Pair) -> list[int]:
-        return self.models[pair.student].seeds
+    def independents(self, pair: Pair) -> dict[int, ModelRef]:
+        """Students without a teacher, by the seed they have in the tables."""
+        return self._networks(pair.independent)
+
+    def given(self, pair: Pair, method: str) -> dict[int, ModelRef]:
+        """Students that others made by ``method``, by the seed they have in the tables."""
+        return self._networks(pair.given[method])
+
+    def _networks(self, names: list[str]) -> dict[int, ModelRef]:
+        """Networks of models: by their own seeds, or counted where there are several models."""
+        refs = [
+            ModelRef(model=name, seed=seed) for name in names for seed in self.models[name].seeds
+        ]
+        return {ref.seed: ref for ref in refs} if len(names) == 1 else dict(enumerate(refs))
 
 
 def parse(raw: Any, where: str = "the study") -> Study:

@@ -36,7 +36,7 @@ def teacher_table(name: str, estimate: Estimate) -> TeacherTable:
     study = plan.study
     pair = study.pairs[name]
     found = teacher_outputs(study, pair)
-    data = study.models[pair.student].data
+    data = study.models[pair.like].data
     if not found.wanted:
         return TeacherTable(False, f"no: {found.reason}", data.set)
     teacher = study.models[pair.teacher.model].network

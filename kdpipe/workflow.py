@@ -97,6 +97,7 @@ def open_plan(
         # Slurm's warning ahead of a time limit goes to every process of a step. It means the
         # trainings, which listen to it; Snakemake has to live to see how they end.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        orphan.watch_step()
         if planned := os.environ.get(PLANNED):
             wish = study.compute.model_copy(update=json.loads(planned))
             return Plan(study.model_copy(update={"compute": wish}))

@@ -30,6 +30,11 @@ try:
 except KdpipeError as error:
     raise WorkflowError(str(error))
 
+# Slurm signals every process of a step, and the step ends with the shell that it has started. That
+# one has to wait, or there would be no time for a checkpoint. (--precommand does not get there.)
+if workflow.remote_exec:
+    workflow.spawned_job_args_factory.precommand = lambda **_: "trap : TERM USR1"
+
 ROOT = f"results/{PLAN.study.study}"
 logger.addHandler(Progress(workers=workflow.cores or 1))
 logger.addHandler(memory.Watch(ROOT))

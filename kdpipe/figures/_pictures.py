@@ -22,8 +22,7 @@ def pictures(recorded: Recorded) -> dict[str, dict[str, Any]]:
 
 def first_of(tables: Tables, pair: PairSlice, method: str, probe: str) -> Recorded:
     """Records of the network of a method's first seed."""
-    seeds = pair.ind_seeds if method == "ind" else pair.methods[method]
-    return tables.records(pair, method, seeds[0], probe)
+    return tables.records(pair, method, pair.seeds(method)[0], probe)
 
 
 def show(ax: Any, picture: Any) -> None:

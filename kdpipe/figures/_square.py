@@ -66,8 +66,7 @@ def labelled_points(recorded: Recorded, metric: str) -> tuple[Any, Any, dict[int
 
 
 def _recorded(tables: Tables, pair: PairSlice, method: str) -> Recorded:
-    seeds = pair.ind_seeds if method == "ind" else pair.methods[method]
-    return tables.records(pair, method, seeds[0], PROBE)
+    return tables.records(pair, method, pair.seeds(method)[0], PROBE)
 
 
 def _flat(recorded: tuple[pd.DataFrame, dict[str, Any]]) -> bool:

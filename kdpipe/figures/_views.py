@@ -64,9 +64,8 @@ class ViewsFigure(Figure):
         """Pictures by domain, image and strength; pairs that probe alike show the same."""
         found: dict[tuple[str, str, float], dict[str, Any]] = {}
         for pair in tables.recorded_pairs(self._probe):
-            if not pair.ind_seeds:
-                continue
-            for where, shown in pictures(first_of(tables, pair, "ind", self._probe)).items():
+            one = first_of(tables, pair, pair.first_method, self._probe)
+            for where, shown in pictures(one).items():
                 value = words.condition_values(where)
                 key = value["domain"], value["image"], float(value[self.strength])
                 found.setdefault(key, shown)

@@ -52,12 +52,12 @@ class Cams(Figure):
         return fig
 
     def _line(self, row: Any, tables: Tables, pair: PairSlice, where: str, first: bool) -> None:
-        methods = ["ind", *words.method_order(pair.methods)]
+        methods = [m for m in ("ind", *words.method_order(pair.methods)) if pair.seeds(m)]
         recorded = {m: first_of(tables, pair, m, PROBE) for m in methods}
-        shown = pictures(recorded["ind"])[where]
+        shown = pictures(recorded[methods[0]])[where]
         known = words.condition_values(where)
         show(row[0], shown["image"])
-        label = recorded["ind"][1]["notes"]["pictures"][where]["class"]
+        label = recorded[methods[0]][1]["notes"]["pictures"][where]["class"]
         named = f"{pair.name}\n" if len(tables.recorded_pairs(PROBE)) > 1 else ""
         row[0].set_ylabel(f"{named}{known['domain']} image {known['image']}\nclass {label}", size=8)
         _overlay(row[1], shown["image"], shown["teacher_map"])
@@ -91,8 +91,8 @@ def _lines(tables: Tables) -> list[tuple[PairSlice, str]]:
     """The pictured images of every pair, as (pair, condition)."""
     found = []
     for pair in tables.recorded_pairs(PROBE):
-        if pair.ind_seeds:
-            found += [(pair, where) for where in pictures(first_of(tables, pair, "ind", PROBE))]
+        one = first_of(tables, pair, pair.first_method, PROBE)
+        found += [(pair, where) for where in pictures(one)]
     return found
 
 

@@ -28,7 +28,7 @@ class Training(Figure):
     )
 
     def missing(self, tables: Tables) -> str | None:
-        if not tables.histories:
+        if not _trained(tables):
             return "No network of this study was trained here, so there are no training curves."
         return None
 
@@ -61,6 +61,11 @@ class Training(Figure):
         return fig
 
 
+def _trained(tables: Tables) -> list[str]:
+    """Paths of the networks that were trained here; one from weights was validated only."""
+    return [path for path, history in tables.histories.items() if "train_loss" in history]
+
+
 def _dashes(method: str) -> str:
     """The second teacher has the colour of the first."""
     return "--" if method == "teacher2" else "-"
@@ -82,7 +87,7 @@ def _groups(tables: Tables) -> dict[str, list[tuple[str, str]]]:
     # A teacher that only others were compared with has no measurement of its own.
     seen = {pair for (pair, _, _), method in known.items() if method == "teacher"}
     unseen = {(r.pair, r.teacher) for r in models.itertuples() if r.pair not in seen}
-    refs = {path: parse_network(path) for path in tables.histories}
+    refs = {path: parse_network(path) for path in _trained(tables)}
     groups: dict[str, list[tuple[str, str]]] = {}
     placed: set[str] = set()
     for pair in dict.fromkeys(m["pair"]):

@@ -9,18 +9,14 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BeforeValidator, Field, model_validator
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kdpipe.errors import KdpipeError, PassingError
+from kdpipe.models._state_dicts import read_state, without_prefix
 from kdpipe.models.base import Builder
 from kdpipe.options import Options
 from kdpipe.provenance import file_digest
 
-# What training scripts keep a state dict under, and what wrappers put before every name.
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 SEED = "{seed}"
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
@@ -45,8 +41,19 @@ class Weights(Options):
         description="Regular expressions in the names of tensors and what takes their place."
         " Null leaves the tensor out.",
     )
+    ema: bool | None = Field(
+        None,
+        description="Whether to take the averaged weights of a file that holds those of the last "
+        "step and their average; null where it holds one of the two.",
+    )
     mean: Channels | None = Field(None, description="Of the input, per channel, for [0, 1].")
     std: Channels | None = Field(None, description="As mean.")
+    size: int | None = Field(
+        None,
+        ge=8,
+        description="Height and width of the images that the network was trained on; those of the "
+        "data set are brought to it inside the network. Null for the data set's.",
+    )
     classes: Literal["data", "imagenet"] | list[str] = Field(
         "data",
         description="What the outputs stand for, in their order: the classes of the model's data "
@@ -120,16 +127,17 @@ def find(weights: Weights, builder: Builder, data_root: Path | None) -> Found:
     """
     if weights.published:
         got = builder.published(weights.published)
-        return Found(
-            got.origin, got.state, weights.mean or list(got.mean), weights.std or list(got.std)
-        )
+        usual = (weights.mean or list(got.mean), weights.std or list(got.std))
+        if not usual[0]:
+            raise _unnormalised(got.origin)
+        return Found(got.origin, got.state, *usual, got.file)
     path = _downloaded(weights) if weights.url else _on_disk(weights, data_root)
     if weights.sha256 and (found := file_digest(path)) != str(weights.sha256).lower():
         raise KdpipeError(
             f"{path}: its SHA-256 is {found}, but weights.sha256 is {weights.sha256}; it is "
             f"another file than the study means."
         )
-    state = _unwrapped(_read(path), path)
+    state = read_state(path, weights.ema)
     mean, std = weights.mean, weights.std
     if {"mean", "std"} < set(state) and all(
         name.startswith("body.") for name in state if name not in ("mean", "std")
@@ -139,11 +147,15 @@ def find(weights: Weights, builder: Builder, data_root: Path | None) -> Found:
         mean, std = mean or own[0], std or own[1]
         state = {name.removeprefix("body."): tensor for name, tensor in state.items()}
     if mean is None or std is None:
-        raise KdpipeError(
-            f"{path} does not say how images are normalised; give weights.mean and weights.std "
-            f"(per channel, of images in [0, 1]) that the network was trained with."
-        )
+        raise _unnormalised(path)
     return Found(weights.url or str(weights.path), state, mean, std, path)
+
+
+def _unnormalised(where: object) -> KdpipeError:
+    return KdpipeError(
+        f"{where} does not say how images are normalised; give weights.mean and weights.std "
+        f"(per channel, of images in [0, 1]) that the network was trained with."
+    )
 
 
 def _on_disk(weights: Weights, data_root: Path | None) -> Path:
@@ -172,43 +184,6 @@ def _downloaded(weights: Weights) -> Path:
     return path
 
 
-def _read(path: Path) -> Any:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise KdpipeError(f"{path} cannot be read as safetensors: {error}.") from None
-    except Exception as error:  # torch raises whatever unzipping and unpickling raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise KdpipeError(
-            f"{path} cannot be read without running code from it ({reason}); save the state dict "
-            f"of the network alone, best as safetensors."
-        ) from None
-
-
-def _unwrapped(content: Any, path: Path) -> dict[str, Tensor]:
-    inner = next(
-        (
-            content[key]
-            for key in WRAPPERS
-            if isinstance(content, dict) and isinstance(content.get(key), dict)
-        ),
-        None,
-    )
-    if inner is not None:
-        return _unwrapped(inner, path)
-    if not isinstance(content, dict) or not content:
-        raise KdpipeError(f"{path} holds no state dict of a network.")
-    for name, value in content.items():
-        if not isinstance(value, Tensor):
-            raise KdpipeError(
-                f"{path} holds no state dict of a network: its '{name}' is no tensor; kdpipe looks "
-                f"for one under {', '.join(WRAPPERS)} as well."
-            )
-    return dict(content)
-
-
 def load_into(body: nn.Module, found: Found, key_map: dict[str, str | None], about: str) -> None:
     """Give ``body`` the weights. ``about`` is what the network is, for a person.
 
@@ -216,7 +191,7 @@ def load_into(body: nn.Module, found: Found, key_map: dict[str, str | None], abo
     """
     wanted = body.state_dict()
     where = found.file or found.origin
-    state = _renamed(_without_prefix(found.state, set(wanted)), key_map, where)
+    state = _renamed(without_prefix(found.state, set(wanted)), key_map, where)
     for name in sorted(set(state) & set(wanted)):
         there, here = tuple(state[name].shape), tuple(wanted[name].shape)
         if there != here:
@@ -235,21 +210,17 @@ def load_into(body: nn.Module, found: Found, key_map: dict[str, str | None], abo
             f"renames tensors or leaves them out."
         )
     body.load_state_dict(state, strict=False)
+    for name, tensor in body.named_parameters():
+        if not bool(torch.isfinite(tensor).all()):
+            raise KdpipeError(
+                f"{where}: '{name}' holds values that are no numbers; that training failed, so "
+                f"take weights from before it did."
+            )
 
 
 def _some(names: list[str], most: int = 3) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(f"'{name}'" for name in names[:most]) + more
-
-
-def _without_prefix(state: dict[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in state) and not any(
-            name.startswith(prefix) for name in wanted
-        ):
-            stripped = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-            return _without_prefix(stripped, wanted)
-    return state
 
 
 def _renamed(

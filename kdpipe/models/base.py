@@ -6,9 +6,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdpipe.errors import KdpipeError
@@ -45,12 +47,15 @@ class Layers:
 @dataclass(frozen=True)
 class Published:
     """Weights that come with a library: what they are called, the state of the bare architecture,
-    and the normalisation they were trained with, (3,) each, in the unit of the images, [0, 1]."""
+    and the normalisation they were trained with, (3,) each, in the unit of the images, [0, 1], or
+    empty where nobody says."""
 
     origin: str
     state: dict[str, Tensor]
     mean: Sequence[float]
     std: Sequence[float]
+    file: Path | None = None
+    """Where it came from one file on disk."""
 
 
 class Builder(ABC):
@@ -61,6 +66,8 @@ class Builder(ABC):
 
     image_size: int | None = None
     """Height and width that the architecture is built for; None where it takes any."""
+    sealed: bool = False
+    """Whether nothing inside of the network can be looked at, as in a compiled one."""
 
     def __init__(self, options: Any) -> None:
         self.options = options
@@ -72,6 +79,10 @@ class Builder(ABC):
     @abstractmethod
     def layers(self, body: nn.Module) -> Layers:
         """What the modules of ``body``, which this builder made, stand for."""
+
+    def pinned(self) -> dict[str, Any]:
+        """The options as they are kept beside the weights, with digests of files that they name."""
+        return self.options.model_dump(mode="json")
 
     def published(self, name: str) -> Published:
         """The published weights called ``name``. Raises KdpipeError when there are none."""
@@ -98,15 +109,21 @@ class Network(nn.Module):
         self.layers = layers
         self.readout: nn.Module | None = None
         self.image_size: int | None = None
+        self.trained_size: int | None = None
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (n, classes) of images (n, 3, h, w) in [0, 1].
 
-        With a ``readout`` the classes are those that it makes of the body's. Raises KdpipeError
-        when the architecture is for images of another size.
+        With a ``trained_size`` images are first brought to that height and width. With a
+        ``readout`` the classes are those that it makes of the body's. Raises KdpipeError when the
+        architecture is for images of another size.
         """
+        if self.trained_size and tuple(images.shape[2:]) != (self.trained_size,) * 2:
+            images = F.interpolate(
+                images, (self.trained_size,) * 2, mode="bilinear", antialias=True
+            )
         if self.image_size and (size := tuple(images.shape[2:])) != (self.image_size,) * 2:
             raise KdpipeError(
                 f"The network takes images of {self.image_size}×{self.image_size} pixels, not "
@@ -119,8 +136,13 @@ class Network(nn.Module):
         """The module called ``name``; ``penultimate``, ``cam``, ``hint`` and F1, F2, … are
         aliases (see :class:`Layers`).
 
-        Raises KdpipeError when the body has no such layer.
+        Raises KdpipeError when the body has no such layer, or nobody can say which one it is.
         """
+        if not self.layers.dotted(name):
+            raise KdpipeError(
+                f"Which layer of this network is '{name}' cannot be told; name one of its modules "
+                f"where a layer can be chosen, or leave out what looks at layers."
+            )
         try:
             return self.body.get_submodule(self.layers.dotted(name))
         except AttributeError:
@@ -181,6 +203,10 @@ def out_of_place(body: nn.Module) -> nn.Module:
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]
     return body
+
+
+UNTOLD = Layers(penultimate="", cam="", hint="", cka=())
+"""Of a network whose layers cannot be told from outside."""
 
 
 builders: Registry[Builder] = Registry("models", "kdpipe.models")

@@ -156,7 +156,8 @@ class Probe(ABC):
 
     ``family`` names the job a probe shares with its like. A ``relational`` probe compares the
     network with a reference (the teacher). With ``on_teacher`` it is also run on the teacher
-    itself, whose value is then the target of other networks.
+    itself, whose value is then the target of other networks. One that ``looks_inside`` needs the
+    layers of the networks, which a compiled one does not show.
     """
 
     name: str
@@ -165,6 +166,7 @@ class Probe(ABC):
     relational: bool = False
     on_teacher: bool = False
     calibrated: bool = False
+    looks_inside: bool = False
     title: str = ""
 
     def __init__(self, options: Any) -> None:

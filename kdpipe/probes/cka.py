@@ -90,6 +90,7 @@ class CKA(Probe):
     Options = CKAOptions
     family = "representation"
     relational = True
+    looks_inside = True
     title = "Representation similarity"
 
     def measure(self, bench: Bench) -> Records:

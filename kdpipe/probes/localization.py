@@ -115,6 +115,7 @@ class Localization(Probe):
     Options = LocalizationOptions
     family = "attribution"
     relational = True
+    looks_inside = True
     title = "Localisation"
 
     def measure(self, bench: Bench) -> Records:

@@ -67,8 +67,11 @@ def headline(
 
 def apart(rows: pd.DataFrame, without: dict[str, list[str]]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows of methods that see their teacher, and rows of those that do not."""
-    alone = [r.method in without.get(str(r.pair), []) for r in rows.itertuples()]
-    return rows[[not a for a in alone]], rows[alone]
+    import numpy as np
+
+    # An array, because a list without entries would choose no columns.
+    alone = np.array([r.method in without.get(str(r.pair), []) for r in rows.itertuples()], bool)
+    return rows[~alone], rows[alone]
 
 
 def _control(claims: pd.DataFrame) -> list[Sentence]:

@@ -60,13 +60,51 @@ _GROUPS = {
 }
 
 
-def groups(transfer: pd.DataFrame, controls: pd.DataFrame) -> list[Group]:
-    """Every primary claim, sorted by what was found; kinds that do not occur are left out."""
+# The same findings on students that others made, of which nobody here knows how.
+_OF_GIVEN = {
+    "transferred": (
+        "Beyond the baselines",
+        "The student is closer to the target than the baselines: the difference is significant "
+        "after correction (Holm, p < 0.05).",
+    ),
+    "not transferred": (
+        "Not beyond the baselines",
+        "The interval excludes that a tenth of the gap between baselines and target, or more, is "
+        "closed.",
+    ),
+    "opposite": (
+        "Farther away than the baselines",
+        "The student is significantly farther from the target than the baselines.",
+    ),
+    "inconclusive": (
+        "Undecided",
+        "These networks and images can neither show that the student shares more than the "
+        "baselines nor exclude it.",
+    ),
+    verdicts.NO_FINDING: (
+        "Within the spread of the baselines",
+        "The difference passes its test, but two baselines differ by as much.",
+    ),
+    "no gap": (
+        "Nothing to share",
+        "Baselines and target do not differ measurably, so that no student can be judged.",
+    ),
+}
+
+
+def groups(
+    transfer: pd.DataFrame, controls: pd.DataFrame, *, of_given: bool = False
+) -> list[Group]:
+    """Every primary claim, sorted by what was found; kinds that do not occur are left out.
+
+    ``of_given``: in words that do not say that anybody distilled.
+    """
     claims = verdicts.primary_claims(transfer)
     found = [verdicts.finding(controls, row) for _, row in claims.iterrows()]
     claims = claims.assign(finding=found)
     made = []
     for key, (heading, meaning, phrase) in _GROUPS.items():
+        heading, meaning = _OF_GIVEN[key] if of_given else (heading, meaning)
         alike = claims[claims["finding"] == key]
         lines = [_line(part, phrase) for _, part in alike.groupby(verdicts.KEY, sort=False)]
         if lines:
@@ -100,10 +138,24 @@ def scope_note(transfer: pd.DataFrame) -> str | None:
     scopes = set(verdicts.primary_claims(transfer)["scope"])
     if "networks" not in scopes:
         return None
-    which = "Each side" if scopes == {"networks"} else "In some comparisons each side"
+    claims = verdicts.primary_claims(transfer)
+    several = claims.loc[claims["scope"] == "networks", ["n_seeds_ind", "n_seeds_dist"]].max(axis=1)
+    side = "one side" if (several > 1).any() else "each side"
+    which = side.capitalize() if scopes == {"networks"} else f"In some comparisons {side}"
     return (
         f"{which} is a single network. What is said of it holds for these checkpoints: another "
         "training run of the same method may end differently."
+    )
+
+
+def given_note(transfer: pd.DataFrame) -> str | None:
+    """What a difference between given networks may come from, where there is any."""
+    if verdicts.primary_claims(transfer).empty:
+        return None
+    return (
+        "Nothing was trained here. A baseline, called independent below, is to be a network of the "
+        "student's architecture that was trained on the same images without the teacher: whatever "
+        "else differs between the two may explain a difference as well."
     )
 
 

@@ -14,8 +14,12 @@ NO_FINDING = "within seeds"
 
 
 def primary_claims(transfer: pd.DataFrame) -> pd.DataFrame:
-    """The one row per pair, property and method that a verdict is about, in reading order."""
-    return _in_order(transfer[transfer["primary"] & (transfer["role"] == "claim")])
+    """The one row per pair, property and method that a verdict is about, in reading order.
+
+    Where there is no independent student, nothing is compared and nothing claimed.
+    """
+    compared = transfer["n_seeds_ind"] > 0
+    return _in_order(transfer[transfer["primary"] & (transfer["role"] == "claim") & compared])
 
 
 def controls_of(transfer: pd.DataFrame) -> pd.DataFrame:

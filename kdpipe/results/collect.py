@@ -115,10 +115,11 @@ def read_instance(pair: PairSlice, instance: InstanceSlice, root: Path) -> Measu
         teacher = read(pair.teacher, pair.teacher.seed)
     if instance.relational and pair.second_teacher is not None:
         second = read(pair.second_teacher, pair.second_teacher.seed)
-    ind = [read(ref, ref.seed) for ref in pair.independents()]
-    dist = {
-        method: [read(ref, ref.seed) for ref in pair.students(method)] for method in pair.methods
-    }
+    ind, *made = (
+        [read(pair.network(method, seed), seed) for seed in pair.seeds(method)]
+        for method in ("ind", *pair.methods)
+    )
+    dist = dict(zip(pair.methods, made, strict=True))
     networks = ind + [network for group in dist.values() for network in group]
     statistics = {(s.condition, s.metric): s for n in reversed(networks) for s in n.statistics}
     return Measured(

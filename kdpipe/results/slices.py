@@ -36,23 +36,36 @@ class PairSlice(Options):
     student: str
     ind_seeds: list[int]
     methods: dict[str, list[int]]
+    taken: dict[str, dict[int, ModelRef]] = {}
+    """Networks that are models of the study, by method (or ``ind``) and seed, where the method is
+    no objective of the pair, or the independents are not the networks of ``student``."""
     instances: list[InstanceSlice]
     paper: str | None = None
     """The pair's name in ``paper_values.csv``, where it repeats one of the paper's."""
     paper_domains: dict[str, str | list[str]] = {}
     """Condition of this study -> condition, or several, in ``paper_values.csv``."""
 
-    def independents(self) -> list[ModelRef]:
-        return [ModelRef(model=self.student, seed=seed) for seed in self.ind_seeds]
+    def independents(self) -> list[NetworkRef]:
+        return [self.network("ind", seed) for seed in self.ind_seeds]
 
-    def students(self, method: str) -> list[StudentRef]:
-        seeds = self.methods[method]
-        return [StudentRef(pair=self.name, method=method, seed=seed) for seed in seeds]
+    def students(self, method: str) -> list[NetworkRef]:
+        return [self.network(method, seed) for seed in self.methods[method]]
+
+    def seeds(self, method: str) -> list[int]:
+        """Of the networks of ``ind`` or of a method."""
+        return self.ind_seeds if method == "ind" else self.methods[method]
+
+    @property
+    def first_method(self) -> str:
+        """``ind`` or, in a pair without independent students, the first method."""
+        return "ind" if self.ind_seeds else next(iter(self.methods))
 
     def network(self, method: str, seed: int) -> NetworkRef:
         """The network of a row of the tables."""
         if method == "teacher":
             return self.teacher
+        if method in self.taken:
+            return self.taken[method][seed]
         if method in ("teacher2", "ind"):
             model = self.teacher.model if method == "teacher2" else self.student
             return ModelRef(model=model, seed=seed)
@@ -60,9 +73,7 @@ class PairSlice(Options):
 
     def networks(self, instance: InstanceSlice) -> list[NetworkRef]:
         """Every network that has records of ``instance``."""
-        found: list[NetworkRef] = [*self.independents()]
-        for method in self.methods:
-            found += self.students(method)
+        found = [self.network(m, s) for m in ("ind", *self.methods) for s in self.seeds(m)]
         if not instance.relational or instance.on_teacher:
             found.append(self.teacher)
         if instance.relational and self.second_teacher is not None:

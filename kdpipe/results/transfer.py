@@ -22,7 +22,8 @@ from kdpipe.results.schemas import Row
 def transfer_rows(found: Iterable[Measured]) -> list[Row]:
     """Rows of ``transfer``, one for each pair, method and statistic of the study.
 
-    Only primary claims are corrected for being many (Holm within a probe) and get a verdict.
+    Only primary claims are corrected for being many (Holm within a probe) and get a verdict; none
+    does where there is no independent student to compare with.
     """
     rows = []
     for measured in found:
@@ -37,7 +38,7 @@ def judge(rows: Sequence[Row]) -> None:
     """Fill ``p_adjusted`` and ``verdict`` of the primary claims, in place."""
     families: dict[str, list[Row]] = {}
     for row in rows:
-        if row["primary"] and row["role"] == "claim":
+        if row["primary"] and row["role"] == "claim" and row["n_seeds_ind"]:
             families.setdefault(row["family"], []).append(row)
     for family in families.values():
         adjusted = st.holm([row["p_value"] for row in family])

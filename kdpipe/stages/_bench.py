@@ -8,7 +8,7 @@ from pathlib import Path
 from kdpipe.data.class_maps.base import class_maps
 from kdpipe.data.store import Subset
 from kdpipe.errors import KdpipeError
-from kdpipe.models._readout import ClassReadout
+from kdpipe.models._readout import ClassReadout, read_by_name
 from kdpipe.options import Options
 from kdpipe.paths import ModelRef, NetworkRef, calibration_file, subset_dir
 from kdpipe.plugin import PluginRef
@@ -41,8 +41,8 @@ def open_bench(
     """Load the networks; a network that appears twice is loaded once, so that its forward
     passes are shared.
 
-    A network whose classes are not those of the data set decides by ``class_map``. Raises
-    KdpipeError where there is none.
+    A network that has the classes of the data set in another order is read by their names, one
+    that has other classes by ``class_map``. Raises KdpipeError where there is none.
     """
     loaded = {
         path: load(root / path, compute.device)
@@ -52,6 +52,9 @@ def open_bench(
     for path, network in loaded.items():
         classes = json.loads((root / path / "model.json").read_text())["classes"]
         if classes == subset.classes:
+            continue
+        if sorted(classes) == sorted(subset.classes):
+            read_by_name(network, classes, subset.classes)
             continue
         if class_map is None:
             raise KdpipeError(

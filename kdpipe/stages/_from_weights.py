@@ -7,13 +7,16 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from kdpipe.data.store import Subset
 from kdpipe.errors import KdpipeError
+from kdpipe.models._readout import read_by_name
 from kdpipe.models._weights import Weights, find, load_into
 from kdpipe.models.base import Network, build, builders
 from kdpipe.paths import subset_dir
+from kdpipe.plugin import PluginRef
 from kdpipe.provenance import provenance
 from kdpipe.stages._training import load_images
 from kdpipe.training.artefact import save
@@ -34,13 +37,17 @@ def run(
     subset = Subset(root / subset_dir(slice_.data.set))
     classes = class_names(weights, subset.classes, slice_.data.set)
     cls = builders.get(ref.name)
-    found = find(weights, cls(cls.Options(**ref.options)), data_root)
+    builder = cls(cls.Options(**ref.options))
+    found = find(weights, builder, data_root)
+    ref = PluginRef(name=ref.name, options=builder.pinned())
     network = build(ref, len(classes), found.mean, found.std, seed=0)
+    network.trained_size = weights.size
     arch = ref.options.get("arch", ref.name)
     load_into(
         network.body, found, weights.key_map, f"the network '{arch}' of {len(classes)} classes"
     )
-    network.to(slice_.compute.device)
+    network.to(slice_.compute.device).eval()
+    check_outputs(network, classes, subset.size, slice_.ref.path)
 
     files = {"subset.json": subset.folder / "subset.json"}
     made_from = provenance(slice_, files | ({"weights": found.file} if found.file else {}))
@@ -53,11 +60,35 @@ def run(
         "std": network.std.flatten().tolist(),
         "layers": list(network.layers.cka),
         "input": {"size": network.image_size, "range": [0, 1], "channels": 3},
+        "trained_size": weights.size,
         "parameters": sum(p.numel() for p in network.parameters()),
         "weights": found.origin,
         "provenance": made_from,
     }
     save(out, network, about, [{"epoch": 0, **validated(slice_, network, subset, classes)}])
+
+
+@torch.no_grad()
+def check_outputs(network: Network, classes: list[str], size: int, name: str) -> None:
+    """Raise KdpipeError unless the network gives a logit for each class of an image."""
+    device = network.mean.device
+    try:
+        logits = network(torch.zeros(2, 3, size, size, device=device))
+    except KdpipeError:
+        raise
+    except Exception as error:  # whatever a network of others raises
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip().rstrip(".")
+        raise KdpipeError(
+            f"{name} cannot be run on images of {size}×{size} pixels ({reason}); give the size "
+            f"that it was trained on as weights.size."
+        ) from None
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if shape != (2, len(classes)):
+        raise KdpipeError(
+            f"{name} should give {len(classes)} logits an image, one for each of its classes, but "
+            f"for two images it gives {shape}; list what its outputs stand for under "
+            f"weights.classes."
+        )
 
 
 def class_names(weights: Weights, of_data: list[str], set_name: str) -> list[str]:
@@ -89,10 +120,13 @@ def validated(
     own = (subset.index["split"] == "val") & [
         domain in slice_.data.domains for domain in subset.index["domain"]
     ]
-    if classes != subset.classes or not own.any():
+    if sorted(classes) != sorted(subset.classes) or not own.any():
         return {}
     images = load_images(subset, slice_.data, "val", slice_.compute.device)
-    return evaluate(network, images, slice_.recipe.batch_size, slice_.compute)
+    read_by_name(network, classes, subset.classes)
+    found = evaluate(network, images, slice_.recipe.batch_size, slice_.compute)
+    network.readout = None  # which is no part of the network
+    return found
 
 
 def digest(state: dict[str, Tensor]) -> str:

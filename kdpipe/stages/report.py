@@ -13,7 +13,7 @@ from kdpipe.figures.base import Tables, figures
 from kdpipe.options import Options
 from kdpipe.paths import subset_dir
 from kdpipe.provenance import write_atomically
-from kdpipe.report import sentences, values, verdicts, words
+from kdpipe.report import audit, sentences, values, verdicts, words
 from kdpipe.report.examples import Examples, examples
 from kdpipe.report.headline import apart, headline
 from kdpipe.report.how import HOW
@@ -46,13 +46,20 @@ def run(slice: ReportSlice, root: Path, out_file: Path) -> Path:
     pictures = {name: _picture(root / "figures", name) for name in slice.figures}
     provenance = _provenance(root, slice.networks)
     shared, digests = values.provenance(provenance)
-    found = (tables.transfer, tables.controls)
-    taught, alone = apart(tables.transfer, slice.without_teacher)
+    trained, taken = apart(tables.transfer, audit.given(slice.pairs))
+    found = (trained, tables.controls)
+    taught, alone = apart(trained, slice.without_teacher)
     page = render(
         study=slice.study,
         title=slice.title,
-        headline=headline(*found, slice.without_teacher),
-        counted=sentences.counted(taught, tables.controls),
+        headline=[
+            *headline(*found, slice.without_teacher),
+            *audit.headline(audit.Audited(taken, tables.controls), slice.pairs),
+        ],
+        heading="What was distilled" if len(trained) else "What the student shares",
+        counted=sentences.counted(taught, tables.controls) if len(trained) else None,
+        given=sentences.groups(taken, tables.controls, of_given=True),
+        given_note=sentences.given_note(taken),
         scope_note=sentences.scope_note(tables.transfer),
         groups=sentences.groups(taught, tables.controls),
         untaught=sentences.groups(alone, tables.controls),
@@ -66,7 +73,10 @@ def run(slice: ReportSlice, root: Path, out_file: Path) -> Path:
         summary=slice.summary,
         shared={key.removeprefix("versions."): value for key, value in shared.items()},
         digests=digests,
-        warnings=warnings(*found, tables.measurements, provenance),
+        warnings=[
+            *audit.unlike(tables, slice.pairs, _class_counts(tables, slice, root)),
+            *warnings(tables.transfer, tables.controls, tables.measurements, provenance),
+        ],
     )
     write_atomically(out_file, lambda p: p.write_text(page, encoding="utf-8"))
     return out_file
@@ -135,10 +145,21 @@ def _settings(tables: Tables, slice: ReportSlice, probe: str) -> dict[str, str]:
 def _options(tables: Tables, pair: PairSlice, instance: InstanceSlice) -> dict[str, Any]:
     """What a probe was told, as its records have it."""
     only = pair.model_copy(update={"instances": [instance]})
-    seeds = {"ind": pair.ind_seeds, **pair.methods}
-    method = next(m for m, of in seeds.items() if of)
-    options = tables.records(only, method, seeds[method][0], instance.probe)[1].get("options", {})
+    method = pair.first_method
+    options = tables.records(only, method, pair.seeds(method)[0], instance.probe)[1].get(
+        "options", {}
+    )
     return dict(options)
+
+
+def _class_counts(tables: Tables, slice: ReportSlice, root: Path) -> dict[str, int]:
+    """How many classes the images have on which the accuracy of a pair was measured."""
+    found = {}
+    for pair in slice.pairs:
+        for instance in (i for i in pair.instances if i.probe == "accuracy"):
+            name = str(_options(tables, pair, instance)["set"])
+            found[pair.name] = len(Subset(root / subset_dir(name)).classes)
+    return found
 
 
 def _plain(value: Any) -> str:

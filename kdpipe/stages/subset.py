@@ -25,11 +25,15 @@ SPLITS = ("train", "val", "test")
 
 
 class SplitFractions(Options):
-    """Shares of the source images of each class. They are split before domains are rendered."""
+    """Shares of the source images of each class. They are split before domains are rendered.
 
-    train: float = Field(0.67, gt=0, lt=1, description="Trained on.")
-    val: float = Field(0.11, gt=0, lt=1, description="For choosing settings.")
-    test: float = Field(0.22, gt=0, lt=1, description="Probed, never trained on.")
+    ``train: 0`` is for studies that train nothing: of a source with a split of its own only the
+    test images are then used, and ``val`` is taken from them.
+    """
+
+    train: float = Field(0.67, ge=0, lt=1, description="Trained on.")
+    val: float = Field(0.11, ge=0, lt=1, description="For choosing settings.")
+    test: float = Field(0.22, gt=0, le=1, description="Probed, never trained on.")
 
     @model_validator(mode="after")
     def _sum(self) -> SplitFractions:
@@ -194,7 +198,8 @@ def assign_splits(slice_: SubsetSlice, listing: Listing, labels: np.ndarray) -> 
     Within each class (and domain) of the source, so that every split has the same composition. A
     source with a split of its own keeps its test images apart; one of test images only has no
     others; one of training images only is split like one without. A split of its own in all three
-    parts is kept, whichever classes each has.
+    parts is kept, whichever classes each has. Without a share for training only test images are
+    used, where the source says which ones those are.
     """
     split = np.full(len(labels), "", dtype="<U5")
     # By source, so that two data sets made of the same images keep the same test images apart.
@@ -206,6 +211,10 @@ def assign_splits(slice_: SubsetSlice, listing: Listing, labels: np.ndarray) -> 
         needed = ("test",)
     if own is not None and (own == "train").all():
         own = None
+    if fractions.train == 0:
+        if own is not None:
+            labels = np.where(own == "test", labels, -1)
+        own, needed = None, ("test",)
     complete = own is not None and set(SPLITS) <= set(own)
     if complete:
         needed = ()

@@ -61,6 +61,7 @@ def load(folder: Path, device: str = "cpu") -> Network:
         raise KdpipeError(f"The network in {folder} cannot be read: {error}.") from None
     ref = PluginRef(**about["network"])
     network = build(ref, len(about["classes"]), about["mean"], about["std"], seed=0)
+    network.trained_size = about.get("trained_size")
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

@@ -1,4 +1,8 @@
-"""A real Slurm of one node on this machine: installed, started, and gone without a trace."""
+"""A real Slurm of one node on this machine: installed, started, and gone without a trace.
+
+All of it is found again by its folder, because one process of pytest starts it, others use it, and
+another one stops it.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,13 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 SETTINGS = Path("/etc/slurm")
 PACKAGES = ("slurm-wlm", "munge")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scancel", "squeue", "scontrol")
+DAEMONS = ("slurmd", "slurmctld")
 
 # The plug-in's job step forgets SLURM_CONF, so that the files have to lie in /etc/slurm.
 CONFIGURATION = """\
@@ -25,7 +30,7 @@ SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 # A requeued job waits for as long, two minutes by default.
-AuthInfo=cred_expire=45
+AuthInfo=cred_expire=20
 CryptoType=crypto/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
@@ -40,12 +45,15 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SwitchType=switch/none
 SchedulerType=sched/backfill
+# A job that has waited is looked at once a minute by default.
+SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 ReturnToService=2
 SlurmdTimeout=20
-MinJobAge=300
-KillWait=15
+# The states of all jobs are asked for when a test is over.
+MinJobAge=3600
+KillWait=8
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 SlurmdParameters=config_overrides
@@ -82,14 +90,13 @@ def install() -> None:
             raise NoSlurmError(f"apt-get {words[0]} failed: {done.stderr.strip()[-500:]}")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Cluster:
     """One node with a GPU that is none (/dev/zero), under a controller on loopback."""
 
     folder: Path
-    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    ours: bool = False
-    """Whether the Slurm of this machine is the one that start() set up."""
+    cpus: int = 8
+    """More than there are, perhaps: in the tests most jobs wait most of the time."""
 
     @property
     def host(self) -> str:
@@ -99,38 +106,45 @@ class Cluster:
     def _kept(self) -> Path:
         return self.folder / "etc-slurm"
 
+    @property
+    def _ours(self) -> Path:
+        """The programs to stop, one a line; the file is there once something was begun."""
+        return self.folder / "started"
+
     def start(self) -> None:
         """Set everything up. Raises NoSlurmError; stop() is needed after that as well."""
-        for program in ("slurmctld", "slurmd"):
+        for program in DAEMONS:
             if pids(program):
                 raise NoSlurmError(f"{program} runs here already; this machine is in use.")
-        self.ours = True
+        for name in ("", "state", "spool"):
+            (self.folder / name).mkdir()
+        self._ours.write_text("\n".join(DAEMONS))
         if SETTINGS.is_dir():
             shutil.copytree(SETTINGS, self._kept, symlinks=True)
         SETTINGS.mkdir(exist_ok=True)
-        for name in ("state", "spool"):
-            (self.folder / name).mkdir()
         text = CONFIGURATION.format(
             host=self.host,
             folder=self.folder,
             ports=(16817, 16818),
-            cpus=max(2, os.cpu_count() or 2),
+            cpus=self.cpus,
             memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
         )
         (SETTINGS / "slurm.conf").write_text(text)
         (SETTINGS / "gres.conf").write_text(f"NodeName={self.host} Name=gpu File=/dev/zero\n")
         if not pids("munged"):
+            self._ours.write_text("\n".join((*DAEMONS, "munged")))
             for path in ("/run/munge", "/var/log/munge", "/var/lib/munge"):
                 Path(path).mkdir(parents=True, exist_ok=True)
                 shutil.chown(path, "munge", "munge")
-            self._daemon("runuser", "-u", "munge", "--", "munged", "--foreground")
+            self._begin("runuser", "-u", "munge", "--", "munged")
             wait_for(lambda: quiet("munge", "-n").returncode == 0, "munged", 20)
-        self._daemon("slurmctld", "-D")
+        self._begin("slurmctld")
         wait_for(lambda: "UP" in quiet("scontrol", "ping").stdout, "slurmctld", 30)
         self.start_node()
 
     def start_node(self) -> None:
-        self._daemon("slurmd", "-D")
+        if not pids("slurmd"):
+            self._begin("slurmd")
         wait_for(lambda: self._state() in ("idle", "mixed", "allocated"), "the node", 60)
 
     @staticmethod
@@ -138,12 +152,12 @@ class Cluster:
         """Of the node, as the controller sees it; a star means that it does not answer."""
         return quiet("sinfo", "-h", "-o", "%T").stdout.strip()
 
-    def _daemon(self, *words: str) -> None:
-        log = (self.folder / f"{Path(words[-2]).name}.out").open("ab")
-        with log:
-            self.started.append(
-                subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
-            )
+    def _begin(self, *words: str) -> None:
+        """Start a program that leaves for the background by itself."""
+        with (self.folder / f"{words[-1]}.out").open("ab") as out:
+            done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        if done.returncode:
+            raise NoSlurmError(f"{words[-1]} does not start: {Path(out.name).read_text()[-500:]}")
 
     def lose_node(self) -> None:
         """kill -9 of the node's daemon and of the processes that watch over its steps.
@@ -151,13 +165,20 @@ class Cluster:
         What the steps run is left behind, as where a daemon dies and its node does not. Returns
         when the controller has given the node up, as it would after minutes on a cluster.
         """
-        victims = [pid for name in ("slurmd", "slurmstepd") for pid in pids(name)]
-        for pid in victims:
-            send(pid, signal.SIGKILL)
-        for process in self.started:
-            process.poll()
+        for name in ("slurmd", "slurmstepd"):
+            for pid in pids(name):
+                send(pid, signal.SIGKILL)
         wait_for(lambda: not pids("slurmd") + pids("slurmstepd"), "the end of slurmd", 10)
         wait_for(lambda: self._state().startswith("down"), "the controller to notice", 120)
+
+    @staticmethod
+    def shorten(number: str, minutes: int) -> None:
+        """Let a job end so many minutes from now or up to one earlier, but after one at least."""
+        said = quiet("squeue", "-h", "-j", number, "-O", "TimeUsed:20").stdout.strip()
+        used = sum(60**k * int(part) for k, part in enumerate(reversed(said.split(":"))))
+        limit = f"TimeLimit={max(1, used // 60 + minutes)}"
+        done = quiet("scontrol", "update", f"JobId={number}", limit)
+        assert done.returncode == 0, done.stderr
 
     def jobs(self) -> list[dict[str, str]]:
         """The jobs that Slurm knows: id, state, comment (rule or group)."""
@@ -166,26 +187,20 @@ class Cluster:
 
     def stop(self) -> None:
         """End what start() started and put /etc/slurm back."""
-        if not self.ours:
+        if not self._ours.exists():
             return
-        quiet("scancel", "--user=root")
-        for name in ("slurmd", "slurmctld"):
-            for pid in pids(name):
-                send(pid, signal.SIGTERM)
-        for process in reversed(self.started):
-            if process.poll() is None:
-                process.terminate()
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        for pid in pids("slurmstepd"):
-            send(pid, signal.SIGKILL)
+        if pids("slurmctld"):
+            quiet("scancel", "--user=root")
+            with suppress(NoSlurmError):
+                wait_for(lambda: not quiet("squeue", "-h").stdout, "the jobs to end", 20)
+        for name in self._ours.read_text().split():
+            end(name)
+        end("slurmstepd")
         if SETTINGS.is_dir():
             shutil.rmtree(SETTINGS)
         if self._kept.is_dir():
             shutil.copytree(self._kept, SETTINGS, symlinks=True)
+        shutil.rmtree(self.folder)
 
 
 def quiet(*words: str) -> subprocess.CompletedProcess[str]:
@@ -209,6 +224,15 @@ def pids(name: str) -> list[int]:
 def send(pid: int, number: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+def end(name: str) -> None:
+    """End the processes of a program, if need be by force."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in pids(name):
+            send(pid, number)
+        with suppress(NoSlurmError):
+            wait_for(lambda: not pids(name), f"the end of {name}", 15)
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from faults import NAMES, Interrupted, Job, wait_for
+from faults import NAMES, Interrupted, Job, state_of, wait_for
 from workspace import STUDY
 
 # Only what a node of two cores, and a test that should end soon, need otherwise.
@@ -45,15 +47,51 @@ class Submitted(Interrupted):
     def after(self, epochs: int, target: str, run: subprocess.Popen[bytes]) -> Job:
         """The training of ``target`` when it has done so many epochs."""
         pattern = re.compile(rf"epoch +{epochs}/")
-        wait_for(lambda: pattern.search(self.log(target)) or run.poll() is not None, "epochs", 180)
+        wait_for(lambda: pattern.search(self.log(target)) or run.poll() is not None, "epochs", 240)
         job = self.job(target, run)
         assert job is not None, self.screen.read_text()
         job.look()
         assert job.worker is not None
         return job
 
+    def processes(self) -> dict[int, str]:
+        """What runs in the workspace, on the node or for it: number and command line."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                pid = int(folder.name)
+                words = (folder / "cmdline").read_text().replace("\0", " ")
+                inside = (folder / "cwd").readlink() == self.workspace.path
+                if inside and state_of(pid) not in ("", "Z"):
+                    found[pid] = words
+        return found
+
+    def left_running(self) -> list[str]:
+        """What still runs some seconds after the last run has ended; nothing if one has not."""
+        if any(run.poll() is None for run in self.started):
+            return []
+        with suppress(AssertionError):
+            wait_for(lambda: not self.processes(), "the end of the last job", 15)
+        return list(self.processes().values())
+
+    def end_all(self) -> None:
+        super().end_all()
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def assert_finishes(self, run: subprocess.Popen[bytes]) -> None:
         assert run.wait(600) == 0, self.screen.read_text()
+
+
+def above(pid: int) -> list[str]:
+    """The names of the processes that have started a process, its parent's first."""
+    found = []
+    while pid > 1:
+        about = Path(f"/proc/{pid}/stat").read_text()
+        found.append(about.partition("(")[2].rpartition(")")[0])
+        pid = int(about.rpartition(")")[2].split()[1])
+    return found[1:]
 
 
 def waits_for(number: signal.Signals, pid: int) -> bool:

@@ -1,6 +1,7 @@
 """The workflow under a real Slurm: the bytes of a local run, whatever happens to its jobs.
 
-Nobody helps: after the mishap a test only waits for the Snakemake that it started before.
+Nobody helps: after the mishap a test only waits for the Snakemake that it started before. Each of
+three workers gets two tests that follow one another here, and the lost node comes last.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import signal
 import pytest
 from cluster import Cluster, quiet
 from faults import TARGETS, Interrupted, wait_for
-from submitted import Submitted, waits_for
+from submitted import Submitted, above, waits_for
 
 TRAIN = TARGETS["train"]
 GPU = ("--set-resources", "train:gpu=1")
@@ -36,18 +37,7 @@ def test_same_tables_as_a_local_run(
     assert "Nothing to be done" in again.stdout
 
 
-def test_cancelled_training(study: Submitted, finished: Interrupted) -> None:
-    study.forget(TRAIN)
-    run = study.submit(TRAIN)
-    study.after(2, TRAIN, run)
-    (number,) = study.submissions()
-    assert quiet("scancel", number).returncode == 0
-    study.assert_finishes(run)
-    assert len(study.submissions()) == 2
-    assert "Going on after epoch" in study.log(TRAIN)
-    study.assert_same_as(finished)
-
-
+@pytest.mark.whole_slurm
 def test_lost_node(cluster: Cluster, study: Submitted, finished: Interrupted) -> None:
     """The daemon dies and its steps with it; what they had started is on its own, and ends."""
     study.forget(TRAIN)
@@ -58,41 +48,6 @@ def test_lost_node(cluster: Cluster, study: Submitted, finished: Interrupted) ->
     assert run.poll() is None
     cluster.start_node()
     study.assert_finishes(run)
-    assert "Going on after epoch" in study.log(TRAIN)
-    study.assert_same_as(finished)
-
-
-@pytest.mark.parametrize("warned", [True, False], ids=["warned", "not warned"])
-def test_time_limit(
-    cluster: Cluster, study: Submitted, finished: Interrupted, warned: bool
-) -> None:
-    """A training that is stopped reaches its limit without computing for a minute."""
-    study.forget(TRAIN)
-    extra = "'--signal=USR1@20'" if warned else "''"
-    run = study.submit(
-        TRAIN,
-        *("--set-resources", "train:runtime=1 if attempt == 1 else 10"),
-        f"train:slurm_extra={extra}",
-    )
-    job = study.after(2, TRAIN, run)
-    job.kill(signal.SIGSTOP)
-    if warned:
-        worker = job.worker
-        assert worker is not None
-        wait_for(lambda: waits_for(signal.SIGUSR1, worker), "Slurm's warning", 150)
-        first = study.log(TRAIN)
-        job.kill(signal.SIGCONT)
-        wait_for(
-            lambda: "Training was ended by SIGUSR1" in study.log(TRAIN) or run.poll() is not None,
-            "the last checkpoint",
-            60,
-        )
-        assert "Training was ended by SIGUSR1" not in first
-    study.assert_finishes(run)
-    numbers = study.submissions()
-    assert len(numbers) == 2, study.screen.read_text()
-    states = {job["id"]: job["state"] for job in cluster.jobs()}
-    assert states[numbers[0]] == ("FAILED" if warned else "TIMEOUT")
     assert "Going on after epoch" in study.log(TRAIN)
     study.assert_same_as(finished)
 
@@ -109,3 +64,53 @@ def test_lasting_failure_is_computed_once(study: Submitted) -> None:
     (line,) = study.log(TRAIN).splitlines()
     assert "became nan in epoch 1" in line
     assert "Not tried again" in line
+
+
+def test_cancelled_training(study: Submitted, finished: Interrupted) -> None:
+    study.forget(TRAIN)
+    run = study.submit(TRAIN)
+    study.after(2, TRAIN, run)
+    (number,) = study.submissions()
+    assert quiet("scancel", number).returncode == 0
+    ended = "Training was ended by SIGTERM"
+    wait_for(lambda: ended in study.log(TRAIN) or len(study.submissions()) > 1, "the end", 60)
+    assert ended in study.log(TRAIN)
+    study.assert_finishes(run)
+    assert len(study.submissions()) == 2
+    assert "Going on after epoch" in study.log(TRAIN)
+    study.assert_same_as(finished)
+
+
+@pytest.mark.parametrize("warned", [False, True], ids=["not warned", "warned"])
+def test_time_limit(
+    cluster: Cluster, study: Submitted, finished: Interrupted, warned: bool
+) -> None:
+    """A limit that is shortened while the training stands still takes no minute of computing."""
+    study.forget(TRAIN)
+    run = study.submit(TRAIN, *(() if warned else ("--set-resources", "train:slurm_extra=''")))
+    job = study.after(2, TRAIN, run)
+    job.kill(signal.SIGSTOP)
+    (number,) = study.submissions()
+    # The profile asks to be warned two minutes before the end.
+    cluster.shorten(number, 2 if warned else 0)
+    if warned:
+        worker = job.worker
+        assert worker is not None
+        wait_for(lambda: waits_for(signal.SIGUSR1, worker), "Slurm's warning", 150)
+        first = study.log(TRAIN)
+        # A step whose own process has gone is ended by Slurm, whatever else it has started.
+        assert "slurmstepd" in above(worker)
+        job.kill(signal.SIGCONT)
+        wait_for(
+            lambda: "Training was ended by SIGUSR1" in study.log(TRAIN) or run.poll() is not None,
+            "the last checkpoint",
+            60,
+        )
+        assert "Training was ended by SIGUSR1" not in first
+    study.assert_finishes(run)
+    numbers = study.submissions()
+    assert len(numbers) == 2, study.screen.read_text()
+    states = {job["id"]: job["state"] for job in cluster.jobs()}
+    assert states[numbers[0]] == ("FAILED" if warned else "TIMEOUT")
+    assert "Going on after epoch" in study.log(TRAIN)
+    study.assert_same_as(finished)

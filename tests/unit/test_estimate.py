@@ -123,3 +123,29 @@ def test_memory_grows_after_a_kill_for_memory_only(
     assert memory.factor(tmp_path, TRAIN) == 4
     watch.emit(logging.makeLogRecord({"event": "job_finished"}))
     assert memory.factor(tmp_path, TRAIN) == 4
+
+
+def test_memory_of_a_group_grows_where_slurm_says_so(tmp_path: Path) -> None:
+    """Snakemake drops the reason of a group: what Slurm wrote into its output is left."""
+    groups = tmp_path / "no-cgroup"
+    output = tmp_path / "slurm.log"
+    logs = [{"log": [str(tmp_path / "logs" / f"{target}.log")]} for target in (TRAIN, DISTIL)]
+
+    def failed(watch: memory.Watch) -> tuple[int, int]:
+        about = {"job_error_info": logs, "aux_logs": [str(output), str(tmp_path / "missing")]}
+        watch.emit(logging.makeLogRecord({"event": "group_error", **about}))
+        for log in logs:  # Snakemake speaks of every member as well
+            watch.emit(logging.makeLogRecord({"event": "job_error", **log}))
+        return memory.factor(tmp_path, TRAIN), memory.factor(tmp_path, DISTIL)
+
+    watch = memory.Watch(tmp_path, groups)
+    output.write_text("slurmstepd: error: *** STEP 7.0 CANCELLED DUE TO TIME LIMIT ***\n")
+    assert failed(watch) == (1, 1)
+    output.write_text("slurmstepd: error: Detected 1 oom_kill event in StepId=7.0. Some of the")
+    assert failed(watch) == (2, 2)
+    # The Snakemake on the node has lived to say which job it was: only that one grows.
+    memory.note(tmp_path, TRAIN, "killed by the kernel for memory")
+    assert failed(watch) == (4, 2)
+    assert failed(watch) == (8, 4)
+    # What earlier runs noted is no news.
+    assert failed(memory.Watch(tmp_path, groups)) == (16, 8)

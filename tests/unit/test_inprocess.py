@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -52,7 +54,22 @@ STUDY = {
 }
 
 
-def test_a_study_ends_with_tables_figures_and_a_report(tmp_path):
+@pytest.fixture
+def no_rename_across_folders(monkeypatch):
+    """Data, results and temporary files may lie on different file systems."""
+
+    def within(rename):
+        def checked(source, target, **more):
+            assert Path(source).absolute().parent == Path(target).absolute().parent
+            return rename(source, target, **more)
+
+        return checked
+
+    for name in ("rename", "replace", "link"):
+        monkeypatch.setattr(os, name, within(getattr(os, name)))
+
+
+def test_a_study_ends_with_tables_figures_and_a_report(tmp_path, no_rename_across_folders):
     plan = Plan(parse(STUDY))
     run_all(plan, tmp_path)
     root = tmp_path / "mini"

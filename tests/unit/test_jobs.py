@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -350,6 +352,41 @@ def test_job_whose_snakemake_is_gone_already_does_not_start():
 def test_outside_a_run_nothing_is_watched(value):
     done = run_child({orphan.VARIABLE: value})
     assert (done.returncode, done.stdout) == (0, "on\ndone\n")
+
+
+# Like the Snakemake of a Slurm step, whose job takes no notice of being asked to end, or does.
+NODE = """
+import subprocess, sys, time
+from kdpipe import orphan
+orphan.watch_step()
+job = subprocess.Popen(["bash", "-c", sys.argv[1]])
+print(job.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@linux
+@pytest.mark.parametrize("job", ["sleep 60", "trap '' TERM; sleep 60; sleep 60"])
+def test_nothing_of_a_step_outlives_slurm(tmp_path, monkeypatch, job):
+    # A process is named after the file that it was started from.
+    (tmp_path / "slurmstepd").symlink_to(shutil.which("bash"))
+    node = NODE.replace("orphan.watch", "orphan.GRACE_SECONDS = 1\norphan.watch")
+    command = [tmp_path / "slurmstepd", "-c", '"$0" "$@"; true', sys.executable, "-c", node, job]
+    environment = {**os.environ, "SLURM_JOB_ID": "1"}
+    step = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    started = int(step.stdout.readline())
+    (snakemake,) = children(step.pid)
+    try:
+        assert alive(started)
+        step.kill()
+        wait_for(lambda: not alive(snakemake), 10)
+        assert not alive(started)
+    finally:
+        step.kill()
+        step.wait()
+        for pid in (snakemake, started):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 # The command line

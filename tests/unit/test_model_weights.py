@@ -325,6 +325,7 @@ def test_published_weights_count_classes_by_wordnet_id(root, kit, patched):
 
 
 def test_classes_of_imagenet_by_name_beside_another_task(root, kit, patched):
+    imagenet(kit, root, list("abcd"))
     taken(
         root,
         PluginRef(name="torchvision", options={"arch": TINY}),

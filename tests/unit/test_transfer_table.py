@@ -304,7 +304,7 @@ def test_an_audit_without_a_baseline(tmp_path):
     row = one(tmp_path, "transfer", probe="accuracy")
     assert (row["dist_mean"], row["teacher"]) == pytest.approx((0.7, 0.9))
     assert row["diff"] is row["gap"] is row["p_value"] is None
-    assert (row["n_seeds_ind"], row["verdict"]) == (0, "no gap")
+    assert (row["n_seeds_ind"], row["verdict"]) == (0, None)
 
 
 def test_a_missing_record_file_is_named(tmp_path):
@@ -356,7 +356,7 @@ def test_holm_runs_over_all_pairs_of_one_probe():
     def claim(probe, p, **more):
         base = {"primary": True, "role": "claim", "family": probe, "p_value": p, "diff": 0.2}
         base |= {"gap": 0.4, "gap_low": 0.3, "gap_high": 0.5, "closed_high": 0.9, "min_gap": 0.02}
-        return base | {"p_adjusted": None, "verdict": None} | more
+        return base | {"p_adjusted": None, "verdict": None, "n_seeds_ind": 3} | more
 
     family = [claim("crop", 0.01), claim("crop", 0.03), claim("crop", 0.02, role="control")]
     alone = [claim("shift", 0.04), claim("shift", 0.001, primary=False)]

@@ -15,13 +15,21 @@ import numpy as np
 from kdpipe.data.sources.base import Listing, Source
 from kdpipe.errors import KdpipeError
 
+# What is decoded; Pillow would hand an EPS file to a program of its own.
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+LONGEST = 100
+"""An image may be that often as wide as high, or as high as wide: a square of the shorter side is
+cut from it, for which it is enlarged as a whole."""
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 
 
 def names_under(folder: Path) -> list[str]:
     """Paths of all image files under ``folder``, relative to it, sorted; links are followed."""
     found = []
-    for where, _, names in os.walk(folder, followlinks=True):
+    for where, below, names in os.walk(folder, followlinks=True):
+        if os.path.islink(where) and os.path.realpath(where) in _outer(where):
+            below.clear()  # a link back to what it lies in
+            continue
         inside = Path(where).relative_to(folder).as_posix()
         start = "" if inside == "." else f"{inside}/"
         # Names that begin with a dot are what other programs leave beside images.
@@ -31,6 +39,10 @@ def names_under(folder: Path) -> list[str]:
             if os.path.splitext(name)[1].lower() in ENDINGS and not name.startswith(".")
         ]
     return sorted(found)
+
+
+def _outer(place: str) -> set[str]:
+    return {os.path.realpath(parent) for parent in Path(place).absolute().parents}
 
 
 def image_files(folder: Path, layout: str) -> list[Path]:
@@ -106,6 +118,8 @@ def decode_image(path: Path, shorter: int | None = None) -> np.ndarray:
 
     A JPEG file may come at 1/2, 1/4 or 1/8 of its size, with no side below ``shorter`` pixels.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise KdpipeError(f"The image {path} is no file; take it out of the folder.")
     return _decoded(path, str(path), shorter)
 
 
@@ -121,7 +135,9 @@ def _decoded(file: Path | IO[bytes], name: str, shorter: int | None) -> np.ndarr
         with warnings.catch_warnings():
             # Pillow only warns of a file of 90 megapixels, which no data set needs.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
+            with Image.open(file, formats=FORMATS) as image:
+                if max(image.size) > LONGEST * min(image.size):
+                    raise ValueError(f"{image.width}×{image.height} pixels make no square")
                 if shorter is not None:
                     # libjpeg computes the smaller image from fewer coefficients.
                     scale = shorter / min(image.size)
@@ -134,8 +150,8 @@ def _decoded(file: Path | IO[bytes], name: str, shorter: int | None) -> np.ndarr
         reason = "there is no such file"
     except UnidentifiedImageError:
         reason = "it is no image of a known format"
-    except (OSError, ValueError, SyntaxError) as error:
-        reason = str(error)
+    except Exception as error:  # Pillow raises whatever reading a damaged file raises
+        reason = str(error) or type(error).__name__
     raise KdpipeError(
         f"The image {name} cannot be read ({reason}); replace it or take it out of the folder."
     )

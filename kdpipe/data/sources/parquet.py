@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -56,6 +58,8 @@ class Parquet(Source):
         found: dict[str, list[str]] = {}
         if self.options.files is not None:
             for split, pattern in self.options.files.items():
+                if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
+                    raise KdpipeError(f"files: '{pattern}' leaves the folder {base}.")
                 paths = [p for folder in folders for p in sorted(folder.glob(pattern))]
                 if not paths:
                     raise KdpipeError(f"The folder {base} has no file {pattern} for {split}.")
@@ -80,16 +84,25 @@ class Parquet(Source):
         return {}
 
     def _open(self, name: str) -> Any:
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         if name not in self._opened:
             path = self.folder(self.options.path) / name
-            try:
+            with self._readable(name):
                 self._opened[name] = pq.ParquetFile(path, memory_map=True)
-            except (OSError, pa.ArrowException) as error:
-                raise KdpipeError(f"{path} is not readable as Parquet: {error}.") from None
         return self._opened[name]
+
+    @contextmanager
+    def _readable(self, name: str) -> Iterator[None]:
+        """Raise KdpipeError that names the file where it turns out to be damaged."""
+        import pyarrow as pa
+
+        try:
+            yield
+        # ValueError and OverflowError where sizes or text inside make no sense.
+        except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
+            path, reason = self.folder(self.options.path) / name, " ".join(str(error).split())
+            raise KdpipeError(f"{path} is not readable as Parquet: {reason.rstrip('.')}.") from None
 
     @cached_property
     def _listing(self) -> Listing:
@@ -101,7 +114,8 @@ class Parquet(Source):
             for name in names:
                 file = self._open(name)
                 self._require(name, [self.options.image, *columns])
-                table = file.read(columns=columns)
+                with self._readable(name):
+                    table = file.read(columns=columns)
                 refs += [f"{name}#{i}" for i in range(len(table))]
                 splits += [split] * len(table)
                 for column in columns:
@@ -133,9 +147,15 @@ class Parquet(Source):
                 f"Column '{self.options.label}' in {where} has rows without a label; leave their "
                 f"files out with the option files."
             )
+        kinds = {type(v) for v in values}
+        if kinds not in ({int}, {str}, {bool}) or (kinds == {int} and min(values) < 0):
+            raise KdpipeError(
+                f"Column '{self.options.label}' in {where} has to hold class numbers from 0, or "
+                f"names, one kind of them."
+            )
         first = next(iter(self._files.values()))[0]
         names = _named_classes(self._open(first).schema_arrow, self.options.label)
-        if names is None:
+        if names is None or kinds != {int}:
             known = sorted(set(values))
             number = {value: i for i, value in enumerate(known)}
             return np.array([number[v] for v in values]), [str(v) for v in known]
@@ -174,8 +194,11 @@ class Parquet(Source):
         for row, place in rows:
             group = int(np.searchsorted(ends, row, side="right"))
             if group != current:
-                table = file.read_row_group(group, columns=[self.options.image], use_threads=False)
-                column = table[self.options.image]
+                with self._readable(name):
+                    table = file.read_row_group(
+                        group, columns=[self.options.image], use_threads=False
+                    )
+                    column = table[self.options.image]
                 current, start = group, int(ends[group]) - len(column)
             assert column is not None
             value = column[row - start].as_py()

@@ -1,0 +1,1 @@
+"""An audit of networks that exist: from a few words on the command line to an ordinary study."""

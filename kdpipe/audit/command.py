@@ -1,0 +1,195 @@
+"""``kdpipe audit``: what does a student share with its teacher that others do not?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from kdpipe.errors import KdpipeError
+
+NETWORKS, IMAGES, RUN = "Networks", "Images and properties", "Running"
+
+
+def _option(text: str, panel: str, *names: str) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=panel)
+
+
+NORMALISE = (
+    "How its images are normalised: imagenet, cifar10, cifar100, mnist, half, none, or means and "
+    "deviations as 0.5,0.5,0.5/0.2,0.2,0.2."
+)
+SIZE = "Pixels of a side that it was trained on; images are brought to it."
+CLASSES = (
+    "What its outputs stand for, in their order: a file of one name a line, names with commas, or "
+    "imagenet; without it the classes of the data in their order."
+)
+
+
+def audit(
+    teacher: Annotated[
+        str,
+        _option(
+            "NETWORK@CHECKPOINT, as torchvision/resnet18@best.pth or "
+            "package.module:factory,width=2@best.pth; a TorchScript or torch.export file; or a "
+            "folder of kdpipe's.",
+            NETWORKS,
+        ),
+    ],
+    student: Annotated[
+        list[str],
+        _option(
+            "As --teacher; METHOD=… names how it was distilled. Several are welcome.", NETWORKS
+        ),
+    ],
+    data: Annotated[
+        Path,
+        _option("A folder of images (CLASS/NAME.jpg), of Parquet files, or one of those.", IMAGES),
+    ],
+    baseline: Annotated[
+        list[str] | None,
+        _option(
+            "A student that had no teacher, as --teacher. Without one, nothing can be said of what "
+            "was inherited; three or more show how far such students are apart.",
+            NETWORKS,
+        ),
+    ] = None,
+    normalise: Annotated[str | None, _option("Of all networks. " + NORMALISE, NETWORKS)] = None,
+    teacher_normalise: Annotated[str | None, _option("Of the teacher.", NETWORKS)] = None,
+    student_normalise: Annotated[str | None, _option("Of the students.", NETWORKS)] = None,
+    baseline_normalise: Annotated[str | None, _option("Of the baselines.", NETWORKS)] = None,
+    teacher_size: Annotated[int | None, _option("Teacher. " + SIZE, NETWORKS)] = None,
+    student_size: Annotated[int | None, _option("Students.", NETWORKS)] = None,
+    baseline_size: Annotated[int | None, _option("Baselines.", NETWORKS)] = None,
+    classes: Annotated[str | None, _option("Of all networks. " + CLASSES, NETWORKS)] = None,
+    teacher_classes: Annotated[str | None, _option("Of the teacher.", NETWORKS)] = None,
+    student_classes: Annotated[str | None, _option("Of the students.", NETWORKS)] = None,
+    baseline_classes: Annotated[str | None, _option("Of the baselines.", NETWORKS)] = None,
+    class_map: Annotated[
+        Path | None,
+        _option(
+            "A YAML file of class of the data: [classes of a network], where names differ.",
+            NETWORKS,
+        ),
+    ] = None,
+    ema: Annotated[
+        bool | None,
+        _option("Which weights of a checkpoint that holds averaged ones as well.", NETWORKS),
+    ] = None,
+    trust_code: Annotated[
+        bool,
+        _option(
+            "Load networks that are code: TorchScript, torch.export, factories. It runs with all "
+            "that you may do.",
+            NETWORKS,
+            "--trust-code",
+        ),
+    ] = False,
+    size: Annotated[
+        int | None, _option("Pixels of a side that images are brought to.", IMAGES)
+    ] = None,
+    unseen: Annotated[
+        Path | None,
+        _option("Images of a domain that the student never saw, as --data: consensus.", IMAGES),
+    ] = None,
+    image_column: Annotated[str, _option("Of Parquet files.", IMAGES)] = "image",
+    label_column: Annotated[str, _option("Of Parquet files.", IMAGES)] = "label",
+    group: Annotated[
+        str | None, _option("Column of Parquet files: accuracy by group.", IMAGES)
+    ] = None,
+    probes: Annotated[str, _option("Only these properties, with commas.", IMAGES)] = "",
+    without: Annotated[str, _option("All but these properties, with commas.", IMAGES)] = "",
+    limit: Annotated[int | None, _option("Images per property, at most.", IMAGES)] = None,
+    name: Annotated[str, _option("Of the folder of results.", RUN)] = "audit",
+    results: Annotated[Path, _option("Where results/<name> goes.", RUN)] = Path("results"),
+    study_file: Annotated[
+        Path | None, _option("Write the audit as a study file and run nothing.", RUN)
+    ] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"], _option("Where it runs.", RUN)] = "auto",
+    threads: Annotated[int, _option("Threads of torch.", RUN)] = 1,
+) -> None:
+    """Measure what a student shares with its teacher; nothing is trained.
+
+    The networks are there already. Every property is measured on all of them, and the report says
+    what the student shares with its teacher beyond what the baselines share.
+    """
+    from kdpipe.audit.compose import Wanted, compose
+    from kdpipe.audit.images import Columns
+    from kdpipe.audit.networks import Told
+
+    own: dict[str, tuple[str | None, int | None, str | None]] = {
+        "teacher": (teacher_normalise, teacher_size, teacher_classes),
+        "student": (student_normalise, student_size, student_classes),
+        "baseline": (baseline_normalise, baseline_size, baseline_classes),
+    }
+    wanted = Wanted(
+        teacher=teacher,
+        students=student,
+        baselines=baseline or [],
+        data=data,
+        told={
+            role: Told(n or normalise, s, c or classes, ema, trust_code)
+            for role, (n, s, c) in own.items()
+        },
+        name=name,
+        columns=Columns(image_column, label_column, group),
+        unseen=unseen,
+        size=size,
+        probes=_words(probes),
+        without=_words(without),
+        limit=limit,
+        class_map=_class_map(class_map),
+        compute={"device": device, "threads": threads},
+    )
+    study, left_out = compose(wanted)
+    if study_file is not None:
+        _write(study, study_file)
+    else:
+        _run(study, left_out, results)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _class_map(path: Path | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    from kdpipe.includes import read_yaml
+
+    found = read_yaml(path)
+    if not isinstance(found, dict) or not all(isinstance(v, list) for v in found.values()):
+        raise KdpipeError(f"{path}: a class map has lines such as 'car: [automobile, taxi]'.")
+    return {str(key): value for key, value in found.items()}
+
+
+def _write(study: dict[str, Any], path: Path) -> None:
+    """The study as a file, once it is known to be valid."""
+    import yaml
+
+    from kdpipe.provenance import write_atomically
+    from kdpipe.study import parse
+
+    parse(study, "The audit")
+    text = yaml.safe_dump(study, sort_keys=False, allow_unicode=True)
+    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+    print(f"{path}: run it with 'kdpipe run {path}', or with Snakemake.")
+
+
+def _run(study: dict[str, Any], left_out: dict[str, str], results: Path) -> None:
+    from kdpipe.audit.words import in_words
+    from kdpipe.inprocess import run_all
+    from kdpipe.plan import Plan
+    from kdpipe.study import parse
+    from kdpipe.workflow import check_writable
+
+    plan = Plan(parse(study, "The audit"))
+    root = results / plan.study.study
+    check_writable(root)
+    run_all(plan, results)
+    for line in in_words(plan, root):
+        print(line)
+    for name, reason in left_out.items():
+        print(f"Not measured: {name}, because {reason}.")
+    print(f"All of it: {root / 'report.html'}, {root / 'tables'}.")

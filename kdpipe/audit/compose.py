@@ -1,0 +1,176 @@
+"""The study that an audit is: models from weights, one pair, every property that fits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kdpipe.audit.images import Columns, data_set
+from kdpipe.audit.networks import Told, entry
+from kdpipe.errors import KdpipeError
+from kdpipe.models.base import UNTOLD, builders
+from kdpipe.plugin import of_library, resolve
+from kdpipe.probes.base import probes as known_probes
+
+SET, UNSEEN = "images", "unseen"
+METHOD = "distilled"
+"""What a student is called whose method nobody names."""
+
+# Properties in the order of the report, with what an audit says of each. At few pixels a shift is
+# often none: only different windows are compared. Planes of 50×50 points would take longer than all
+# other properties together.
+PROPERTIES: dict[str, dict[str, Any]] = {
+    "accuracy": {},
+    "calibration": {},
+    "colour": {},
+    "crop": {},
+    "shift": {"distinct": True},
+    "fidelity": {},
+    "boundary": {"resolution": 20},
+    "adversarial": {},
+    "localization": {},
+    "cka": {},
+}
+# Properties that need more than networks and their images, and what that is.
+NEEDS = {
+    "consensus": "images of a domain that the student never saw (--unseen)",
+    "group_accuracy": "groups of images (--group COLUMN)",
+    "shape_bias": "images whose shape and texture contradict each other (a study file)",
+    "weights": "linear networks (--probes weights)",
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line asks for; networks as words, see ``networks.FORMS``."""
+
+    teacher: str
+    students: Sequence[str]
+    baselines: Sequence[str]
+    data: Path
+    told: dict[str, Told]
+    """By role: ``teacher``, ``student``, ``baseline``."""
+    name: str = "audit"
+    columns: Columns = field(default_factory=Columns)
+    unseen: Path | None = None
+    size: int | None = None
+    probes: Sequence[str] = ()
+    without: Sequence[str] = ()
+    limit: int | None = None
+    class_map: dict[str, Any] | None = None
+    compute: dict[str, Any] = field(default_factory=dict)
+
+
+def compose(wanted: Wanted) -> tuple[dict[str, Any], dict[str, str]]:
+    """The study as plain data, and why a property is not in it, by property.
+
+    Raises KdpipeError that names the option of the command line that cannot be met.
+    """
+    for role, specs in (("student", wanted.students), ("baseline", wanted.baselines)):
+        if twice := sorted({spec for spec in specs if specs.count(spec) > 1}):
+            raise KdpipeError(
+                f"--{role} {twice[0]} is given twice; it would count as two networks."
+            )
+    models = {"teacher": entry("teacher", wanted.teacher, wanted.told["teacher"])}
+    baselines = []
+    for k, spec in enumerate(wanted.baselines, 1):
+        baselines.append(f"baseline{k if k > 1 else ''}")
+        models[baselines[-1]] = entry("baseline", spec, wanted.told["baseline"])
+    given: dict[str, list[str]] = {}
+    for spec in wanted.students:
+        method, spec = _named(spec)
+        of_method = given.setdefault(method, [])
+        number = len(of_method) + 1
+        of_method.append(f"student_{method}{number if number > 1 else ''}")
+        models[of_method[-1]] = entry("student", spec, wanted.told["student"])
+    sizes = [s for m in models.values() if (s := _size(m)) is not None]
+    sets = {SET: data_set(wanted.data, SET, wanted.columns, wanted.size, sizes)}
+    if wanted.unseen is not None:
+        size = sets[SET]["size"]
+        sets[UNSEEN] = data_set(wanted.unseen, UNSEEN, wanted.columns, size, sizes)
+    for made in sets.values():
+        if wanted.class_map:
+            made["class_map"] = {"name": "listed", "classes": wanted.class_map}
+    for model in models.values():
+        if model["network"]["name"] == "factory":
+            model["network"]["image_size"] = _size(model) or sets[SET]["size"]
+        model["data"] = {"set": SET, "domains": [SET]}
+    instances, left_out = _probes(wanted, models)
+    pair = {
+        "teacher": {"model": "teacher"},
+        "given": given,
+        "baselines": baselines,
+        "probes": list(instances),
+    }
+    study = {
+        "study": wanted.name,
+        "title": "What a student shares with its teacher: an audit",
+        "data": {"sets": sets},
+        # Networks of others are looked at in the precision that they are published with.
+        "compute": {"precision": "fp32", **wanted.compute},
+        "models": models,
+        "probes": instances,
+        "pairs": {"audit": pair},
+    }
+    return study, left_out
+
+
+def _named(spec: str) -> tuple[str, str]:
+    """``kl=SPEC`` says by which method a student was distilled."""
+    found = re.match(r"([A-Za-z0-9][A-Za-z0-9_-]*)=(.+)", spec)
+    return (found[1], found[2]) if found else (METHOD, spec)
+
+
+def _size(model: dict[str, Any]) -> int | None:
+    """Pixels of a side that a network was trained on, where that is known."""
+    network = {k: v for k, v in model["network"].items() if k != "name"}
+    return model["weights"].get("size") or network.get("image_size")
+
+
+def _probes(
+    wanted: Wanted, models: dict[str, dict[str, Any]]
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Properties with their options, and those that are left out with the reason."""
+    chosen = {name: dict(options) for name, options in PROPERTIES.items()}
+    if wanted.columns.group is not None:
+        chosen["group_accuracy"] = {}
+    if wanted.unseen is not None:
+        chosen["consensus"] = {"set": UNSEEN, "domains": [UNSEEN]}
+    left_out = {name: f"it needs {what}" for name, what in NEEDS.items() if name not in chosen}
+    for name in (*wanted.probes, *wanted.without):
+        known_probes.module_of(name)  # an unknown name ends here, with those that are known
+    if wanted.probes:
+        chosen = {name: chosen.get(name, {}) for name in wanted.probes}
+        left_out = {}
+    sealed = next((n for n, m in models.items() if _sealed(m["network"])), None)
+    for name in list(chosen):
+        if name in wanted.without:
+            del chosen[name]
+        elif sealed and known_probes.get(name).looks_inside:
+            if name in wanted.probes:
+                raise KdpipeError(
+                    f"--probes {name} looks at the layers of networks, and those of {sealed} "
+                    f"cannot be seen; give a checkpoint and its architecture in place of a file "
+                    f"that holds both."
+                )
+            left_out[name] = f"it looks at layers, and those of {sealed} cannot be seen"
+            del chosen[name]
+    if not chosen:
+        raise KdpipeError("There is no property left to measure; see --probes and --without.")
+    for name, options in chosen.items():
+        if wanted.limit is not None and name != "cka":
+            options["limit"] = wanted.limit
+    return chosen, left_out
+
+
+def _sealed(network: dict[str, Any]) -> bool:
+    """Whether nobody can say which layers a network has."""
+    ref = resolve(builders, of_library(network))
+    cls = builders.get(ref.name)
+    if cls.sealed or ref.name != "factory":
+        return cls.sealed
+    builder = cls(cls.Options(**ref.options))
+    return builder.layers(builder.body(0)) is UNTOLD

@@ -1,0 +1,84 @@
+"""The images of an audit: which source reads them, and at which size."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdpipe.errors import KdpipeError
+
+LOOKED_AT = 16
+SPLIT = {"train": 0.0, "val": 0.1, "test": 0.9}
+"""Attacks are fitted to the teacher on the validation images; all others are probed."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of columns in Parquet files."""
+
+    image: str = "image"
+    label: str = "label"
+    group: str | None = None
+
+
+def source(path: Path, columns: Columns) -> dict[str, Any]:
+    """The source of a study that reads ``path``: a folder of images, Parquet files or one of them.
+
+    Raises KdpipeError when there is nothing of the kind.
+    """
+    names = {key: value for key, value in vars(columns).items() if value is not None}
+    if path.suffix == ".parquet" and path.is_file():
+        pattern = glob.escape(path.name)
+        return {"name": "parquet", "path": str(path.parent.absolute()), **names} | {
+            "files": {"test": pattern}
+        }
+    if not path.is_dir():
+        raise KdpipeError(
+            f"--data {path}: there is no such folder or Parquet file; give a folder of images "
+            f"(CLASS/NAME.jpg) or Parquet files."
+        )
+    if any(path.glob("*.parquet")) or any(path.glob("data/*.parquet")):
+        return {"name": "parquet", "path": str(path.absolute()), **names}
+    if columns != Columns():
+        raise KdpipeError(f"--data {path} is a folder of images, which has no columns.")
+    return {"name": "image_folder", "path": str(path.absolute())}
+
+
+def data_set(
+    path: Path, domain: str, columns: Columns, size: int | None, sizes: Sequence[int]
+) -> dict[str, Any]:
+    """A data set of which nothing is trained on. ``sizes``: pixels of a side of what the networks
+    were trained on, as far as that is known; ``size``: None to choose it by them and the images.
+    """
+    made = source(path, columns)
+    return {
+        "source": made,
+        "size": size or _size(made, path, sizes),
+        "split": SPLIT,
+        "domains": {domain: "original"},
+    }
+
+
+def _size(made: dict[str, Any], path: Path, sizes: Sequence[int]) -> int:
+    """As large as the largest network wants, and no larger than the images are."""
+    from kdpipe.data.sources.base import sources
+
+    cls = sources.get(made["name"])
+    reader = cls(cls.Options(**{k: v for k, v in made.items() if k != "name"}), None)
+    count = len(reader.listing().refs)
+    some = np.unique(np.linspace(0, count - 1, LOOKED_AT).astype(int))
+    shapes = {image.shape[:2] for image in reader.decode(some)}
+    if sizes:
+        return max(8, min(max(sizes), min(min(shape) for shape in shapes)))
+    if len(shapes) == 1 and len(set(*shapes)) == 1:
+        return next(iter(shapes))[0]
+    raise KdpipeError(
+        f"The images in {path} are no squares of one size; say with --size how large the networks "
+        f"were trained to see them, or one by one with --teacher-size, --student-size and "
+        f"--baseline-size."
+    )

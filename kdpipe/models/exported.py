@@ -1,0 +1,42 @@
+"""Networks that torch.export saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kdpipe.errors import KdpipeError
+from kdpipe.models._code import Program
+from kdpipe.models.base import builders
+
+
+@builders.register("exported")
+class Exported(Program):
+    """A file of torch.export, with ``weights: {published: own, mean: …, std: …}``.
+
+    It has to take any number of images (a dynamic first dimension) and answer images (n, 3,
+    height, width) with logits (n, classes). What looks at its layers (Grad-CAM, representations)
+    cannot be measured.
+    """
+
+    def loaded(self, path: Path) -> Any:
+        program = torch.export.load(path)
+        names = set(program.graph_signature.user_inputs)
+        shapes = [
+            tuple(node.meta["val"].shape)
+            for node in program.graph.nodes
+            if node.op == "placeholder" and node.name in names
+        ]
+        if len(shapes) != 1 or len(shapes[0]) != 4:
+            raise KdpipeError(
+                f"{path}: an exported network has to take one batch of images (n, 3, height, "
+                f"width), but this one takes inputs of the shapes {shapes}."
+            )
+        if isinstance(shapes[0][0], int):
+            raise KdpipeError(
+                f"{path} takes exactly {shapes[0][0]} images at a time; export it with a dynamic "
+                f"first dimension (dynamic_shapes=({{0: torch.export.Dim('n')}},))."
+            )
+        return program.module()

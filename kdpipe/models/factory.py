@@ -1,0 +1,108 @@
+"""Networks that a function of somebody's package makes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+from pydantic import Field, model_validator
+from torch import nn
+
+from kdpipe.errors import KdpipeError
+from kdpipe.models._by_shape import describe
+from kdpipe.models._code import CodeOptions
+from kdpipe.models.base import UNTOLD, Builder, Layers, builders, out_of_place
+
+SIZES = (224, 32, 64, 28)
+"""Heights and widths that layers are looked for with, where the study names none."""
+
+
+class FactoryOptions(CodeOptions):
+    call: str = Field(
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
+        description="package.module:function, which can be imported where kdpipe runs.",
+    )
+    arguments: dict[str, Any] = Field({}, description="What it is called with.")
+    image_size: int | None = Field(
+        None,
+        ge=8,
+        description="Pixels of a side to look for layers with; null to try some.",
+    )
+    layers: dict[str, str | list[str]] | None = Field(
+        None,
+        description="Modules by their dotted names under penultimate (the vector that is "
+        "classified), cam, hint and, as a list from input to output, cka; null to find them by "
+        "shape.",
+    )
+
+    @model_validator(mode="after")
+    def _all_named(self) -> FactoryOptions:
+        names = dict(self.layers or {})
+        listed = isinstance(names.pop("cka", None), list)
+        words = set(names) == {"penultimate", "cam", "hint"} and not any(
+            isinstance(name, list) for name in names.values()
+        )
+        if self.layers is not None and not (listed and words):
+            raise ValueError(
+                "layers: give penultimate, cam and hint, one module each, and cka, a list of them"
+            )
+        return self
+
+
+@builders.register("factory")
+class Factory(Builder):
+    """A network that ``call`` gives: a module that answers images (n, 3, height, width) with
+    logits (n, classes). Its weights come from a checkpoint; its layers are found by shape, or
+    named by the study."""
+
+    Options = FactoryOptions
+
+    def body(self, n_classes: int) -> nn.Module:
+        call = self.options.call
+        try:
+            made = self._function()(**self.options.arguments)
+        except KdpipeError:
+            raise
+        except Exception as error:
+            raise KdpipeError(
+                f"The factory {call} failed: {type(error).__name__}: {_line(error)}."
+            ) from None
+        made = getattr(made, "module", made) if isinstance(made, nn.DataParallel) else made
+        if not isinstance(made, nn.Module):
+            raise KdpipeError(
+                f"The factory {call} has to give a torch.nn.Module, but it gives a "
+                f"{type(made).__name__}."
+            )
+        return out_of_place(made)
+
+    def layers(self, body: nn.Module) -> Layers:
+        if named := self.options.layers:
+            return Layers(**{**named, "cka": tuple(named["cka"])})
+        for size in (self.options.image_size, *SIZES):
+            try:
+                if size is not None:
+                    return describe(body, size)
+            except Exception:  # no layers show, or it takes no image of this size
+                continue
+        return UNTOLD
+
+    def _function(self) -> Any:
+        module, _, name = self.options.call.partition(":")
+        # One's own file lies where kdpipe runs, which "kdpipe", unlike "python -m", leaves out.
+        if os.getcwd() not in sys.path and "" not in sys.path:
+            sys.path.append(os.getcwd())
+        try:
+            return getattr(importlib.import_module(module), name)
+        except ModuleNotFoundError as error:
+            raise KdpipeError(
+                f"The factory {self.options.call} cannot be imported: there is no module "
+                f"'{error.name}' here; install it, or run kdpipe where it lies."
+            ) from None
+        except AttributeError:
+            raise KdpipeError(f"Module {module} has no '{name}' to make a network with.") from None
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0].rstrip(".")

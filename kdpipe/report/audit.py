@@ -1,0 +1,133 @@
+"""What is said of students that others distilled: beside baselines, or nothing of transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kdpipe.report import verdicts, words
+from kdpipe.report.headline import Sentence, apart
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kdpipe.figures.base import Tables
+    from kdpipe.results.slices import PairSlice
+
+CHANCE = 1.5
+"""A network that is right this often as often as by chance is probably not read as it should be."""
+
+
+class Audited(NamedTuple):
+    """Rows of the tables that are about given students."""
+
+    transfer: pd.DataFrame
+    controls: pd.DataFrame
+
+
+def given(pairs: Sequence[PairSlice]) -> dict[str, list[str]]:
+    """By pair: methods of students that were distilled elsewhere."""
+    return {pair.name: [m for m in pair.methods if m in pair.taken] for pair in pairs}
+
+
+def audited(tables: Tables, pairs: Sequence[PairSlice]) -> Audited:
+    return Audited(apart(tables.transfer, given(pairs))[1], tables.controls)
+
+
+def headline(found: Audited, pairs: Sequence[PairSlice]) -> list[Sentence]:
+    """What students share with their teacher beyond the baselines, what not, what is undecided;
+    for pairs without a baseline why nothing can be said. Empty where no student was given."""
+    claims = verdicts.primary_claims(found.transfer)
+    claims = claims.assign(
+        finding=[verdicts.finding(found.controls, row) for _, row in claims.iterrows()]
+    )
+
+    def of(*findings: str) -> str:
+        return _listed(claims[claims["finding"].isin(findings)])
+
+    alone = [pair for pair in pairs if given(pairs)[pair.name] and not pair.ind_seeds]
+    sentences = []
+    if len(claims):
+        away, nothing = of("opposite"), of("no gap")
+        sentences = [
+            Sentence(
+                "transferred",
+                "Shared with the teacher beyond the baselines",
+                f"{of('transferred')}." if of("transferred") else "nothing was shown.",
+            ),
+            Sentence(
+                "not-transferred",
+                "Not beyond the baselines",
+                (f"{of('not transferred') or 'for no property was that shown'}.")
+                + (f" Less than the baselines: {away}." if away else ""),
+            ),
+            Sentence(
+                "inconclusive",
+                "Undecided",
+                (f"{of('inconclusive', verdicts.NO_FINDING) or 'nothing'}.")
+                + (f" No gap between baselines and teacher: {nothing}." if nothing else ""),
+            ),
+        ]
+    return sentences + [s for pair in alone for s in _without_baseline(found, pair)]
+
+
+def _without_baseline(found: Audited, pair: PairSlice) -> list[Sentence]:
+    rows = found.transfer
+    rows = rows[(rows["pair"] == pair.name) & rows["primary"]]
+    return [
+        Sentence(
+            "inconclusive",
+            "No baseline",
+            "It cannot be concluded that the student inherited anything from its teacher: networks "
+            "that learnt the same task from the same images share much without any distillation, "
+            "and how much is not known here. Give a baseline: a network of the student's "
+            "architecture, trained on the same images without the teacher.",
+        ),
+        Sentence("measured", "Measured", f"{_listed(rows)}."),
+    ]
+
+
+def _listed(rows: pd.DataFrame) -> str:
+    """``Fidelity (93.1 %, baselines 88.2 %, teacher 100 %), …``, by property."""
+    several = rows["pair"].nunique() > 1
+    said = []
+    for (probe, pair), part in rows.groupby(["probe", "pair"], sort=False):
+        label = words.property_words(str(probe)).label
+        where = f"{pair}: " if several else ""
+        levels = "; ".join(_level(row, len(part) > 1) for row in part.to_dict("records"))
+        said.append(f"{label} ({where}{levels})")
+    return ", ".join(said)
+
+
+def _level(row: dict[Any, Any], named: bool) -> str:
+    metric = row["metric"]
+    own = row["teacher"]  # of a comparison with the teacher there is none
+    parts = [words.number(row["dist_mean"], metric)]
+    if row["n_seeds_ind"]:
+        parts.append(f"baselines {words.number(row['ind_mean'], metric)}")
+    if own == own and own is not None:
+        parts.append(f"teacher {words.number(own, metric)}")
+    return (f"{words.method_words(row['method'])} " if named else "") + ", ".join(parts)
+
+
+def unlike(tables: Tables, pairs: Sequence[PairSlice], classes: dict[str, int]) -> list[str]:
+    """A sentence for each network of an audit that is right hardly more often than by chance.
+
+    ``classes``: how many classes the images of a pair's accuracy have, by pair.
+    """
+    said = []
+    m = tables.measurements
+    for pair in pairs:
+        if not given(pairs)[pair.name] or pair.name not in classes:
+            continue
+        rows = m[(m["pair"] == pair.name) & (m["probe"] == "accuracy") & (m["unit"] == "sample")]
+        for row in rows[rows["metric"] == "accuracy"].to_dict("records"):
+            if row["value"] < CHANCE / classes[pair.name]:
+                who = words.method_words(row["method"])
+                said.append(
+                    f"{who} (network {row['seed']}) is right on "
+                    f"{words.number(row['value'], 'accuracy')} of the images, hardly more often "
+                    f"than by chance: see whether its classes are declared in the order of its "
+                    f"outputs, and its normalisation and size as in its training."
+                )
+    return said
