@@ -89,7 +89,7 @@ def shrunk(name: str, seeds: int = 1) -> dict[str, Any]:
     if any("adversarial" in probe for pair in raw["pairs"].values() for probe in pair["probes"]):
         for model in (model for key, model in raw["models"].items() if key not in students):
             # Long enough to tell some images apart, which an attack needs.
-            model["training"] = {**model.get("training", {}), "epochs": 4, "lr": 0.01}
+            model["training"] = {**model.get("training", {}), "epochs": 4}
     for key, probe in raw["probes"].items():
         kind = probe.get("probe", key)
         probe.update({"limit": LIMIT, **PROBES.get(kind, {})})
