@@ -3,7 +3,8 @@
     python benchmarks/scaling.py
 
 Runs small studies in this process (``kdpipe run``), with one thing varied at a time, and fits a
-line to the processor seconds of all stages. The intercept is what a study costs before the first of them.
+line to the processor seconds of all stages. The intercept is what a study costs before the first
+of them.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ def test_study_opens_with_what_it_is_needs_and_costs(path):
     said = re.match(r"# Costs: (.* at ([\d.]+) TFLOP/s; .* GB on disk)\.", third)
     assert said, third
     study = load(path)
-    assert said[1] == cost(Estimate(Plan(study))).words(float(said[2]))
+    nowhere = Estimate(Plan(study), Path("/nowhere"))
+    assert said[1] == cost(nowhere).words(float(said[2]))
     if any(data.source.name not in ("digits", "points") for data in study.data.sets.values()):
         assert study.data.root == "data"
 
