@@ -25,6 +25,8 @@ independent student and teacher was closed](transfer.svg)
 
 Gap closed: the share of the gap between independent students and target, with its 95 % interval.
 n: images or triplets, and seeds of independent against distilled students.
+A method that sees no teacher (soft label) is a control; its rows are listed and counted here, not
+among the report's claims.
 """
 
 TABLE = """\

@@ -198,7 +198,7 @@ def heading(ax: Any, text: str, rows: pd.DataFrame, images: int | None = None) -
     unit = words.UNITS.get(str(rows["unit"].iloc[0]), str(rows["unit"].iloc[0]))
     count = f"n = {low} {unit}" if low == high else f"n = {low}–{high} {unit}"
     if rows["unit"].iloc[0] == "image set":  # one value from all images together
-        count = f"n = {images} images a domain" if images else words.units(1)
+        count = words.units(1, words.A_DOMAIN, images)
     _, shared = words.apart(list(dict.fromkeys(rows["condition"])))
     count = f"{words.condition_words(shared)}, {count}" if shared else count
     ax.set_title(count, loc="right", fontsize=8, color="#666666")

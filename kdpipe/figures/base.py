@@ -122,6 +122,33 @@ class Tables:
         _, about = self.records(own, method, seeds[method][0], probe)
         return max(about["notes"].get("images", {}).values(), default=None)
 
+    def counted(self) -> pd.DataFrame:
+        """The transfer table with what ``n_units`` counts.
+
+        ``unit``: images or triplets, empty where no value is measured; ``images``: how many lie
+        behind one value of all of them (in each domain, where the value is of several; ``unit``
+        says so), None where that is not known or not the case.
+        """
+        import numpy as np
+
+        keys = ["pair", "probe", "condition", "metric"]
+        m = self.measurements.drop_duplicates(keys)
+        unit = dict(zip(zip(*(m[k] for k in keys), strict=True), m["unit"], strict=True))
+        rows = self.transfer
+        units = [str(unit.get(key, "")) for key in zip(*(rows[k] for k in keys), strict=True)]
+        images = [
+            self.images_behind(pair, probe) if n == 1 else None
+            for pair, probe, n in zip(rows["pair"], rows["probe"], rows["n_units"], strict=True)
+        ]
+        domains = [words.condition_values(c).get("domain", "all") for c in rows["condition"]]
+        return rows.assign(
+            unit=[
+                words.A_DOMAIN if count and domain == "all" else words.UNITS.get(u, u)
+                for u, count, domain in zip(units, images, domains, strict=True)
+            ],
+            images=np.array(images, dtype=object),
+        )
+
     def role(self, pair: str, probe: str) -> str:
         """``control`` if the pair is a control for this probe, else ``claim``."""
         rows = self.transfer.query("pair == @pair and probe == @probe and primary")

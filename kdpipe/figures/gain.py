@@ -88,13 +88,16 @@ class Gain(Figure):
 
 
 def _counts(points: pd.DataFrame) -> str:
+    first = points.iloc[0]
     low, high = int(points["n_units"].min()), int(points["n_units"].max())
-    return words.units(low) if low == high else f"n = {low}–{high}"
+    if low == high:
+        return words.units(low, first["unit"], first["images"])
+    return f"n = {low}–{high} {first['unit']}"
 
 
 def _points(tables: Tables) -> pd.DataFrame:
     """Primary claims with a gap, with the gain in accuracy (percentage points) beside them."""
-    claims = verdicts.primary_claims(tables.transfer)
+    claims = verdicts.primary_claims(tables.counted())
     claims = claims[(claims["probe"] != "accuracy") & claims["gap_closed"].notna()]
     gains = [_gain(tables, str(r.pair), str(r.method)) for r in claims.itertuples()]
     found = [verdicts.finding(tables.controls, row) for _, row in claims.iterrows()]

@@ -34,14 +34,15 @@ class Transfer(Figure):
     def draw(self, tables: Tables) -> Canvas:
         from kdpipe.figures import _style as style
 
-        claims = verdicts.primary_claims(tables.transfer)
+        transfer = tables.counted()
+        claims = verdicts.primary_claims(transfer)
         relational = claims.apply(verdicts.is_relational, axis=1)
         blocks = [
             (words.FAMILIES[False], claims[~relational]),
             (words.FAMILIES[True], claims[relational]),
             (
                 "Controls: what shows up here does not come from the teacher's property",
-                verdicts.controls_of(tables.transfer),
+                verdicts.controls_of(transfer),
             ),
         ]
         rows = [(name, list(part.groupby(verdicts.KEY, sort=False))) for name, part in blocks]
@@ -102,8 +103,9 @@ class Transfer(Figure):
         seeds = sorted({int(n) for n in part["n_seeds_dist"]})
         many = f"{seeds[0]}–{seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
         note = f"{int(first['n_seeds_ind'])} ind., {many} dist. seeds"
-        note = f"{words.units(int(first['n_units']))}; {note}"
-        ax.text(x, y + 0.35, note, va="center", size=7, color="#555555")
+        note = f"{words.units(int(first['n_units']), first['unit'], first['images'])}; {note}"
+        size = min(7.0, 7.0 * 41 / len(note))
+        ax.text(x, y + 0.35, note, va="center", size=size, color="#555555")
 
 
 def _shade(closed: float) -> Any:

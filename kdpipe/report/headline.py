@@ -92,15 +92,18 @@ def _control(claims: pd.DataFrame) -> list[Sentence]:
 def _listed(claims: pd.DataFrame, share: bool) -> str:
     """``Property (method 56 %, method 20 %), …``, with the pair where a property has several."""
     several = claims.groupby("probe")["pair"].nunique().to_dict()
-    listed: list[str] = []
+    labels: dict[str, list[str]] = {}  # by what stands in brackets, which properties may share
     for (probe, pair), part in claims.groupby(["probe", "pair"], sort=False):
         label = words.property_words(str(probe)).label
-        label = label if listed == [] else label[:1].lower() + label[1:]
+        label = label[:1].lower() + label[1:] if labels else label
         rows = {row["method"]: row for row in part.to_dict("records")}
         methods = [_method(rows[m], share) for m in words.method_order(rows)]
         where = f"{pair}: " if several[probe] > 1 else ""
-        listed.append(f"{label} ({where}{', '.join(methods)})")
-    return ", ".join(listed)
+        labels.setdefault(f"{where}{', '.join(methods)}", []).append(label)
+    return "; ".join(
+        f"{', '.join(alike)} ({'each: ' * (len(alike) > 1)}{methods})"
+        for methods, alike in labels.items()
+    )
 
 
 def _method(row: dict[Any, Any], share: bool) -> str:

@@ -194,7 +194,7 @@ def _line(part: pd.DataFrame, phrase: str) -> Line:
     return Line(
         _about(first),
         f"{', '.join(methods)}. Independent {levels[0]}, target {levels[1]}; {seeds}, "
-        f"{_units(part['n_units'])}.",
+        f"{_units(part)}.",
     )
 
 
@@ -203,15 +203,18 @@ def _by_method(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values("method", key=lambda c: c.map(rank), kind="stable")
 
 
-def _units(counts: Any) -> str:
-    return words.units(int(counts.iloc[0])) if counts.nunique() == 1 else f"n = {_range(counts)}"
+def _units(part: pd.DataFrame) -> str:
+    counts, first = part["n_units"], part.iloc[0]
+    unit, images = first.get("unit", ""), first.get("images")
+    if counts.nunique() == 1:
+        return words.units(int(counts.iloc[0]), unit, images)
+    return f"n = {_range(counts)} {unit}".rstrip()
 
 
 def _about(row: Any) -> str:
-    detail = words.condition_words(row["condition"])
-    return (
-        f"{words.property_words(row['probe']).label} ({row['pair']}{', ' * bool(detail)}{detail})"
-    )
+    detail = words.condition_words(row["condition"], named=True)
+    label = words.property_words(row["probe"]).label
+    return f"{label} (pair {row['pair']}{'; ' * bool(detail)}{detail})"
 
 
 def _name(row: Any) -> str:

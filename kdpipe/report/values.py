@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdpipe.report import words
@@ -36,7 +37,7 @@ def comparison(transfer: pd.DataFrame, controls: pd.DataFrame, unit: str = "") -
     order = {m: i for i, m in enumerate(words.method_order(transfer["method"]))}
     rows = transfer.to_dict("records")
     # Verdicts first, then by what is compared, so that methods stand under each other.
-    rows.sort(key=lambda r: [not r["primary"], *(r[c] for c in _PLACE), order[r["method"]]])
+    rows.sort(key=lambda r: [not r["primary"], *_place(r), order[r["method"]]])
     cells = [_comparison_row(r, known.get(tuple(r[c] for c in _KEY))) for r in rows]
     return _without_constants(head, cells)
 
@@ -58,7 +59,13 @@ def _without_constants(head: list[str], rows: list[list[Cell]]) -> Table:
     return Table([head[k] for k in kept], [[r[k] for k in kept] for r in rows], "; ".join(shared))
 
 
-_PLACE = ["role", "pair", "metric", "condition"]
+def _place(row: dict[Any, Any]) -> list[Any]:
+    """Where a row stands: numbers in a condition by their size, so that 8 comes before 16."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", row["condition"])
+    natural = [float(p) if k % 2 else p for k, p in enumerate(parts)]
+    return [row["role"], row["pair"], row["metric"], natural]
+
+
 _KEY = ["pair", "method", "probe", "condition", "metric"]
 
 
@@ -98,8 +105,17 @@ def _comparison_row(row: dict[Any, Any], control: dict[Any, Any] | None) -> list
         level("target"),
         Cell(words.p_words(p) + ("" if corrected else " raw"), p),
         Cell(f"{row['n_seeds_dist']} vs {row['n_seeds_ind']}", row["n_seeds_dist"]),
-        Cell(words.units(int(row["n_units"])).removeprefix("n = "), row["n_units"]),
+        _count(row),
     ]
+
+
+def _count(row: dict[Any, Any]) -> Cell:
+    """n; for one value of all images, how many they are in a domain."""
+    n, images = int(row["n_units"]), row.get("images")
+    if n > 1:
+        return Cell(str(n), n)
+    each = " a domain" if row["unit"] == words.A_DOMAIN else ""
+    return Cell(f"{images}{each}", images) if images else Cell("all")
 
 
 def _spread(control: dict[Any, Any] | None, metric: str) -> str:
@@ -110,7 +126,8 @@ def _spread(control: dict[Any, Any] | None, metric: str) -> str:
     if control is None or control["inside"] is None or control["inside"] != control["inside"]:
         return "not available"
     inside = "inside" if control["inside"] else "outside"
-    return f"{inside} ± {words.number(control['control_high'], metric, unit=False)}"
+    reach = words.number(control["control_high"], metric, signed=True)  # a difference: in pp
+    return f"{inside} ± {reach.removeprefix('+')}"
 
 
 def published(paper: pd.DataFrame) -> Table:
@@ -133,6 +150,10 @@ def published(paper: pd.DataFrame) -> Table:
     return Table([*head, "Same direction"], rows)
 
 
+SHOWN_OF_A_DIGEST = 16
+"""Hexadecimal digits of a digest that are shown: whole ones make a table too wide to read."""
+
+
 def provenance(models: dict[str, dict[str, Any]]) -> tuple[dict[str, str], Table]:
     """What all networks share, said once, and a table of the digests in which they differ.
 
@@ -147,7 +168,14 @@ def provenance(models: dict[str, dict[str, Any]]) -> tuple[dict[str, str], Table
         if len({f.get(k) for f in flat.values()}) == 1 and not _is_digest(k)
     }
     differing = [k for k in keys if k not in shared]
-    rows = [[Cell(path), *(Cell(f.get(k, "–")) for k in differing)] for path, f in flat.items()]
+
+    def shown(key: str, text: str) -> str:
+        return text[:SHOWN_OF_A_DIGEST] if _is_digest(key) else text
+
+    rows = [
+        [Cell(path), *(Cell(shown(k, f.get(k, "–"))) for k in differing)]
+        for path, f in flat.items()
+    ]
     return shared, Table(["Network", *differing], rows)
 
 

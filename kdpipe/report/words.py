@@ -88,15 +88,16 @@ METHODS = {
 }
 
 UNITS = {"sample": "images", "triplet": "triplets", "image set": "images"}
+A_DOMAIN = "images a domain"
 
-_CONDITIONS = {
-    "attacker=teacher": "attack on teacher",
-    "attacker=foreign": "foreign attack",
-    "logits=centred": "centred over classes",
-    "logits=raw": "raw",
+_VALUES = {
+    ("attacker", "teacher"): "attack on teacher",
+    ("attacker", "foreign"): "foreign attack",
+    ("logits", "centred"): "centred over classes",
+    ("logits", "raw"): "raw",
 }
 # What a key of a condition is called; empty where the value speaks for itself.
-_KEYS = {"domain": "", "attacker": "", "teacher_layer": "teacher", "student_layer": "student"}
+_KEYS = {"domain": "", "teacher_layer": "teacher", "student_layer": "student"}
 
 
 def property_words(probe: str) -> Property:
@@ -128,13 +129,20 @@ def condition_values(condition: str) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def condition_words(condition: str) -> str:
-    """A condition in a few words; the key is left out where its value speaks for itself."""
-    if condition in _CONDITIONS or "=" not in condition:
-        return _CONDITIONS.get(condition, condition)
-    values = condition_values(condition)
-    said = ((_KEYS.get(k, _plain(k).lower()), v) for k, v in values.items() if v)
-    return ", ".join(f"{key} {value}".strip() for key, value in said)
+def condition_words(condition: str, *, named: bool = False) -> str:
+    """A condition in a few words.
+
+    A key is left out where its value speaks for itself; domains are ``named`` as such in
+    sentences, where a pair or a property may have the same name.
+    """
+    if "=" not in condition:
+        return condition
+    keys = {**_KEYS, "domain": "domain"} if named else _KEYS
+    return ", ".join(
+        _VALUES.get((key, value)) or f"{keys.get(key, _plain(key).lower())} {value}".strip()
+        for key, value in condition_values(condition).items()
+        if value
+    )
 
 
 def apart(conditions: list[str]) -> tuple[dict[str, str], str]:
@@ -151,9 +159,15 @@ def apart(conditions: list[str]) -> tuple[dict[str, str], str]:
     return {c: text(p, False) for c, p in parsed.items()}, text(first, True)
 
 
-def units(n: int) -> str:
-    """How many units a value rests on; a statistic of all images together has one."""
-    return "1 image set" if n == 1 else f"n = {n}"
+def units(n: int, unit: str = "", images: int | None = None) -> str:
+    """How many units a value rests on, as ``n = 16 triplets``.
+
+    A statistic of all images together is one value: then ``images`` says how many they are, where
+    that is known.
+    """
+    if n == 1:
+        return f"n = {images} {unit or 'images'}" if images else "one value of all images"
+    return f"n = {n} {unit}".rstrip()
 
 
 def number(value: float, metric: str, *, signed: bool = False, unit: bool = True) -> str:

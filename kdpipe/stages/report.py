@@ -46,6 +46,7 @@ def run(slice: ReportSlice, root: Path, out_file: Path) -> Path:
     pictures = {name: _picture(root / "figures", name) for name in slice.figures}
     provenance = _provenance(root, slice.networks)
     shared, digests = values.provenance(provenance)
+    tables.transfer = tables.counted()
     trained, taken = apart(tables.transfer, audit.given(slice.pairs))
     found = (trained, tables.controls)
     taught, alone = apart(trained, slice.without_teacher)
@@ -132,12 +133,12 @@ def _settings(tables: Tables, slice: ReportSlice, probe: str) -> dict[str, str]:
             own = _options(tables, pair, instance)
             order = sorted(own, key=lambda k: (k not in ("set", "domains", "split"), k))
             told = [
-                f"{key.replace('_', ' ')} {_plain(own[key])}"
+                f"{key.replace('_', ' ')}: {_plain(own[key])}"
                 for key in order
                 if own[key] not in (None, [])
             ]
             if (images := tables.images_behind(pair.name, probe)) is not None:
-                told.append(f"n = {images} images a domain")
+                told.append(words.units(1, words.A_DOMAIN, images))
             said[pair.name] = "; ".join(filter(None, [said.get(pair.name), *told]))
     return said
 

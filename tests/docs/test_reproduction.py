@@ -8,6 +8,7 @@ import yaml
 from pages import DOCS, REPOSITORY, blocks
 
 from kdpipe.entries import Pair
+from kdpipe.figures.base import figures
 from kdpipe.results.paper import METRICS, published
 from kdpipe.results.schemas import SCHEMAS
 from kdpipe.study import load
@@ -38,3 +39,8 @@ def test_every_column_is_explained():
 
 def test_the_default_study_is_compared_with_nothing():
     assert not any(pair.paper for pair in load(REPOSITORY / "config.yaml").pairs.values())
+
+
+def test_every_figure_is_listed():
+    part = TEXT.partition("## Which picture")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`(\w+)`", part)) == set(figures.names())

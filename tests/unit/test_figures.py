@@ -112,6 +112,27 @@ def test_the_number_of_images_behind_a_statistic_of_all_is_found_in_its_records(
         assert any("100 " in text for text in texts(figures.get("cka")().draw(tables)))
 
 
+def test_what_n_counts_is_said_of_every_comparison(monkeypatch):
+    tables = made(probes=("boundary", "calibration", "accuracy"), methods=("kl",))
+    whole = tables.transfer["probe"] == "calibration"
+    tables.transfer.loc[whole, ["condition", "n_units"]] = ["domain=grey", 1]
+    monkeypatch.setattr(Tables, "images_behind", lambda *_: 90)
+
+    def said():
+        rows = tables.counted().to_dict("records")
+        return {r["probe"]: words.units(r["n_units"], r["unit"], r["images"]) for r in rows}
+
+    assert said() == {
+        "boundary": "n = 50 triplets",
+        "calibration": "n = 90 images",
+        "accuracy": "n = 899 images",
+    }
+    tables.transfer.loc[whole, "condition"] = "domain=all"
+    assert said()["calibration"] == "n = 90 images a domain"
+    monkeypatch.setattr(Tables, "images_behind", lambda *_: None)
+    assert said()["calibration"] == "one value of all images"
+
+
 def test_the_strength_of_an_attack_stands_below_the_network_that_was_attacked():
     tables = made(probes=("adversarial",), methods=("kl",))
     rates = tables.measurements.query("condition == 'attacker=teacher' and method == 'ind'")

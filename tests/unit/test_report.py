@@ -127,7 +127,9 @@ def said(rows: pd.DataFrame, controls: pd.DataFrame) -> str:
 def test_a_transferred_property_is_said_with_its_numbers():
     text = said(*one_claim("transferred", n_seeds_ind=5))
     assert text.startswith("Distilled (1)")
-    assert "Colour invariance (colour, strength 0.4): KL closes 64 % of the gap [40, 88]" in text
+    assert (
+        "Colour invariance (pair colour; strength 0.4): KL closes 64 % of the gap [40, 88]" in text
+    )
     assert "3 against 5 seeds, n = 899" in text
 
 

@@ -64,6 +64,16 @@ def test_three_sentences_say_what_the_verdicts_say():
     }
 
 
+def test_properties_that_ended_alike_share_their_methods():
+    rows, controls = claims(kl="inconclusive", hint="inconclusive")
+    other = rows.assign(probe="accuracy")
+    one = rows.assign(probe="crop").query("method == 'kl'")
+    found = said(pd.concat([rows, other, one]), controls)
+    assert found["Undecided"] == (
+        "Accuracy, colour invariance (each: KL, Hint); crop invariance (KL)."
+    )
+
+
 def test_within_the_spread_of_independents_is_undecided():
     rows, controls = claims(kl="transferred")
     found = said(rows, controls.assign(inside=True))
@@ -163,7 +173,7 @@ def test_the_report_shows_settings_n_and_examples(tmp_path, measured):
         study="s", title="t", figures=[], networks=synthetic_study.NETWORKS, pairs=[PAIR]
     )  # fmt: skip
     text = run(slice_, root, root / "report.html").read_text()
-    assert "set digits; distinct yes; strengths 0.4, 0.3333; n = 899 images a domain" in text
+    assert "set: digits; distinct: yes; strengths: 0.4, 0.3333; n = 899 images a domain" in text
     assert text.count("<img src=") == 2 * SHOWN
     assert "one colour-jittered version" in text
     assert text.index("Distilled:") < text.index('id="answer"')
