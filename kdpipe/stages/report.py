@@ -198,7 +198,7 @@ def _picture(folder: Path, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "title": figure.title,
-        "caption": figure.caption,
+        "caption": figure.caption.replace(" %", "\N{NO-BREAK SPACE}%"),
         "probes": figure.probes,
         "svg": Markup(_inline(path.read_text(encoding="utf-8"), name)),
     }
