@@ -5,8 +5,13 @@ class KdpipeError(Exception):
     """Something the user can fix.
 
     The message is a complete sentence that names the file or key and what to do about it.
-    The command line prints it without a traceback and exits with status 1.
+    The command line prints it without a traceback and exits with status 1. Names that it quotes
+    may come from files of others: line breaks and escape codes of terminals are written out.
     """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class PassingError(KdpipeError):
