@@ -143,12 +143,27 @@ def find(weights: Weights, builder: Builder, data_root: Path | None) -> Found:
         name.startswith("body.") for name in state if name not in ("mean", "std")
     ):
         # A model.safetensors of kdpipe, which knows its normalisation.
-        own = [state.pop(name).flatten().tolist() for name in ("mean", "std")]
+        own = [_channels(state.pop(name), name, path) for name in ("mean", "std")]
         mean, std = mean or own[0], std or own[1]
         state = {name.removeprefix("body."): tensor for name, tensor in state.items()}
     if mean is None or std is None:
         raise _unnormalised(path)
     return Found(weights.url or str(weights.path), state, mean, std, path)
+
+
+def _channels(tensor: Tensor, name: str, path: Path) -> list[float]:
+    """The normalisation in a file of kdpipe, as numbers per channel."""
+    values = tensor.float().flatten()
+    if (
+        len(values) != 3
+        or not bool(values.isfinite().all())
+        or (name == "std" and min(values) <= 0)
+    ):
+        raise KdpipeError(
+            f"{path}: its '{name}' is no normalisation of three channels; give weights.mean and "
+            f"weights.std."
+        )
+    return values.tolist()
 
 
 def _unnormalised(where: object) -> KdpipeError:

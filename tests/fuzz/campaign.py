@@ -16,8 +16,8 @@ from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from subjects import SUBJECTS
-from verdict import judge
+from subjects import SECONDS, SUBJECTS
+from verdict import LIMIT, judge
 
 MEMORY = 8 * 2**30
 
@@ -40,7 +40,12 @@ def main() -> int:
         for number in range(asked.start, asked.start + asked.number):
             for name in names:
                 begun = time.monotonic()
-                verdict = judge(SUBJECTS[name], f"{name} {number}", Path(folder) / "sandbox")
+                verdict = judge(
+                    SUBJECTS[name],
+                    f"{name} {number}",
+                    Path(folder) / "sandbox",
+                    SECONDS.get(name, LIMIT),
+                )
                 spent[name] += time.monotonic() - begun
                 counts[name, verdict.kind] += 1
                 if verdict.kind == "finding":

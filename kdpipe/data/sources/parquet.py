@@ -109,7 +109,8 @@ class Parquet(Source):
 
     @cached_property
     def _listing(self) -> Listing:
-        columns = [c for c in (self.options.label, self.options.group) if c is not None]
+        # One column may be both.
+        columns = list(dict.fromkeys(c for c in (self.options.label, self.options.group) if c))
         refs: list[str] = []
         splits: list[str] = []
         values: dict[str, list[Any]] = {column: [] for column in columns}
