@@ -59,7 +59,8 @@ def _read(path: Path) -> Any:
 
 
 def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
+    # What is quoted from the file may be long.
+    return (str(error).splitlines() or [""])[0][:300].rstrip(".") or type(error).__name__
 
 
 def _unwrapped(content: Any, path: Path, ema: bool | None, depth: int = 0) -> dict[str, Tensor]:
@@ -86,12 +87,23 @@ def _unwrapped(content: Any, path: Path, ema: bool | None, depth: int = 0) -> di
     if not isinstance(content, dict) or not content:
         raise KdpipeError(f"{path} holds no state dict of a network.")
     for name, value in content.items():
+        if isinstance(value, Tensor) and not _plain(value):
+            raise KdpipeError(
+                f"{path}: its '{name}' is no plain tensor (sparse, quantised, nested, complex or "
+                f"without values); save it as one of floats."
+            )
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise KdpipeError(
                 f"{path} holds no state dict of a network: its '{name}' is no tensor; kdpipe looks "
                 f"for one under {', '.join((*WRAPPERS, *AVERAGED))} as well."
             )
     return dict(content)
+
+
+def _plain(tensor: Tensor) -> bool:
+    """Whether it has values that can be copied into a network's."""
+    odd = tensor.is_quantized or tensor.is_nested or tensor.is_complex() or tensor.is_meta
+    return tensor.layout == torch.strided and not odd
 
 
 def _inner(content: Any, keys: Iterable[str]) -> dict[Any, Any] | None:

@@ -154,11 +154,8 @@ def find(weights: Weights, builder: Builder, data_root: Path | None) -> Found:
 def _channels(tensor: Tensor, name: str, path: Path) -> list[float]:
     """The normalisation in a file of kdpipe, as numbers per channel."""
     values = tensor.float().flatten()
-    if (
-        len(values) != 3
-        or not bool(values.isfinite().all())
-        or (name == "std" and min(values) <= 0)
-    ):
+    good = len(values) == 3 and bool(values.isfinite().all())
+    if not good or (name == "std" and float(values.min()) <= 0):
         raise KdpipeError(
             f"{path}: its '{name}' is no normalisation of three channels; give weights.mean and "
             f"weights.std."
@@ -225,7 +222,7 @@ def load_into(body: nn.Module, found: Found, key_map: dict[str, str | None], abo
             f"renames tensors or leaves them out."
         )
     body.load_state_dict(state, strict=False)
-    for name, tensor in body.named_parameters():
+    for name, tensor in body.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
             raise KdpipeError(
                 f"{where}: '{name}' holds values that are no numbers; that training failed, so "

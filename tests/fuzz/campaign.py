@@ -40,12 +40,9 @@ def main() -> int:
         for number in range(asked.start, asked.start + asked.number):
             for name in names:
                 begun = time.monotonic()
-                verdict = judge(
-                    SUBJECTS[name],
-                    f"{name} {number}",
-                    Path(folder) / "sandbox",
-                    SECONDS.get(name, LIMIT),
-                )
+                limit = SECONDS.get(name, LIMIT)
+                sandbox = Path(folder) / "sandbox"
+                verdict = judge(SUBJECTS[name], f"{name} {number}", sandbox, limit)
                 spent[name] += time.monotonic() - begun
                 counts[name, verdict.kind] += 1
                 if verdict.kind == "finding":

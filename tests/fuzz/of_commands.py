@@ -39,7 +39,8 @@ def study(folder: Path) -> dict[str, Any]:
         for name in NAMES
     }  # fmt: skip
     few = {
-        "source": {"name": "image_folder", "path": "set"}, "size": 8, "domains": {"all": "original"},
+        "source": {"name": "image_folder", "path": "set"}, "size": 8,
+        "domains": {"all": "original"},
         "split": {"train": 0, "val": 0.3, "test": 0.7},
     }  # fmt: skip
     pair = {"teacher": {"model": "teacher"}, "given": {"kl": "student"}, "baselines": ["baseline"],

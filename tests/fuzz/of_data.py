@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from mutate import damage_bytes, damage_lines, odd_value
 from of_images import odd_picture, plain_picture
 
-from kdpipe.stages import subset
+from kdpipe.jobs import run_stage
 
 
 def made_subset(folder: Path, **options: Any) -> None:
@@ -23,8 +23,9 @@ def made_subset(folder: Path, **options: Any) -> None:
         "name": "few", "split": {"train": 0.4, "val": 0.2, "test": 0.4}, "seed": 0, "size": 8,
         "classes": None, "per_class": None, "domains": {"all": {"name": "original"}}, **options,
     }  # fmt: skip
-    slice_ = subset.SubsetSlice.model_validate(settings)
-    subset.run(slice_, folder / "results", folder / "results" / "subset" / "few", folder / "data")
+    root = folder / "results"
+    out = root / "subset" / "few"
+    run_stage("subset", json.dumps(settings), root, out, data_root=folder / "data")
 
 
 def put(path: Path, content: bytes) -> None:
