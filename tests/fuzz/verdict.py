@@ -61,7 +61,8 @@ def sentence_flaw(text: str) -> str | None:
 
 
 def judge(subject: object, seed: object, sandbox: Path, seconds: int = LIMIT) -> Verdict:
-    """Run ``subject`` on the input of ``seed`` in ``sandbox``, which is emptied before."""
+    """Run ``subject`` on the input of ``seed`` in ``sandbox``, which is emptied before
+    and has nothing beside it."""
     shutil.rmtree(sandbox, ignore_errors=True)
     inside, elsewhere = sandbox / "inside", sandbox / "elsewhere"
     inside.mkdir(parents=True)
@@ -87,6 +88,7 @@ def _strays(sandbox: Path) -> list[Path]:
     allowed = {"results", "data", "study.yaml", "part.yaml"}
     found = [sandbox / name for name in os.listdir(sandbox) if name not in ("inside", "elsewhere")]
     found += (sandbox / "elsewhere").iterdir()
+    found += [p for p in sandbox.parent.iterdir() if p != sandbox]
     found += [p for p in (sandbox / "inside").iterdir() if p.name not in allowed]
     if (results := sandbox / "inside" / "results").is_dir():
         found += results.rglob("*.tmp")
