@@ -43,7 +43,7 @@ def image_folder(rng: random.Random, folder: Path) -> None:
     classes = rng.sample(["cat", "dog", *odd], rng.randrange(1, 5))
     for part in parts:
         for name in classes if rng.random() < 0.8 else classes[1:]:
-            for i in range(rng.choice((0, 1, 5, 8))):
+            for i in range(rng.choice((0, 1, 5, 5, 8, 8, 8, 8))):
                 ending = rng.choice(("png", "png", "jpg", "JPEG", "tif", "txt", "gif", "webp"))
                 content = odd_picture(rng) if rng.random() < 0.2 else plain_picture()
                 put(folder / "data" / "set" / f"{part}{name.replace('/', '')}" / f"{i}.{ending}",
@@ -128,7 +128,7 @@ def odd_table(rng: random.Random, path: Path, odd: bool = True) -> None:
 
 
 def _table(rng: random.Random, odd: bool) -> pa.Table:
-    n = rng.choice((0, 1, 9, 12)) if odd else 12
+    n = rng.choice((0, 1, 9, 12, 12, 12)) if odd else 12
     images: Any = [{"bytes": plain_picture(), "path": "x.png"} for _ in range(n)]
     labels: Any = [i % 3 for i in range(n)]
     groups: Any = ["a" if i % 2 else "b" for i in range(n)]

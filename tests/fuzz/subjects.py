@@ -28,5 +28,7 @@ SUBJECTS: dict[str, Subject] = {
     "checkpoint": checkpoint,
     "command": command,
 }
+EVERY = {"command": 20}
+"""How many numbers apart the inputs of a kind are, where each takes a second."""
 SECONDS = {"command": 60}
 """What one input may take, where it is not the usual limit."""
