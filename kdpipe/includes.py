@@ -30,6 +30,7 @@ def read_yaml(path: Path, what: str = "file", asked: str = "") -> Any:
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        count = values(content, {})
     except FileNotFoundError:
         raise KdpipeError(f"{asked}There is no {what} {path}.") from None
     except OSError as error:
@@ -38,7 +39,7 @@ def read_yaml(path: Path, what: str = "file", asked: str = "") -> Any:
         detail = " ".join(str(error).split()) or type(error).__name__
         detail = "it is nested too deeply" if isinstance(error, RecursionError) else detail
         raise KdpipeError(f"{path} is not readable as YAML: {detail}.") from None
-    if values(content, {}) > MOST_VALUES:
+    if count > MOST_VALUES:
         raise KdpipeError(
             f"{path}: its aliases (*) stand for more than {MOST_VALUES} values, or contain "
             f"themselves; write out what they stand for."

@@ -71,12 +71,13 @@ class Weights(Options):
             raise ValueError("mean and std go together")
         if self.std and min(self.std) <= 0:
             raise ValueError("std: has to be above 0")
-        for pattern in self.key_map:
+        for pattern, replacement in self.key_map.items():
             try:
-                re.compile(pattern)
-            except re.error as error:
+                re.sub(pattern, replacement or "", "")  # which looks at both, whatever it matches
+            except (re.error, IndexError) as error:
                 raise ValueError(
-                    f"key_map: '{pattern}' is no regular expression: {error}"
+                    f"key_map: '{pattern}: {replacement}' is no regular expression and what takes "
+                    f"its place: {error}"
                 ) from None
         if isinstance(self.sha256, dict) and not self.by_seed:
             raise ValueError(f"sha256: by seed only where the path or url has a {SEED}")

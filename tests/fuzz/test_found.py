@@ -3,6 +3,7 @@ end, in several lines or in numbers that are none."""
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
+from of_commands import inputs
 from of_data import made_subset, put
 from of_images import plain_picture
+from of_studies import REPOSITORY
 from of_weights import good_state, network_ref
 from safetensors.torch import save_file
 from verdict import sentence_flaw
 
+from kdpipe.audit.networks import Told, entry
+from kdpipe.check import check_data
 from kdpipe.errors import KdpipeError
 from kdpipe.includes import MOST_VALUES, values
 from kdpipe.models._state_dicts import read_state
 from kdpipe.models._weights import Weights, find, load_into
 from kdpipe.models.base import build, builders
+from kdpipe.plan import Plan
 from kdpipe.stages._from_weights import check_outputs
-from kdpipe.study import load
+from kdpipe.study import load, parse
 
 
 def refused(match: str, call: Any, *arguments: Any, **options: Any) -> None:
@@ -61,6 +68,22 @@ def test_values_are_counted_with_aliases_written_out() -> None:
     assert values({}, {}) == 1
     one.append(one)
     assert values([one], {}) > MOST_VALUES
+
+
+TINY = yaml.safe_load((REPOSITORY / "tests" / "workflow" / "tiny.yaml").read_text())
+
+
+def test_conditions_of_a_pair_that_are_no_mapping() -> None:
+    study = copy.deepcopy(TINY) | {"paper_conditions": {"a": "b"}}
+    study["pairs"]["answers"]["paper_conditions"] = "x"
+    refused("paper_conditions", parse, study)
+
+
+@pytest.mark.parametrize("replacement", ["\\9", "\\g<x>"])
+def test_a_group_that_is_not_there(replacement: str) -> None:
+    study = copy.deepcopy(TINY)
+    study["models"]["big"]["weights"] = {"path": "x.pt", "key_map": {"conv": replacement}}
+    refused("key_map: 'conv: ", parse, study)
 
 
 # Data sets
@@ -115,6 +138,16 @@ def test_one_column_for_classes_and_groups(tmp_path: Path) -> None:
     assert about["groups"] == ["a", "b"]
 
 
+def test_billions_of_rows_in_some_kilobytes(tmp_path: Path) -> None:
+    shard(tmp_path, [0])
+    path = tmp_path / "data" / "hub" / "test-0.parquet"
+    n = 10**6
+    one = pa.DictionaryArray.from_arrays(pa.array([0] * n, pa.int8()), pa.array([b"x"]))
+    pq.write_table(pa.table({"image": one, "label": pa.array([0] * n)}), path)
+    assert path.stat().st_size < 10**4
+    refused(r"it claims 1000000 images in \d+ bytes", hub, tmp_path)
+
+
 def folders(folder: Path, *names: str) -> None:
     for name in names:
         for i in range(5):
@@ -139,7 +172,22 @@ def test_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
     refused(r"'dog\\udcff' is no text in UTF-8; rename it", made_subset, tmp_path, source=SET)
 
 
+def test_images_that_no_memory_holds_are_noticed_by_a_check(tmp_path: Path) -> None:
+    study = inputs(tmp_path)
+    study["data"]["sets"]["few"]["size"] = 8 * 10**6
+    good, bad = check_data(Plan(parse(study)), None)
+    assert good == []
+    assert "there is not enough memory" in bad[0]
+
+
 # Checkpoints
+
+
+@pytest.mark.parametrize("size", ["large", [8], {}])
+def test_a_folder_of_kdpipe_whose_size_is_none(tmp_path: Path, size: Any) -> None:
+    about = {"network": {"name": "mlp", "options": {}}, "classes": ["a"], "input": {"size": size}}
+    (tmp_path / "model.json").write_text(json.dumps(about))
+    refused("has no model.json of kdpipe", entry, "teacher", str(tmp_path), Told())
 
 
 def test_a_state_dict_that_contains_itself(tmp_path: Path) -> None:

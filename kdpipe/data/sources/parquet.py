@@ -92,7 +92,11 @@ class Parquet(Source):
         if name not in self._opened:
             path = self.folder(self.options.path) / name
             with self._readable(name):
-                self._opened[name] = pq.ParquetFile(path, memory_map=True)
+                file = pq.ParquetFile(path, memory_map=True)
+                rows, size = file.metadata.num_rows, path.stat().st_size
+                if rows > size:  # run lengths stand for billions of rows, but not of images
+                    raise ValueError(f"it claims {rows} images in {size} bytes")
+                self._opened[name] = file
         return self._opened[name]
 
     @contextmanager
