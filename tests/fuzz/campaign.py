@@ -7,7 +7,6 @@ Exits with 1 where there is a finding.
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
 import tempfile
 import time
@@ -19,8 +18,6 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from subjects import EVERY, SECONDS, SUBJECTS
 from verdict import LIMIT, judge
 
-MEMORY = 8 * 2**30
-
 
 def main() -> int:
     words = argparse.ArgumentParser(description=__doc__)
@@ -29,7 +26,6 @@ def main() -> int:
     words.add_argument("--start", type=int, default=0, help="number of the first input")
     words.add_argument("--subject", choices=SUBJECTS, action="append")
     asked = words.parse_args()
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     warnings.simplefilter("ignore")
     counts: Counter[tuple[str, str]] = Counter()
     findings: dict[tuple[str, ...], list[str]] = {}

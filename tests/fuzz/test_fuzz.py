@@ -25,7 +25,6 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-@pytest.mark.timeout(300)
 def test_damaged_input_is_used_or_refused_in_one_sentence(name: str, tmp_path: Path) -> None:
     kinds = set()
     with warnings.catch_warnings():

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import random
+import resource
 import shutil
 import signal
 import traceback
@@ -18,6 +19,8 @@ from kdpipe.errors import KdpipeError
 
 LIMIT = 10
 """Seconds that one input may take."""
+MEMORY = 8 * 2**30
+"""Bytes that one input may take, so that a machine with more of it finds the same."""
 LONGEST = 3000
 """Characters of a sentence that somebody still reads."""
 
@@ -37,15 +40,20 @@ class Verdict:
 
 @contextlib.contextmanager
 def limited(seconds: int) -> Iterator[None]:
+    """Raise HangError after ``seconds``; let what asks for more than MEMORY have none."""
+
     def ring(number: int, frame: FrameType | None) -> None:
         raise HangError(f"it took more than {seconds} s")
 
     before = signal.signal(signal.SIGALRM, ring)
+    most, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (min(MEMORY, hard) if hard > 0 else MEMORY, hard))
     signal.alarm(seconds)
     try:
         yield
     finally:
         signal.alarm(0)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
         signal.signal(signal.SIGALRM, before)
 
 

@@ -53,7 +53,7 @@ def said(caught) -> str:
 @pytest.mark.parametrize("how", ["store", "on_the_fly"])
 def test_images_that_no_memory_holds(images, how):
     with pytest.raises(PassingError, match=r"subset/few: there is not enough memory \(") as caught:
-        made(images, size=10**6, decode=how)
+        made(images, size=10**7, decode=how)  # beyond the addresses of a process
     assert "size or store_limit of the data set" in said(caught)
     left = {path.name for path in (images / "results" / "subset" / "few").glob("*")}
     assert left <= {"pixels.npy", "index.parquet"}  # files that are whole, and no subset.json
