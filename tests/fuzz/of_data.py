@@ -38,17 +38,19 @@ def put(path: Path, content: bytes) -> None:
 
 
 def image_folder(rng: random.Random, folder: Path) -> None:
-    parts = rng.choice(([""], ["train/", "test/"], ["train/", "val/"], ["test/"], ["val/", "x/"]))
+    parts = rng.choice(
+        ([""], [""], ["train/", "test/"], ["train/", "val/"], ["test/"], ["val/", "x/"])
+    )
     odd = ("../outside", "a\nb", "é", ".hidden", "x" * 250, "1", " ", "-rf", "a.png", "\udcff")
     classes = rng.sample(["cat", "dog", *odd], rng.randrange(1, 5))
     for part in parts:
-        for name in classes if rng.random() < 0.8 else classes[1:]:
-            for i in range(rng.choice((0, 1, 5, 5, 8, 8, 8, 8))):
+        for name in classes if rng.random() < 0.9 else classes[1:]:
+            for i in range(rng.choice((0, 1, *[8] * 14))):
                 ending = rng.choice(("png", "png", "jpg", "JPEG", "tif", "txt", "gif", "webp"))
                 content = odd_picture(rng) if rng.random() < 0.2 else plain_picture()
                 put(folder / "data" / "set" / f"{part}{name.replace('/', '')}" / f"{i}.{ending}",
                     content)  # fmt: skip
-    source = {"name": "image_folder", "options": {"path": rng.choice(("set", "set", ".", "none"))}}
+    source = {"name": "image_folder", "options": {"path": rng.choice((*["set"] * 8, ".", "none"))}}
     if rng.random() < 0.2:
         source["name"] = "domain_folder"
     made_subset(folder, source=source, decode=rng.choice(("auto", "on_the_fly", "store")))

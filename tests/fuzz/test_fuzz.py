@@ -19,7 +19,7 @@ from kdpipe.paths import ModelRef
 from kdpipe.study import load, parse
 
 NUMBERS = {
-    "study": 12, "image": 60, "image_folder": 12, "csv": 20, "idx": 15, "parquet": 20,
+    "study": 40, "image": 60, "image_folder": 25, "csv": 20, "idx": 15, "parquet": 20,
     "checkpoint": 50, "command": 5,
 }  # fmt: skip
 
