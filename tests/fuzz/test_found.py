@@ -70,6 +70,10 @@ def test_values_are_counted_with_aliases_written_out() -> None:
     assert values([one], {}) > MOST_VALUES
 
 
+def test_a_word_of_thousands_of_letters_is_not_quoted_whole() -> None:
+    refused("x…x", parse, {"study": "fine", "pairs": {"x" * 5000: {"y" * 5000: 1}}})
+
+
 TINY = yaml.safe_load((REPOSITORY / "tests" / "workflow" / "tiny.yaml").read_text())
 
 
@@ -146,6 +150,11 @@ def test_billions_of_rows_in_some_kilobytes(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": one, "label": pa.array([0] * n)}), path)
     assert path.stat().st_size < 10**4
     refused(r"it claims 1000000 images in \d+ bytes", hub, tmp_path)
+
+
+def test_a_column_without_a_name(tmp_path: Path) -> None:
+    shard(tmp_path, [0, 1] * 4)
+    refused("has no column ''; it has image, label", hub, tmp_path, label="")
 
 
 def folders(folder: Path, *names: str) -> None:

@@ -114,7 +114,9 @@ class Parquet(Source):
     @cached_property
     def _listing(self) -> Listing:
         # One column may be both.
-        columns = list(dict.fromkeys(c for c in (self.options.label, self.options.group) if c))
+        columns = list(
+            dict.fromkeys(c for c in (self.options.label, self.options.group) if c is not None)
+        )
         refs: list[str] = []
         splits: list[str] = []
         values: dict[str, list[Any]] = {column: [] for column in columns}
