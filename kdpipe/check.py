@@ -11,6 +11,7 @@ import numpy as np
 from kdpipe.data.render import Renderer
 from kdpipe.data.selection import select
 from kdpipe.errors import KdpipeError
+from kdpipe.jobs import memory_said
 from kdpipe.plan import Plan
 from kdpipe.stages.subset import SPLITS, SubsetSlice, build_index, open_source, rendering
 
@@ -27,7 +28,8 @@ def check_data(plan: Plan, data_root: Path | None) -> tuple[list[str], list[str]
     for job in plan.by_stage("subset"):
         assert isinstance(job.slice, SubsetSlice)
         try:
-            good.append(_check_set(plan, job.slice, data_root))
+            with memory_said("its images"):
+                good.append(_check_set(plan, job.slice, data_root))
         except KdpipeError as error:
             bad.append(f"data set '{job.slice.name}': {error}")
     return good, bad

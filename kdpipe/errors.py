@@ -1,12 +1,23 @@
 """The exceptions whose text is meant for a person."""
 
+import re
+
+LONGEST = 400
+
 
 class KdpipeError(Exception):
     """Something the user can fix.
 
     The message is a complete sentence that names the file or key and what to do about it.
-    The command line prints it without a traceback and exits with status 1.
+    The command line prints it without a traceback and exits with status 1. Names that it quotes
+    may come from files of others: line breaks and escape codes of terminals are written out,
+    and of a word of hundreds of letters only its ends are.
     """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        return re.sub(rf"\S{{{LONGEST},}}", lambda word: f"{word[0][:80]}…{word[0][-80:]}", text)
 
 
 class PassingError(KdpipeError):

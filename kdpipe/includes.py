@@ -9,6 +9,8 @@ from typing import Any
 from kdpipe.errors import KdpipeError
 
 KEY = "include"
+MOST_VALUES = 100_000
+"""Values of a study file, aliases written out: the largest studies here have some hundreds."""
 
 
 def read(path: Path) -> Any:
@@ -27,7 +29,8 @@ def read_yaml(path: Path, what: str = "file", asked: str = "") -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        count = values(content, {})
     except FileNotFoundError:
         raise KdpipeError(f"{asked}There is no {what} {path}.") from None
     except OSError as error:
@@ -36,6 +39,24 @@ def read_yaml(path: Path, what: str = "file", asked: str = "") -> Any:
         detail = " ".join(str(error).split()) or type(error).__name__
         detail = "it is nested too deeply" if isinstance(error, RecursionError) else detail
         raise KdpipeError(f"{path} is not readable as YAML: {detail}.") from None
+    if count > MOST_VALUES:
+        raise KdpipeError(
+            f"{path}: its aliases (*) stand for more than {MOST_VALUES} values, or contain "
+            f"themselves; write out what they stand for."
+        )
+    return content
+
+
+def values(tree: Any, known: dict[int, float]) -> float:
+    """How many values ``tree`` has with its aliases written out; infinite where one contains
+    itself. ``known``: the numbers of what was counted before, by identity."""
+    if not isinstance(tree, dict | list | tuple | set):
+        return 1
+    if id(tree) not in known:
+        known[id(tree)] = float("inf")  # as long as it is being counted
+        inside = [*tree.keys(), *tree.values()] if isinstance(tree, dict) else tree
+        known[id(tree)] = 1 + sum(values(value, known) for value in inside)
+    return known[id(tree)]
 
 
 def resolved(raw: Any, folder: Path, where: str, within: tuple[Path, ...] = ()) -> Any:
@@ -48,7 +69,7 @@ def resolved(raw: Any, folder: Path, where: str, within: tuple[Path, ...] = ()) 
     if not isinstance(raw, Mapping) or KEY not in raw:
         return raw
     names = [raw[KEY]] if isinstance(raw[KEY], str) else raw[KEY]
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list) or not all(isinstance(n, str) and "\0" not in n for n in names):
         raise KdpipeError(f"{where}: include: give a file or a list of files.")
     found: Any = {}
     for name in names:

@@ -51,9 +51,30 @@ def run_stage(
             _remove_leftovers(out)
         run = importlib.import_module(f"kdpipe.stages.{stage}").run
         model = next(iter(get_type_hints(run).values()))
+        kept.enter_context(memory_said(target_of(root, out)))
         known: dict[str, Any] = {"code": code, "data_root": data_root}
         extra = {k: v for k, v in known.items() if k in inspect.signature(run).parameters}
         run(_on_this_machine(_validated(model, slice_json)), root, out, **extra)
+
+
+NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
+
+
+@contextmanager
+def memory_said(what: str) -> Iterator[None]:
+    """Raise PassingError where the memory of the machine or of its GPU does not suffice."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # torch says it in words only; NumPy and Arrow raise kinds of MemoryError.
+        text = str(error).lower()
+        if not isinstance(error, MemoryError) and not any(words in text for words in NO_MEMORY):
+            raise
+        reason = (str(error).splitlines() or [""])[0].rstrip(".") or "an allocation failed"
+        raise PassingError(
+            f"{what}: there is not enough memory ({reason}); lower training.batch_size, or size or "
+            f"store_limit of the data set, or run it where there is more."
+        ) from None
 
 
 def _on_this_machine(slice_: Any) -> Any:

@@ -50,7 +50,7 @@ def for_pairs(raw: Any, key: str) -> Any:
     if isinstance(pairs, dict):
         raw["pairs"] = {
             name: {**pair, key: {**shared, **(pair.get(key) or {})}}
-            if isinstance(pair, dict)
+            if isinstance(pair, dict) and isinstance(pair.get(key), dict | None)
             else pair
             for name, pair in pairs.items()
         }

@@ -258,7 +258,9 @@ class Study(Options):
 def parse(raw: Any, where: str = "the study") -> Study:
     """Validate a study given as plain data. Raises KdpipeError that names file and key."""
     if not isinstance(raw, dict):
-        raise KdpipeError(f"{where}: a study is a mapping with the keys study, data, models, …")
+        raise KdpipeError(
+            f"{where}: a study is a mapping with the keys study, data, models, probes and pairs."
+        )
     try:
         return Study(**{str(key): value for key, value in raw.items()})
     except ValidationError as error:

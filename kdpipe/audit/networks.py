@@ -115,6 +115,8 @@ def _of_kdpipe(role: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]
         network = {"name": about["network"]["name"], **about["network"]["options"]}
         classes = [str(name) for name in about["classes"]]
         size = about.get("trained_size") or about["input"]["size"]
+        if not isinstance(size, int | None):
+            raise TypeError("a size is a number")
     except (OSError, ValueError, KeyError, TypeError):
         raise KdpipeError(
             f"--{role} {folder}: the folder has no model.json of kdpipe; give {FORMS}."

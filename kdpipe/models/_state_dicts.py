@@ -19,6 +19,8 @@ from kdpipe.errors import KdpipeError
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 AVERAGED = ("model_ema", "ema", "ema_state_dict", "state_dict_ema", "ema_model", "averaged_model")
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "ema_model.", "ema.")
+DEEPEST = 10
+"""State dicts within each other; more of them only a file has that contains itself."""
 COUNTER = "n_averaged"
 """A number of torch's AveragedModel beside the weights."""
 
@@ -57,10 +59,16 @@ def _read(path: Path) -> Any:
 
 
 def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
+    # What is quoted from the file may be long.
+    return (str(error).splitlines() or [""])[0][:300].rstrip(".") or type(error).__name__
 
 
-def _unwrapped(content: Any, path: Path, ema: bool | None) -> dict[str, Tensor]:
+def _unwrapped(content: Any, path: Path, ema: bool | None, depth: int = 0) -> dict[str, Tensor]:
+    if depth > DEEPEST:
+        raise KdpipeError(
+            f"{path} holds state dicts within each other without end; save the state dict of the "
+            f"network alone."
+        )
     plain, averaged = _inner(content, WRAPPERS), _inner(content, AVERAGED)
     if plain is not None and averaged is not None and ema is None:
         raise KdpipeError(
@@ -75,16 +83,27 @@ def _unwrapped(content: Any, path: Path, ema: bool | None) -> dict[str, Tensor]:
     wanted = plain if averaged is None or (plain is not None and not ema) else averaged
     if wanted is not None:
         # Those inside of averaged weights are averaged.
-        return _unwrapped(wanted, path, None if wanted is averaged else ema)
+        return _unwrapped(wanted, path, None if wanted is averaged else ema, depth + 1)
     if not isinstance(content, dict) or not content:
         raise KdpipeError(f"{path} holds no state dict of a network.")
     for name, value in content.items():
+        if isinstance(value, Tensor) and not _plain(value):
+            raise KdpipeError(
+                f"{path}: its '{name}' is no plain tensor (sparse, quantised, nested, complex or "
+                f"without values); save it as one of floats."
+            )
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise KdpipeError(
                 f"{path} holds no state dict of a network: its '{name}' is no tensor; kdpipe looks "
                 f"for one under {', '.join((*WRAPPERS, *AVERAGED))} as well."
             )
     return dict(content)
+
+
+def _plain(tensor: Tensor) -> bool:
+    """Whether it has values that can be copied into a network's."""
+    odd = tensor.is_quantized or tensor.is_nested or tensor.is_complex() or tensor.is_meta
+    return tensor.layout == torch.strided and not odd
 
 
 def _inner(content: Any, keys: Iterable[str]) -> dict[Any, Any] | None:

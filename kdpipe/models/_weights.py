@@ -71,12 +71,13 @@ class Weights(Options):
             raise ValueError("mean and std go together")
         if self.std and min(self.std) <= 0:
             raise ValueError("std: has to be above 0")
-        for pattern in self.key_map:
+        for pattern, replacement in self.key_map.items():
             try:
-                re.compile(pattern)
-            except re.error as error:
+                re.sub(pattern, replacement or "", "")  # which looks at both, whatever it matches
+            except (re.error, IndexError) as error:
                 raise ValueError(
-                    f"key_map: '{pattern}' is no regular expression: {error}"
+                    f"key_map: '{pattern}: {replacement}' is no regular expression and what takes "
+                    f"its place: {error}"
                 ) from None
         if isinstance(self.sha256, dict) and not self.by_seed:
             raise ValueError(f"sha256: by seed only where the path or url has a {SEED}")
@@ -143,12 +144,24 @@ def find(weights: Weights, builder: Builder, data_root: Path | None) -> Found:
         name.startswith("body.") for name in state if name not in ("mean", "std")
     ):
         # A model.safetensors of kdpipe, which knows its normalisation.
-        own = [state.pop(name).flatten().tolist() for name in ("mean", "std")]
+        own = [_channels(state.pop(name), name, path) for name in ("mean", "std")]
         mean, std = mean or own[0], std or own[1]
         state = {name.removeprefix("body."): tensor for name, tensor in state.items()}
     if mean is None or std is None:
         raise _unnormalised(path)
     return Found(weights.url or str(weights.path), state, mean, std, path)
+
+
+def _channels(tensor: Tensor, name: str, path: Path) -> list[float]:
+    """The normalisation in a file of kdpipe, as numbers per channel."""
+    values = tensor.float().flatten()
+    good = len(values) == 3 and bool(values.isfinite().all())
+    if not good or (name == "std" and float(values.min()) <= 0):
+        raise KdpipeError(
+            f"{path}: its '{name}' is no normalisation of three channels; give weights.mean and "
+            f"weights.std."
+        )
+    return values.tolist()
 
 
 def _unnormalised(where: object) -> KdpipeError:
@@ -210,7 +223,7 @@ def load_into(body: nn.Module, found: Found, key_map: dict[str, str | None], abo
             f"renames tensors or leaves them out."
         )
     body.load_state_dict(state, strict=False)
-    for name, tensor in body.named_parameters():
+    for name, tensor in body.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
             raise KdpipeError(
                 f"{where}: '{name}' holds values that are no numbers; that training failed, so "

@@ -89,6 +89,11 @@ def check_outputs(network: Network, classes: list[str], size: int, name: str) ->
             f"for two images it gives {shape}; list what its outputs stand for under "
             f"weights.classes."
         )
+    if not bool(torch.isfinite(logits).all()):
+        raise KdpipeError(
+            f"{name} gives logits that are no numbers for a black image; its weights or "
+            f"weights.mean and weights.std are not those it was trained with."
+        )
 
 
 def class_names(weights: Weights, of_data: list[str], set_name: str) -> list[str]:

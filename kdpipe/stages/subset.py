@@ -118,6 +118,7 @@ def build_index(
 
     Raises KdpipeError when the source does not have what the slice asks for.
     """
+    _require_text([*listing.class_names, *listing.refs])
     labels, classes = merge_classes(listing.labels, listing.class_names, slice_.classes)
     if listing.domains is not None:
         labels = np.where(np.isin(listing.domains, list(slice_.domains)), labels, -1)
@@ -151,6 +152,15 @@ def build_index(
             print(f"{name:>12} {part:>5}: {len(ids)} images", flush=True)
     index = {c: np.concatenate([part[c] for part in parts]) for c in parts[0]}
     return {"sample_id": np.arange(len(index["label"])), **index}, classes
+
+
+def _require_text(names: list[str]) -> None:
+    """Raise KdpipeError for a name in an encoding that is not the system's."""
+    try:
+        "\n".join(names).encode()
+    except UnicodeEncodeError:
+        odd = next(name for name in names if any("\ud800" <= c <= "\udfff" for c in name))
+        raise KdpipeError(f"The name '{odd}' is no text in UTF-8; rename it.") from None
 
 
 def of_domain(listing: Listing, name: str, set_name: str) -> np.ndarray:

@@ -10,6 +10,8 @@ import pytest
 from faults import ALONE, NAMES, OFTEN, TARGETS, Interrupted, state_of, wait_for
 
 TRAIN = TARGETS["train"]
+# The superuser gives up the right to write to whatever he wants.
+AS_ANYBODY = "setpriv --bounding-set=-dac_override,-dac_read_search "
 
 
 @pytest.fixture
@@ -135,11 +137,9 @@ def test_full_disk(study: Interrupted, finished: Interrupted, stage: str) -> Non
 
 
 def test_read_only_results(study: Interrupted, finished: Interrupted) -> None:
-    """Refused before a job runs, and nothing is left locked. The superuser gives up the right to
-    write to whatever he wants."""
+    """Refused before a job runs, and nothing is left locked."""
     study.forget(TRAIN)
-    prefix = "setpriv --bounding-set=-dac_override,-dac_read_search "
-    before = f'set -- {prefix if os.geteuid() == 0 else ""}"$@"; '
+    before = f'set -- {AS_ANYBODY if os.geteuid() == 0 else ""}"$@"; '
     folder = study.results / "models"
     folder.chmod(0o555)
     try:
@@ -200,5 +200,36 @@ def test_half_written_file_of_a_killed_job_is_removed(
     study.forget(TRAIN)
     (study.results / TRAIN).mkdir()
     (study.results / TRAIN / ".model.safetensors.4711.tmp").write_bytes(b"half")
+    study.finish(TRAIN)
+    study.assert_same_as(finished)
+
+
+def test_results_that_become_read_only_while_a_job_runs(
+    study: Interrupted, finished: Interrupted
+) -> None:
+    """After two epochs; nothing that was there is harmed, and the same command goes on."""
+    study.forget(TRAIN)
+    before = f'set -- {AS_ANYBODY if os.geteuid() == 0 else ""}"$@"; '
+    run = study.start(TRAIN, before=before)
+    wait_for(lambda: "epoch   2/8" in study.log(TRAIN) or run.poll() is not None, "two epochs")
+    folders = [
+        study.results / TRAIN,
+        (study.results / TRAIN).parent,
+        study.results / ".checkpoints",
+    ]
+    folders = [folder for folder in folders if folder.is_dir()]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        assert run.wait(120) != 0
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    screen = study.screen.read_text()
+    assert "cannot be written: Permission denied; make room or the folder writable" in screen
+    # Snakemake, which cannot remove what the job left, has a traceback of its own.
+    assert "Traceback" not in study.log(TRAIN)
+    # Checkpoints could not be kept either, which costs a warning and no training.
+    assert study.log(TRAIN).count("cannot be written (Permission denied)") == 1
     study.finish(TRAIN)
     study.assert_same_as(finished)

@@ -124,7 +124,7 @@ def test_failure_of_other_settings_code_or_target_does_not_count(tmp_path, stage
 def test_what_may_be_gone_next_time_is_tried_again(tmp_path, stage, error):
     stage.ends = error
     for attempt in (1, 2):
-        with pytest.raises(type(error)):
+        with pytest.raises(PassingError if isinstance(error, MemoryError) else type(error)):
             call(tmp_path, attempt=attempt)
     assert stage.calls == 2
     assert markers(tmp_path) == []

@@ -148,6 +148,8 @@ def _decoded(file: Path | IO[bytes], name: str, shorter: int | None) -> np.ndarr
         reason = "it has more pixels than a data set's image should, as a decompression bomb has"
     except FileNotFoundError:
         reason = "there is no such file"
+    except MemoryError:
+        raise  # no fault of the image
     except UnidentifiedImageError:
         reason = "it is no image of a known format"
     except Exception as error:  # Pillow raises whatever reading a damaged file raises

@@ -60,9 +60,12 @@ class Parquet(Source):
             for split, pattern in self.options.files.items():
                 if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
                     raise KdpipeError(f"files: '{pattern}' leaves the folder {base}.")
-                paths = [p for folder in folders for p in sorted(folder.glob(pattern))]
+                try:
+                    paths = [p for folder in folders for p in sorted(folder.glob(pattern))]
+                except (OSError, ValueError, IndexError, NotImplementedError):  # '', '.', a**b, …
+                    raise KdpipeError(f"files: '{pattern:.80}' is no pattern of files.") from None
                 if not paths:
-                    raise KdpipeError(f"The folder {base} has no file {pattern} for {split}.")
+                    raise KdpipeError(f"The folder {base} has no file {pattern:.80} for {split}.")
                 found[split] = [str(p.relative_to(base)) for p in paths]
             return found
         for path in (p for folder in folders for p in sorted(folder.glob("*.parquet"))):
@@ -89,7 +92,11 @@ class Parquet(Source):
         if name not in self._opened:
             path = self.folder(self.options.path) / name
             with self._readable(name):
-                self._opened[name] = pq.ParquetFile(path, memory_map=True)
+                file = pq.ParquetFile(path, memory_map=True)
+                rows, size = file.metadata.num_rows, path.stat().st_size
+                if rows > size:  # run lengths stand for billions of rows, but not of images
+                    raise ValueError(f"it claims {rows} images in {size} bytes")
+                self._opened[name] = file
         return self._opened[name]
 
     @contextmanager
@@ -106,7 +113,10 @@ class Parquet(Source):
 
     @cached_property
     def _listing(self) -> Listing:
-        columns = [c for c in (self.options.label, self.options.group) if c is not None]
+        # One column may be both.
+        columns = list(
+            dict.fromkeys(c for c in (self.options.label, self.options.group) if c is not None)
+        )
         refs: list[str] = []
         splits: list[str] = []
         values: dict[str, list[Any]] = {column: [] for column in columns}
@@ -159,13 +169,17 @@ class Parquet(Source):
             known = sorted(set(values))
             number = {value: i for i, value in enumerate(known)}
             return np.array([number[v] for v in values]), [str(v) for v in known]
-        labels = np.asarray(values, dtype=np.int64)
-        counts = np.bincount(labels, minlength=len(names))
-        if len(counts) > len(names):
+        if len(set(names)) < len(names):
             raise KdpipeError(
-                f"Column '{self.options.label}' in {where} has label {labels.max()}, but its "
+                f"The schema of column '{self.options.label}' in {where} names a class twice."
+            )
+        if max(values) >= len(names):
+            raise KdpipeError(
+                f"Column '{self.options.label}' in {where} has label {max(values)}, but its "
                 f"schema names {len(names)} classes."
             )
+        labels = np.asarray(values, dtype=np.int64)
+        counts = np.bincount(labels, minlength=len(names))
         if not counts.all():
             raise KdpipeError(f"Class '{names[int(counts.argmin())]}' has no image in {where}.")
         return labels, names
@@ -222,4 +236,4 @@ def _named_classes(schema: Any, label: str) -> list[str] | None:
         names = feature["names"]
     except (KeyError, TypeError, ValueError):
         return None
-    return [str(name) for name in names]
+    return [str(name) for name in names] if isinstance(names, list) and names else None
