@@ -73,11 +73,16 @@ class Weights(Options):
             raise ValueError("std: has to be above 0")
         for pattern, replacement in self.key_map.items():
             try:
-                re.sub(pattern, replacement or "", "")  # which looks at both, whatever it matches
+                compiled = re.compile(pattern)
+            except re.error as error:
+                raise ValueError(
+                    f"key_map: '{pattern}' is no regular expression: {error}"
+                ) from None
+            try:
+                compiled.sub(replacement or "", "")  # looks at it, whatever the pattern matches
             except (re.error, IndexError) as error:
                 raise ValueError(
-                    f"key_map: '{pattern}: {replacement}' is no regular expression and what takes "
-                    f"its place: {error}"
+                    f"key_map: '{replacement}' cannot take the place of '{pattern}': {error}"
                 ) from None
         if isinstance(self.sha256, dict) and not self.by_seed:
             raise ValueError(f"sha256: by seed only where the path or url has a {SEED}")
