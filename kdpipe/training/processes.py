@@ -76,7 +76,8 @@ def _others(compute: Compute, stage: str, arguments: tuple[Any, ...]) -> Iterato
             with suppress(AssertionError, RuntimeError):
                 dist.destroy_process_group()
             for process in others:
-                process.terminate()
+                # Not SIGTERM: who waits for a message of the others does not hear it.
+                process.kill()
                 process.join()
 
 
