@@ -178,7 +178,7 @@ STUDY = {
             "seeds": [0, 1],
         },
     },
-    "probes": {"planes": {"probe": "boundary"}, "cka": {}, "accuracy": {}},
+    "probes": {"planes": {"probe": "boundary"}, "calibration": {}, "accuracy": {}},
     "pairs": {
         name: {
             "teacher": {"model": "big"},
@@ -187,7 +187,10 @@ STUDY = {
             "methods": {"kl": {}},
             "probes": probes,
         }
-        for name, probes in (("one", ["planes", "cka", "accuracy"]), ("two", ["cka"]))
+        for name, probes in (
+            ("one", ["planes", "calibration", "accuracy"]),
+            ("two", ["calibration"]),
+        )
     },
 }
 

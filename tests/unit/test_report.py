@@ -99,7 +99,7 @@ def test_shows_figures_settings_and_provenance(page):
     assert page.count("<svg") == len(FIGURES)
     assert "sgd" in page
     assert "2.11.0" in page
-    assert f"{3:064x}" in page
+    assert f"{13:016x}" in page
     assert page.index('id="answer"') < page.index('id="colour"') < page.index('id="curves"')
 
 
