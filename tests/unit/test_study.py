@@ -600,3 +600,12 @@ def test_sets_of_one_source_have_to_be_split_alike(change):
     raw["data"]["sets"]["parity"].update(change)
     with pytest.raises(KdpipeError, match=r"data\.sets\.parity.*same source"):
         parse(raw)
+
+
+def test_a_network_is_not_trained_on_a_set_without_training_images():
+    raw = yaml.safe_load(Path("config.yaml").read_text())
+    for data in raw["data"]["sets"].values():
+        data["split"] = {"train": 0, "val": 0.5, "test": 0.5}
+    sentence = r"models\.teacher: it would be trained on 'digits', .*split\.train is 0.*weights"
+    with pytest.raises(KdpipeError, match=sentence):
+        parse(raw)
