@@ -7,20 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdpipe.estimate import FLOAT, Estimate
+from kdpipe.inprocess import ORDER
 from kdpipe.plan import Plan
 from kdpipe.stages._training import TrainingSlice
 
-STAGES = (
-    "subset",
-    "train",
-    "teacher_outputs",
-    "distil",
-    "calibrate",
-    "probe",
-    "tables",
-    "figures",
-    "report",
-)
 TFLOPS = 10.0
 """Throughput, in 10¹² operations a second, at which hours are stated unless somebody says more:
 about what one GPU of a data centre sustains in these trainings."""
@@ -94,7 +84,7 @@ def print_cost(plan: Plan, data_root: Path | None, tflops: float = TFLOPS) -> No
     estimate = Estimate(plan, data_root)
     counts = Counter(job.stage for job in plan.jobs.values())
     stages = Table("stage", "jobs", title=f"Study {plan.study.study}")
-    for stage in STAGES:
+    for stage in ORDER:
         stages.add_row(stage, str(counts[stage]))
     networks = Table(
         Column("networks", no_wrap=True),

@@ -136,8 +136,10 @@ class Tables:
         unit = dict(zip(zip(*(m[k] for k in keys), strict=True), m["unit"], strict=True))
         rows = self.transfer
         units = [str(unit.get(key, "")) for key in zip(*(rows[k] for k in keys), strict=True)]
+        of_all = rows[rows["n_units"] == 1][["pair", "probe"]].drop_duplicates()
+        behind = {(p, q): self.images_behind(p, q) for p, q in of_all.itertuples(index=False)}
         images = [
-            self.images_behind(pair, probe) if n == 1 else None
+            behind[pair, probe] if n == 1 else None
             for pair, probe, n in zip(rows["pair"], rows["probe"], rows["n_units"], strict=True)
         ]
         domains = [words.condition_values(c).get("domain", "all") for c in rows["condition"]]
