@@ -6,6 +6,7 @@ sys.path.insert(0, workflow.basedir)
 from kdpipe import manifest, memory, sharing, warm
 from kdpipe.errors import KdpipeError
 from kdpipe.progress import Progress
+from kdpipe.urgency import urgency
 from kdpipe.workflow import (
     NOTHING,
     check_writable,
@@ -36,6 +37,7 @@ if workflow.remote_exec:
     workflow.spawned_job_args_factory.precommand = lambda **_: "trap : TERM USR1"
 
 ROOT = f"results/{PLAN.study.study}"
+URGENCY = urgency(PLAN.jobs)
 logger.addHandler(Progress(workers=workflow.cores or 1))
 logger.addHandler(memory.Watch(ROOT))
 # Versions of packages are in the key already, whichever way they were installed.
@@ -122,6 +124,11 @@ def need(target, gpus=1):
         "root": ROOT,
         "attempt": attempt,
     }
+
+
+def first(target):
+    """What most jobs wait for starts first."""
+    return lambda w: URGENCY[job_of(target, w).target]
 
 
 def outputs(target):

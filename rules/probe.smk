@@ -7,6 +7,7 @@ rule calibrate:
         f"{ROOT}/logs/probes/{{network}}/calibration/{{instance}}.log",
     benchmark:
         f"{ROOT}/benchmarks/probes/{{network}}/calibration/{{instance}}.tsv"
+    priority: first("probes/{network}/calibration/{instance}.json")
     conda:
         "../envs/kdpipe.yaml"
     threads: PLAN.compute.threads
@@ -29,6 +30,7 @@ rule probe:
         f"{ROOT}/logs/probes/{{network}}/{{against}}/{{family}}.log",
     benchmark:
         f"{ROOT}/benchmarks/probes/{{network}}/{{against}}/{{family}}.tsv"
+    priority: first("probes/{network}/{against}/{family}")
     conda:
         "../envs/kdpipe.yaml"
     threads: PLAN.compute.threads

@@ -8,6 +8,7 @@ rule pick_subset:
     benchmark:
         f"{ROOT}/benchmarks/subset/{{set}}.tsv"
     cache: CACHE
+    priority: first("subset/{set}")
     conda:
         "../envs/kdpipe.yaml"
     threads: 1

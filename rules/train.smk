@@ -10,6 +10,7 @@ rule train:
     benchmark:
         f"{ROOT}/benchmarks/models/{{model}}/seed{{seed}}.tsv"
     cache: CACHE
+    priority: first("models/{model}/seed{seed}")
     retries: TRAINING_RETRIES
     group:
         "models" if SMALL_TRAININGS else None
@@ -36,6 +37,7 @@ rule teacher_outputs:
     benchmark:
         f"{ROOT}/benchmarks/teacher_outputs/{{pair}}.tsv"
     cache: CACHE
+    priority: first("teacher_outputs/{pair}.safetensors")
     conda:
         "../envs/kdpipe.yaml"
     threads: PLAN.compute.threads
@@ -61,6 +63,7 @@ rule distil:
     benchmark:
         f"{ROOT}/benchmarks/students/{{pair}}/{{method}}/seed{{seed}}.tsv"
     cache: CACHE
+    priority: first("students/{pair}/{method}/seed{seed}")
     retries: TRAINING_RETRIES
     group:
         "students" if SMALL_TRAININGS else None

@@ -50,7 +50,8 @@ SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 ReturnToService=2
-SlurmdTimeout=20
+# A busy machine may keep the daemon from answering for a while.
+SlurmdTimeout=40
 # The states of all jobs are asked for when a test is over.
 MinJobAge=3600
 KillWait=8
@@ -184,6 +185,12 @@ class Cluster:
         """The jobs that Slurm knows: id, state, comment (rule or group)."""
         lines = quiet("squeue", "-h", "-t", "all", "-o", "%i|%T|%k").stdout.splitlines()
         return [dict(zip(("id", "state", "comment"), x.split("|", 2), strict=True)) for x in lines]
+
+    def about(self, number: str) -> str:
+        """What Slurm says of a job, and what it has written of late."""
+        said = quiet("scontrol", "show", "job", number).stdout
+        logs = [self.folder / f"{name}.log" for name in DAEMONS]
+        return "\n".join([said, *(log.read_text()[-3000:] for log in logs if log.exists())])
 
     def stop(self) -> None:
         """End what start() started and put /etc/slurm back."""

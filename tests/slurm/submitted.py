@@ -95,7 +95,13 @@ def above(pid: int) -> list[str]:
 
 
 def waits_for(number: signal.Signals, pid: int) -> bool:
-    """Whether a stopped process has this signal to deal with once it goes on."""
-    status = Path(f"/proc/{pid}/status").read_text()
+    """Whether a stopped process has this signal to deal with once it goes on.
+
+    Not when it is gone.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
     masks = re.findall(r"^(?:SigPnd|ShdPnd):\s+(\w+)", status, re.MULTILINE)
     return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)

@@ -91,12 +91,15 @@ def test_time_limit(
     job = study.after(2, TRAIN, run)
     job.kill(signal.SIGSTOP)
     (number,) = study.submissions()
-    # The profile asks to be warned two minutes before the end.
-    cluster.shorten(number, 2 if warned else 0)
+    # The profile asks to be warned two minutes before the end, and Slurm looks twice a minute.
+    cluster.shorten(number, 3 if warned else 0)
     if warned:
         worker = job.worker
         assert worker is not None
-        wait_for(lambda: waits_for(signal.SIGUSR1, worker), "Slurm's warning", 150)
+        wait_for(
+            lambda: waits_for(signal.SIGUSR1, worker) or not job.alive(), "Slurm's warning", 200
+        )
+        assert job.alive(), cluster.about(number)
         first = study.log(TRAIN)
         # A step whose own process has gone is ended by Slurm, whatever else it has started.
         assert "slurmstepd" in above(worker)

@@ -35,7 +35,7 @@ CONFLICTS = [
 ]
 # Of sets with many classes, the images of a few are trained on; a class is a group by itself.
 FEW = {name: dict.fromkeys(wnids[:3], 2) for name, wnids in CLASSES.items()}
-FEW["cifar100"] = {f"class{k}": 1 for k in range(24)}
+FEW["cifar100"] = {f"class{k}": 2 for k in (0, 25, 50, 75)}
 SOME = [miniature.content(seed, 40, 48) for seed in range(20)]
 
 # Where the smallest number does not do: CKA needs eight images.
@@ -43,7 +43,7 @@ LIMIT = 8
 PROBES: dict[str, dict[str, Any]] = {
     "boundary": {"triplets": 2, "resolution": 4},
     # Networks of a few steps call most images the same; it takes much to change that.
-    "adversarial": {"limit": 60, "epsilon": 1.0},
+    "adversarial": {"limit": 12, "epsilon": 1.0, "steps": 2},
     "cka": {"replicates": 4},
     "shift": {"distinct": True},  # of 64 pixels, m is two to nine
 }
@@ -85,15 +85,28 @@ def shrunk(name: str, seeds: int = 1) -> dict[str, Any]:
         for method in pair["methods"].values():
             if "negatives" in method:
                 method["negatives"] = 8
-    students = {pair["student"] for pair in raw["pairs"].values()}
-    if any("adversarial" in probe for pair in raw["pairs"].values() for probe in pair["probes"]):
-        for model in (model for key, model in raw["models"].items() if key not in students):
-            # Long enough to tell some images apart, which an attack needs.
-            model["training"] = {**model.get("training", {}), "epochs": 4}
+    # Long enough to tell some images apart, which an attack needs.
+    for key in _attacked(raw):
+        model = raw["models"][key]
+        long = {"epochs": 8, "batch_size": 3, "optimizer": "adamw", "lr": 0.0003}
+        model["training"] = {**_short(model.get("training", {})), **long}
     for key, probe in raw["probes"].items():
         kind = probe.get("probe", key)
         probe.update({"limit": LIMIT, **PROBES.get(kind, {})})
     return raw
+
+
+def _attacked(raw: dict[str, Any]) -> set[str]:
+    """The models that an adversarial probe makes images against."""
+    found = set()
+    for pair in raw["pairs"].values():
+        for name in pair["probes"]:
+            probe = raw["probes"][name]
+            if probe.get("probe", name) == "adversarial":
+                found.add(pair["teacher"]["model"])
+                if probe.get("foreign"):
+                    found.add(probe["foreign"]["model"])
+    return found
 
 
 def _short(training: dict[str, Any]) -> dict[str, Any]:
@@ -134,7 +147,7 @@ def _cifar10(root: Path) -> None:
 
 
 def _imagenet(root: Path) -> None:
-    miniature.imagenet(root / "imagenet", WNIDS, each=6)
+    miniature.imagenet(root / "imagenet", WNIDS, each=6, hues=True)
 
 
 def _many(base: Path, wnids: tuple[str, ...]) -> None:
@@ -157,7 +170,6 @@ def _model_vs_human(base: Path) -> None:
 LAYOUTS = {
     "mnist": _mnist,
     "cifar10": _cifar10,
-    "cifar100": lambda root: miniature.cifar(root / "cifar100", 100, each=3),
     "imagenet": _imagenet,
     "fairface": lambda root: miniature.fairface(root / "fairface", each=8),
     "pacs": lambda root: miniature.domain_folders(root / "PACS", PACS, ["dog", "house"], each=6),

@@ -60,7 +60,7 @@ def patch_cifar(monkeypatch: pytest.MonkeyPatch, base: Path, classes: int, each:
     from torchvision import datasets
 
     cls = getattr(datasets, f"CIFAR{classes}")
-    lists = miniature.cifar(base, classes, each)
+    lists = miniature.cifar(base, classes, each, hues=True)
     meta = {**cls.meta, "filename": lists["meta"][0][0], "md5": lists["meta"][0][1]}
     monkeypatch.setattr(cls, "train_list", lists["train_list"])
     monkeypatch.setattr(cls, "test_list", lists["test_list"])

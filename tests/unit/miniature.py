@@ -7,7 +7,9 @@ import hashlib
 import io
 import json
 import pickle
+from colorsys import hsv_to_rgb
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,37 +29,52 @@ PACS = ["art_painting", "cartoon", "photo", "sketch"]
 VLCS = ["Caltech101", "LabelMe", "SUN09", "VOC2007"]
 
 
-def picture(seed: int, height: int = 40, width: int = 56) -> np.ndarray:
-    """A smooth image, as JPEG likes it: uint8 (height, width, 3)."""
+def picture(seed: int, height: int = 40, width: int = 56, hue: float | None = None) -> np.ndarray:
+    """A smooth image, as JPEG likes it: uint8 (height, width, 3), of a hue in [0, 1]."""
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    if hue is not None:
+        coarse = coarse // 4 + np.array([191 * c for c in hsv_to_rgb(hue, 1, 1)], np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def content(seed: int, height: int = 40, width: int = 56, kind: str = "JPEG") -> bytes:
+def content(
+    seed: int, height: int = 40, width: int = 56, kind: str = "JPEG", hue: float | None = None
+) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(picture(seed, height, width)).save(file, kind, quality=92)
+    Image.fromarray(picture(seed, height, width, hue)).save(file, kind, quality=92)
     return file.getvalue()
 
 
-def image(path: Path, seed: int = 0, **size: int) -> Path:
+def image(path: Path, seed: int = 0, **looks: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content(seed, **size))
+    path.write_bytes(content(seed, **looks))
     return path
 
 
-def folders(base: Path, classes: list[str], each: int, start: int = 0, ending: str = "jpg") -> None:
-    """``each`` images in a folder a class, of several shapes."""
+def folders(
+    base: Path,
+    classes: list[str],
+    each: int,
+    start: int = 0,
+    ending: str = "jpg",
+    hues: bool = False,
+) -> None:
+    """``each`` images in a folder a class, of several shapes; ``hues``: classes are colours."""
     for k, name in enumerate(classes):
+        hue = k / len(classes) if hues else None
         for i in range(each):
-            seed = start + 100 * k + i
-            image(base / name / f"{i:03d}.{ending}", seed, height=40 + 8 * (i % 3), width=56 - i)
+            size = {"height": 40 + 8 * (i % 3), "width": 56 - i}
+            image(base / name / f"{i:03d}.{ending}", start + 100 * k + i, hue=hue, **size)
 
 
 def imagenet(
-    base: Path, wnids: tuple[str, ...] = ("n01440764", "n01443537"), each: int = 5
+    base: Path,
+    wnids: tuple[str, ...] = ("n01440764", "n01443537"),
+    each: int = 5,
+    hues: bool = False,
 ) -> None:
-    folders(base / "train", list(wnids), each, ending="JPEG")
-    folders(base / "val", list(wnids), 3, start=1000, ending="JPEG")
+    folders(base / "train", list(wnids), each, ending="JPEG", hues=hues)
+    folders(base / "val", list(wnids), 3, start=1000, ending="JPEG", hues=hues)
 
 
 def domain_folders(base: Path, domains: list[str], classes: list[str], each: int = 9) -> None:
@@ -85,9 +102,11 @@ def mnist(base: Path, train: int = 60, test: int = 20, packed: bool = True) -> N
         idx(raw / f"{prefix}-labels-idx1-ubyte", np.arange(n) % 10, packed)
 
 
-def cifar(base: Path, classes: int, each: int = 4) -> dict[str, list[list[str]]]:
+def cifar(
+    base: Path, classes: int, each: int = 4, hues: bool = False
+) -> dict[str, list[list[str]]]:
     """The pickles of CIFAR-10 or -100 under ``base``, and (name, MD5) lists as torchvision has
-    them for the originals."""
+    them for the originals; ``hues``: classes are colours."""
     lists: dict[str, list[list[str]]] = {"train_list": [], "test_list": [], "meta": []}
     folder = base / ("cifar-10-batches-py" if classes == 10 else "cifar-100-python")
     folder.mkdir(parents=True)
@@ -98,8 +117,11 @@ def cifar(base: Path, classes: int, each: int = 4) -> dict[str, list[list[str]]]
         lists[kind].append([name, hashlib.md5(data, usedforsecurity=False).hexdigest()])
 
     def batch(seed: int, n: int) -> dict:
-        data = np.random.default_rng(seed).integers(0, 256, (n, 3072), dtype=np.uint8)
-        return {"data": data, key: [int(i % classes) for i in range(n)]}
+        data = np.random.default_rng(seed).integers(0, 256, (n, 3, 1024), dtype=np.uint8)
+        if hues:
+            colours = [hsv_to_rgb((i % classes) / classes, 1, 1) for i in range(n)]
+            data = data // 4 + (191 * np.array(colours)).astype(np.uint8)[:, :, None]
+        return {"data": data.reshape(n, -1), key: [int(i % classes) for i in range(n)]}
 
     key = "labels" if classes == 10 else "fine_labels"
     names = [f"class{k}" for k in range(classes)]

@@ -1,0 +1,37 @@
+"""What most jobs wait for comes first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kdpipe.plan import Plan
+from kdpipe.study import load
+from kdpipe.urgency import urgency
+
+STUDIES = Path(__file__).resolve().parents[2] / "studies"
+
+
+def test_counts_direct_and_indirect() -> None:
+    plan = Plan(load(STUDIES / "mnist.yaml"))
+    found = urgency(plan.jobs)
+    # Tables, figures and report wait for everything but one another.
+    assert found["report.html"] == 0
+    assert found["figures"] == 1
+    assert found["tables"] == 2
+    assert {found[job.target] for job in plan.by_stage("probe")} == {3}
+    # Four networks a seed (independent, KL, Hint, CRD) and the two probe families of each.
+    assert found["students/mnist/kl/seed0"] == 2 + 3
+    assert found["models/student/seed0"] == 2 + 3
+    # Its own probes, its outputs, nine students and theirs, and those of three independent ones,
+    # which are compared with it.
+    assert found["models/teacher/seed0"] == 1 + 1 + 9 * 3 + 3 + 3
+    assert found["subset/digits"] == len(plan.jobs) - 1
+
+
+def test_every_other_job_waits_for_what_it_needs() -> None:
+    plan = Plan(load(STUDIES / "imagenet.yaml"))
+    found = urgency(plan.jobs)
+    maker = {path: job.target for job in plan.jobs.values() for path in job.outputs}
+    for job in plan.jobs.values():
+        for path in job.inputs:
+            assert found[maker[path]] > found[job.target]
