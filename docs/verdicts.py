@@ -40,7 +40,12 @@ def page(transfer: pd.DataFrame) -> str:
     found = claims["verdict"].value_counts()
     counts = ", ".join(f"{found.get(verdict, 0)} {verdict}" for verdict in ORDER)
     total = f"Of {len(claims)} claims (a property, a pair, a method): {counts}."
-    return "\n".join([HEAD, total, "", TABLE, *(_line(row) for _, row in claims.iterrows())]) + "\n"
+    return "\n".join([HEAD, total, "", claims_table(claims)]) + "\n"
+
+
+def claims_table(claims: pd.DataFrame) -> str:
+    """Rows of ``transfer`` as a table in Markdown."""
+    return "\n".join([TABLE, *(_line(row) for _, row in claims.iterrows())])
 
 
 def _line(row: pd.Series) -> str:

@@ -158,13 +158,13 @@ def _measured_as(
     for probe, metric in METRICS.get(cell.metric, ()):
         of_probe = _at(mine, {"probe": probe, "metric": metric, "method": method})
         conditions = sorted({row["condition"] for row in of_probe})
-        found = [c for c in conditions if cell.condition in _names(probe, c, pair)]
+        found = [c for c in conditions if cell.condition in names(probe, c, pair)]
         if found:
             yield from ((probe, condition, metric) for condition in found)
             return
 
 
-def _names(probe: str, condition: str, pair: PairSlice) -> set[str]:
+def names(probe: str, condition: str, pair: PairSlice) -> set[str]:
     """What the paper may call a condition: ``domain=sketch`` is its ``sketch``, and
     ``domain=photo;strength=0.4`` of the colour probe its ``colour strength=0.4``. An entry of
     ``paper_domains`` is final."""

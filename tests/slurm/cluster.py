@@ -50,8 +50,7 @@ SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 ReturnToService=2
-# A busy machine may keep the daemon from answering for a while.
-SlurmdTimeout=40
+SlurmdTimeout=20
 # The states of all jobs are asked for when a test is over.
 MinJobAge=3600
 KillWait=8

@@ -84,16 +84,6 @@ class Submitted(Interrupted):
         assert run.wait(600) == 0, self.screen.read_text()
 
 
-def above(pid: int) -> list[str]:
-    """The names of the processes that have started a process, its parent's first."""
-    found = []
-    while pid > 1:
-        about = Path(f"/proc/{pid}/stat").read_text()
-        found.append(about.partition("(")[2].rpartition(")")[0])
-        pid = int(about.rpartition(")")[2].split()[1])
-    return found[1:]
-
-
 def waits_for(number: signal.Signals, pid: int) -> bool:
     """Whether a stopped process has this signal to deal with once it goes on.
 

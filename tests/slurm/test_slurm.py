@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import shutil
 import signal
+from contextlib import suppress
 
 import pytest
 from cluster import Cluster, quiet
 from faults import TARGETS, Interrupted, wait_for
-from submitted import Submitted, above, waits_for
+from submitted import Submitted, waits_for
 
 TRAIN = TARGETS["train"]
 GPU = ("--set-resources", "train:gpu=1")
@@ -92,24 +93,18 @@ def test_time_limit(
     job.kill(signal.SIGSTOP)
     (number,) = study.submissions()
     # The profile asks to be warned two minutes before the end, and Slurm looks twice a minute.
-    cluster.shorten(number, 3 if warned else 0)
+    cluster.shorten(number, 2 if warned else 0)
     if warned:
-        worker = job.worker
+        worker, ended = job.worker, "Training was ended by SIGUSR1"
         assert worker is not None
+        # Slurm may let what it warns go on by itself.
         wait_for(
-            lambda: waits_for(signal.SIGUSR1, worker) or not job.alive(), "Slurm's warning", 200
+            lambda: waits_for(signal.SIGUSR1, worker) or not job.alive(), "Slurm's warning", 150
         )
-        assert job.alive(), cluster.about(number)
-        first = study.log(TRAIN)
-        # A step whose own process has gone is ended by Slurm, whatever else it has started.
-        assert "slurmstepd" in above(worker)
-        job.kill(signal.SIGCONT)
-        wait_for(
-            lambda: "Training was ended by SIGUSR1" in study.log(TRAIN) or run.poll() is not None,
-            "the last checkpoint",
-            60,
-        )
-        assert "Training was ended by SIGUSR1" not in first
+        with suppress(ProcessLookupError):
+            job.kill(signal.SIGCONT)
+        wait_for(lambda: ended in study.log(TRAIN) or not job.alive(), "the last checkpoint", 60)
+        assert ended in study.log(TRAIN), study.log(TRAIN) + cluster.about(number)
     study.assert_finishes(run)
     numbers = study.submissions()
     assert len(numbers) == 2, study.screen.read_text()

@@ -1,0 +1,176 @@
+"""Keep what a study found: its tables and pictures, how it was run, and a page that shows them.
+
+    python docs/published.py studies/mnist.yaml --command "snakemake …" --wall "1 h 40 min"
+
+copies from ``results/<study>`` to ``docs/results/<study>`` and writes the page there. Without
+``--command`` only the page is written again, from what is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import platform
+import shutil
+from pathlib import Path
+
+import pandas as pd
+from verdicts import claims_table
+
+from kdpipe.machine import read_cpu_flags
+from kdpipe.plan_results import tables_slice
+from kdpipe.provenance import versions
+from kdpipe.report import verdicts, words
+from kdpipe.results.paper import METHODS, METRICS, names
+from kdpipe.results.slices import PairSlice
+from kdpipe.study import Study, load
+
+HERE = Path(__file__).parent
+TABLES = ("transfer.csv", "measurements.csv", "controls.csv", "paper.csv", "paper.parquet")
+RUN = "run.json"
+STAGES = {"models": "train", "students": "distil"}
+
+PAPER = """\
+| paper | on | measure | method | published: independent → method | here: independent → method | \
+difference here | verdict | same direction |
+|---|---|---|---|---|---|---|---|---|"""
+
+
+def keep(study: Study, results: Path, folder: Path, command: str, wall: str) -> None:
+    """Copy tables and pictures, and write down how they were made."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "figures").mkdir(parents=True)
+    for name in TABLES:
+        shutil.copy(results / "tables" / name, folder / name)
+    for picture in sorted((results / "figures").glob("*.svg")):
+        shutil.copy(picture, folder / "figures" / picture.name)
+    run = {
+        "command": command,
+        "wall": wall,
+        "seconds": _seconds(results / "benchmarks"),
+        "machine": _machine(),
+        "versions": versions(),
+    }
+    text = json.dumps(run, indent=1, sort_keys=True, ensure_ascii=False)
+    (folder / RUN).write_text(text + "\n", encoding="utf-8")
+
+
+def _seconds(benchmarks: Path) -> dict[str, float]:
+    """Of each stage, what its jobs took one after another."""
+    found: dict[str, float] = {}
+    for path in sorted(benchmarks.rglob("*.tsv")):
+        stage = path.relative_to(benchmarks).parts[0].removesuffix(".tsv")
+        with path.open(encoding="utf-8") as stream:
+            seconds = float(next(csv.DictReader(stream, delimiter="\t"))["s"])
+        stage = STAGES.get(stage, stage)
+        found[stage] = round(found.get(stage, 0.0) + seconds, 1)
+    return found
+
+
+def _machine() -> str:
+    bf16 = ", ".join(sorted(f for f in read_cpu_flags() if "bf16" in f))
+    return f"{platform.machine()}, {bf16 or 'no bf16'}"
+
+
+def page(study: Study, folder: Path) -> str:
+    """The page as Markdown, from the tables and ``run.json``."""
+    transfer = pd.read_csv(folder / "transfer.csv")
+    run = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    parts = [
+        f"# {study.title or study.study}",
+        f"Made by `docs/published.py` from a run of `studies/{study.study}.yaml`; do not edit it "
+        "by hand.",
+        _about(run),
+    ]
+    cells = pd.read_csv(folder / "paper.csv")
+    if len(cells):
+        pairs = {pair.paper: pair for pair in tables_slice(study).pairs if pair.paper}
+        lines = [_paper_line(cell, cells, transfer, pairs) for _, cell in cells.iterrows()]
+        parts += [
+            "## Beside the paper",
+            "![Measured and published difference to the independent students, cell by cell]"
+            "(figures/paper.svg)",
+            "Every cell that the paper prints and the study measured. What a verdict and what "
+            "*same direction* means is said in [Reproduction](../../reproduction.md).",
+            "\n".join([PAPER, *filter(None, lines)]),
+        ]
+    compared = transfer[(transfer["role"] == "claim") & (transfer["n_seeds_ind"] > 0)]
+    others = compared[~compared["primary"] & compared["verdict"].notna()]
+    parts += [
+        "## Every claim",
+        "![Properties in rows, distillation methods in columns, coloured by how much of the gap "
+        "between independent student and teacher was closed](figures/transfer.svg)",
+        claims_table(verdicts.primary_claims(transfer)),
+    ]
+    if len(others):
+        parts += ["## Under other conditions", claims_table(others)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _about(run: dict) -> str:
+    stages = ", ".join(f"{stage} {seconds / 60:.0f}" for stage, seconds in run["seconds"].items())
+    rows = {
+        "command": f"`{run['command']}`",
+        "wall clock": run["wall"],
+        "minutes of the jobs, by stage": stages,
+        "processor": run["machine"],
+        "versions": ", ".join(f"{name} {v}" for name, v in run["versions"].items()),
+    }
+    return "\n".join(["| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())])
+
+
+def _paper_line(
+    cell: pd.Series, cells: pd.DataFrame, transfer: pd.DataFrame, pairs: dict[str, PairSlice]
+) -> str | None:
+    """One method's cell; None for the independent students and the teacher themselves."""
+    pair = pairs[cell["pair"]]
+    method = METHODS.get(cell["method"], cell["method"])
+    measured = transfer[(transfer["pair"] == pair.name) & (transfer["method"] == method)]
+    found = [
+        row
+        for _, row in measured.iterrows()
+        if (row["probe"], row["metric"]) in METRICS[cell["metric"]]
+        and cell["condition"] in names(row["probe"], row["condition"], pair)
+    ]
+    if not found:
+        return None
+    row = found[0]
+    like = ["table", "pair", "condition", "metric"]
+    same = cells[(cells[like] == cell[like]).all(axis=1) & (cells["method"] == "ind")]
+    published = [*same["paper_value"][:1], cell["paper_value"]]
+    interval = words.interval(row["diff_low"], row["diff_high"], row["metric"], signed=True)
+    return "| {} |".format(
+        " | ".join(
+            (
+                cell["table"],
+                cell["condition"],
+                words.metric_words(row["metric"]).label,
+                words.method_words(method),
+                " → ".join(words.number(value, row["metric"]) for value in published),
+                " → ".join(words.number(row[c], row["metric"]) for c in ("ind_mean", "dist_mean")),
+                f"{words.number(row['diff'], row['metric'], signed=True)} {interval}",
+                row["verdict"] if isinstance(row["verdict"], str) else "–",
+                cell["same_direction"],
+            )
+        )
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--results", type=Path, help="results/<study> if left out")
+    parser.add_argument("--command", help="with which the study was run")
+    parser.add_argument("--wall", default="not measured", help="how long that took")
+    given = parser.parse_args()
+    study = load(given.study)
+    folder = HERE / "results" / study.study
+    if given.command:
+        results = given.results or Path("results") / study.study
+        keep(study, results, folder, given.command, given.wall)
+    (folder / "verdicts.md").write_text(page(study, folder), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
