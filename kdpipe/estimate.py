@@ -10,18 +10,26 @@ import math
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 from kdpipe.counting import Size, counted, without_weights
 from kdpipe.data.selection import Selection
 from kdpipe.data.sources.base import Source, sources
+from kdpipe.data.store import HELD
 from kdpipe.distill.base import objectives
 from kdpipe.errors import KdpipeError
 from kdpipe.models.base import builders
+from kdpipe.paths import NetworkRef
 from kdpipe.plan import Job, Plan
 from kdpipe.plugin import PluginRef
+from kdpipe.probes.base import BATCH, Probe, ProbeOptions, probes
+from kdpipe.stages._bench import Instance
 from kdpipe.stages._training import TrainingSlice
+from kdpipe.stages.calibrate import CalibrateSlice
 from kdpipe.stages.distil import DistilSlice
+from kdpipe.stages.probe import ProbeSlice
 from kdpipe.stages.subset import SubsetSlice
+from kdpipe.stages.teacher_outputs import TeacherOutputsSlice
 from kdpipe.stages.train import TrainSlice
 from kdpipe.teacher_table import teacher_table
 
@@ -151,28 +159,54 @@ class Estimate:
         return self.training_flops(slice_) / self.speed, memory
 
     def _looking(self, job: Job) -> tuple[float, float]:
-        """Probes, calibrations and teacher outputs: every image of the test split, some times."""
-        study = self.plan.study
-        sizes = [
-            self.size(model.network, name)
-            for model in study.models.values()
-            for name in {model.data.set}
-        ]
-        largest = max(sizes, key=lambda s: s.flops)
-        batch = max(model.training.batch_size for model in study.models.values())
-        images = max(self.images(name)[0] for name in study.data.sets)
-        passes = 60 if job.stage in ("probe", "calibrate") else 1
-        held = max(self.pixels_mb(name) for name in study.data.sets)
-        values = 4 * batch * largest.activations + 4 * largest.parameters
+        """Probes, calibrations and teacher outputs: what each network looks at, and how often."""
+        slice_ = job.slice
+        if isinstance(slice_, TeacherOutputsSlice):
+            looks = [self._look(slice_.teacher, slice_.data.set)]
+            flops = float(looks[0].flops * self.training_images(slice_.data))
+            names = [slice_.data.set]
+        elif isinstance(slice_, CalibrateSlice):
+            cls, options = _probe(slice_.instance)
+            looks = [self._look(slice_.network, options.set)]
+            images = self._probed(options, "val")
+            flops = looks[0].flops * cls.calibration_passes(options, images)
+            names = [options.set]
+        else:
+            assert isinstance(slice_, ProbeSlice)
+            looks, names, flops = [], [], 0.0
+            for instance in slice_.instances:
+                cls, options = _probe(instance)
+                refs = [slice_.subject, *cls.networks(options)]
+                refs += [slice_.reference] if slice_.reference else []
+                own = [self._look(ref, options.set) for ref in refs]
+                passes = cls.passes(options, self._probed(options, options.split))
+                flops += len(options.domains) * passes * sum(size.flops for size in own)
+                looks += own
+                names.append(options.set)
+        held = max(self.pixels_mb(name) for name in names)
+        values = max(BATCH * size.activations + 4 * size.parameters for size in looks)
         memory = held + (FLOAT * values / 2**20 if self.device == "cpu" else 0)
-        return passes * images * largest.flops / self.speed, memory
+        return flops / self.speed, memory
+
+    def _look(self, ref: NetworkRef, name: str) -> Size:
+        return self.size(self.plan.architecture(ref), name)
+
+    def _probed(self, options: ProbeOptions, split: str) -> int:
+        """About how many images of a domain are probed."""
+        name = str(options.set)
+        share = getattr(self.plan.study.data.sets[name].split, split)
+        images = round(self.images(name)[0] * share / (self._source(name).usual_domains or 1))
+        return max(1, min(images, options.limit or images))
 
     def pixels_mb(self, name: str, images: int | None = None) -> float:
-        """MiB of decoded images: those given, or the whole subset in all domains."""
+        """MiB of decoded images that are held: those given, or the whole subset in all domains.
+
+        A large set stays where it is, and only few of its images are ever held at once.
+        """
         data = self.plan.study.data.sets[name]
-        if images is None:
-            images = self.rendered(name)
-        return images * 3 * data.size**2 / 2**20
+        all_images = self.rendered(name)
+        size = (all_images if images is None else images) * 3 * data.edge**2
+        return (size if data.stores(all_images) else min(size, HELD)) / 2**20
 
     def rendered(self, name: str) -> int:
         """About how many images a data set has in all its domains."""
@@ -207,6 +241,11 @@ class Estimate:
         if builders.get(ref.name).sealed:
             return Size(0, 0, 0)  # nothing can be counted
         return counted(without_weights(ref, self.images(set_name)[1]), side)
+
+
+def _probe(instance: Instance) -> tuple[type[Probe], Any]:
+    cls = probes.get(instance.probe.name)
+    return cls, cls.Options(**instance.probe.options)
 
 
 def print_needs(plan: Plan, data_root: Path | None) -> None:

@@ -247,11 +247,11 @@ class Plan:
             inputs += _files(network)[:2]
         plugins: Plugins = [
             *(ref for i in instances for ref in _plugins(i)),
-            *((builders, self._architecture(n)) for n in networks),
+            *((builders, self.architecture(n)) for n in networks),
         ]
         self._add("probe", target, slice_, dict.fromkeys(inputs), [target], plugins)
 
-    def _architecture(self, ref: NetworkRef) -> PluginRef:
+    def architecture(self, ref: NetworkRef) -> PluginRef:
         name = ref.model if isinstance(ref, ModelRef) else self.study.pairs[ref.pair].like
         return self.study.models[name].network
 

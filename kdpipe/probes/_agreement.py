@@ -45,6 +45,10 @@ class AgreementProbe(Probe):
     def views(self, images: Tensor, u: Tensor, strength: float) -> tuple[Tensor, Tensor]:
         """Two views (n, 3, h, w) of images in [0, 1]; ``u`` uniform (n, draws)."""
 
+    @classmethod
+    def passes(cls, options: PicturedOptions, n: int) -> int:
+        return 2 * len(cls(options).strengths()) * n
+
     def measure(self, bench: Bench) -> Records:
         records = Records()
         for images in bench.image_sets(self.options):

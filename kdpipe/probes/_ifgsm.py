@@ -12,6 +12,7 @@ from torch import Tensor
 from kdpipe.models.base import Network
 
 ATTACK_BATCH = 128
+BISECTIONS = 30
 
 
 def ifgsm(
@@ -74,7 +75,7 @@ def calibrate(
     low, high = 0.0, epsilon_max
     best, best_rate = high, rate(high)
     if best_rate > target + tolerance:
-        for _ in range(30):
+        for _ in range(BISECTIONS):
             middle = (low + high) / 2
             current = rate(middle)
             if abs(current - target) < abs(best_rate - target):

@@ -12,7 +12,7 @@ from kdpipe.data.images import as_float
 from kdpipe.errors import KdpipeError
 from kdpipe.models.base import Network
 from kdpipe.paths import ModelRef
-from kdpipe.probes._ifgsm import calibrate, fooling_rate, ifgsm
+from kdpipe.probes._ifgsm import BISECTIONS, calibrate, fooling_rate, ifgsm
 from kdpipe.probes.base import BATCH, Bench, ImageSet, Probe, ProbeOptions, condition, probes
 from kdpipe.results.records import Records, Statistic
 
@@ -57,6 +57,20 @@ class Adversarial(Probe):
     @classmethod
     def networks(cls, options: Any) -> list[ModelRef]:
         return [options.foreign] if options.foreign else []
+
+    @classmethod
+    def passes(cls, options: Any, n: int) -> int:
+        return (1 + len(cls.networks(options))) * cls._attack_passes(options, n)
+
+    @classmethod
+    def calibration_passes(cls, options: Any, n: int) -> int:
+        attacks = 1 + BISECTIONS if options.epsilon == "auto" else 1
+        return attacks * cls._attack_passes(options, n)
+
+    @staticmethod
+    def _attack_passes(options: AdversarialOptions, n: int) -> int:
+        """Forward and backward at every step, and once each before and after."""
+        return (3 * options.steps + 2) * n
 
     def calibrate(self, bench: Bench) -> dict[str, Any]:
         o = self.options

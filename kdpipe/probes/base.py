@@ -177,6 +177,19 @@ class Probe(ABC):
         """Models of the study that this probe needs beside subject and reference."""
         return []
 
+    @classmethod
+    def passes(cls, options: Any, n: int) -> int:
+        """About how many forward passes each network makes for a domain of ``n`` images.
+
+        A backward pass counts as two. Time limits on a cluster are estimated from it.
+        """
+        return n
+
+    @classmethod
+    def calibration_passes(cls, options: Any, n: int) -> int:
+        """The same of a calibration."""
+        return cls.passes(options, n)
+
     def calibrate(self, bench: Bench) -> dict[str, Any]:
         """Settings fitted once per network (``bench.subject``), where ``calibrated`` is set."""
         raise NotImplementedError

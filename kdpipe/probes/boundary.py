@@ -117,6 +117,10 @@ class Boundary(Probe):
     relational = True
     title = "Decision-boundary similarity"
 
+    @classmethod
+    def passes(cls, options: Any, n: int) -> int:
+        return options.triplets * options.resolution**2
+
     def measure(self, bench: Bench) -> Records:
         o = self.options
         records = Records(notes={"planes": {}, "without_plane": {}, "classes": {}})

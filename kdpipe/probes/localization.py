@@ -118,6 +118,10 @@ class Localization(Probe):
     looks_inside = True
     title = "Localisation"
 
+    @classmethod
+    def passes(cls, options: Any, n: int) -> int:
+        return 3 * n
+
     def measure(self, bench: Bench) -> Records:
         records = Records()
         for images in bench.image_sets(self.options):

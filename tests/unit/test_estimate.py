@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from kdpipe import memory
+from kdpipe.data.store import HELD
 from kdpipe.estimate import PROCESS_MB, SHORTEST_MINUTES, Estimate, print_needs
 from kdpipe.plan import Plan
 from kdpipe.study import parse
@@ -64,6 +65,43 @@ def test_memory_follows_batch_and_factor() -> None:
     assert large.need(large.plan.jobs[TRAIN]).memory_mb > 4 * small
     double = estimate(resources={"memory_factor": 2.0})
     assert double.need(double.plan.jobs[TRAIN]).memory_mb >= 2 * PROCESS_MB["cpu"]
+
+
+def test_probes_cost_what_they_look_at() -> None:
+    """Images of the split up to the limit, as often as the probe says, by the networks it needs."""
+    attack = {"set": "few", "domains": ["grey", "colour"], "primary": "grey"}
+    probe = "probes/models/small/seed0/vs-big-seed0/attack"
+    calibration = "probes/models/big/seed0/calibration/adversarial.json"
+
+    def looked_at(**options: Any) -> tuple[float, float]:
+        raw = yaml.safe_load(TINY.read_text())
+        raw["probes"]["adversarial"] = {**attack, **options}
+        raw["pairs"] = {"answers": {**raw["pairs"]["answers"], "probes": ["adversarial"]}}
+        found = estimate(probes=raw["probes"], pairs=raw["pairs"])
+        nets = [found.size(found.plan.study.models[m].network, "few") for m in ("big", "small")]
+        need = [found.need(found.plan.jobs[target]).hours for target in (probe, calibration)]
+        images = [hours * 3600 * 20e9 for hours in need]
+        return images[0] / sum(size.flops for size in nets), images[1] / nets[0].flops
+
+    # Five steps forward and back, and the answers before and after: 17 passes.
+    assert looked_at(limit=7, epsilon=0.1) == pytest.approx((2 * 17 * 7, 17 * 7))
+    assert looked_at(limit=7) == pytest.approx((2 * 17 * 7, 31 * 17 * 7))
+    assert looked_at(limit=7, steps=1, epsilon=0.1) == pytest.approx((2 * 5 * 7, 5 * 7))
+    # 30 images of 10 classes, three in ten of them for testing.
+    assert looked_at(epsilon=0.1)[0] == pytest.approx(2 * 17 * 90)
+
+
+def test_images_that_stay_where_they_are_take_no_memory() -> None:
+    raw = yaml.safe_load(TINY.read_text())["data"]
+    few = {**raw["sets"]["few"], "size": 224, "store_size": 1000}
+    sets = {
+        how: {**raw, "sets": {"few": {**few, "decode": how}}} for how in ("store", "on_the_fly")
+    }
+    stored, lazy = (estimate(data=data).pixels_mb("few") for data in sets.values())
+    assert stored == 600 * 3 * 1000**2 / 2**20
+    assert lazy == 600 * 3 * 1000**2 / 2**20  # 1.8 GB, which are held
+    wide = {**few, "store_size": 2000, "decode": "on_the_fly"}
+    assert estimate(data={**raw, "sets": {"few": wide}}).pixels_mb("few") == HELD / 2**20
 
 
 def test_retries_are_the_hours_in_time_limits_and_two_more() -> None:
