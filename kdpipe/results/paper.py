@@ -29,7 +29,8 @@ METRICS: dict[str, tuple[tuple[str, str], ...]] = {
     "agreement": (("colour", "agreement"), ("crop", "agreement"), ("shift", "agreement")),
     "consensus": (("consensus", "consensus"), ("fidelity", "top1_agreement")),
     "shape_bias": (("shape_bias", "shape_bias"),),
-    "boundary_iou": (("boundary", "boundary_iou"),),
+    # What Somepalli et al. call so is the share of points with equal labels.
+    "boundary_iou": (("boundary", "boundary_agreement"),),
     "cam_win_rate": (("localization", "cam_win_rate"),),
 }
 METHODS = {"softlabel": "soft_label"}
