@@ -91,25 +91,26 @@ def page(study: Study, folder: Path) -> str:
             "## Beside the paper",
             "![Measured and published difference to the independent students, cell by cell]"
             "(figures/paper.svg)",
-            "Every cell that the paper prints and the study measured. What a verdict and what "
-            "*same direction* means is said in [Reproduction](../../reproduction.md).",
+            "Every cell that the paper prints and the study measured; a difference has its 95 % "
+            "interval. Verdicts are about the primary condition of a property. Under the others "
+            "they only say on which side of the independent students the interval lies: "
+            "*higher*, *lower* or *inconclusive*, not corrected for how many were looked at. "
+            "What *same direction* means is said in [Reproduction](../../reproduction.md).",
             "\n".join([PAPER, *filter(None, lines)]),
         ]
-    compared = transfer[(transfer["role"] == "claim") & (transfer["n_seeds_ind"] > 0)]
-    others = compared[~compared["primary"] & compared["verdict"].notna()]
     parts += [
         "## Every claim",
         "![Properties in rows, distillation methods in columns, coloured by how much of the gap "
         "between independent student and teacher was closed](figures/transfer.svg)",
         claims_table(verdicts.primary_claims(transfer)),
     ]
-    if len(others):
-        parts += ["## Under other conditions", claims_table(others)]
     return "\n\n".join(parts) + "\n"
 
 
 def _about(run: dict) -> str:
-    stages = ", ".join(f"{stage} {seconds / 60:.0f}" for stage, seconds in run["seconds"].items())
+    stages = ", ".join(
+        f"{stage.replace('_', ' ')} {seconds / 60:.1f}" for stage, seconds in run["seconds"].items()
+    )
     rows = {
         "command": f"`{run['command']}`",
         "wall clock": run["wall"],
@@ -150,11 +151,20 @@ def _paper_line(
                 " → ".join(words.number(value, row["metric"]) for value in published),
                 " → ".join(words.number(row[c], row["metric"]) for c in ("ind_mean", "dist_mean")),
                 f"{words.number(row['diff'], row['metric'], signed=True)} {interval}",
-                row["verdict"] if isinstance(row["verdict"], str) else "–",
+                _verdict(row),
                 cell["same_direction"],
             )
         )
     )
+
+
+def _verdict(row: pd.Series) -> str:
+    """That of the table, or for other conditions on which side of the independents it lies."""
+    if isinstance(row["verdict"], str):
+        return row["verdict"]
+    if row["diff_low"] > 0:
+        return "higher"
+    return "lower" if row["diff_high"] < 0 else "inconclusive"
 
 
 def main() -> None:

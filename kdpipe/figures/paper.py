@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdpipe.figures.base import Figure, Tables, figures
 from kdpipe.report import words
+from kdpipe.results.paper import METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,8 @@ class Paper(Figure):
         "Hollow: the value in the paper; filled: measured here; bars: ± 1 standard deviation over "
         "seeds where it is known. ≈ marks values read off a plot. On the right, whether the "
         "difference to independent students has the same direction in both; undecided where the "
-        "published difference lies within its own spread."
+        "published difference lies within its own spread or the interval of the measured one "
+        "contains 0."
     )
 
     def missing(self, tables: Tables) -> str | None:
@@ -38,7 +40,9 @@ class Paper(Figure):
         heights = [len(part) + 1.5 for _, part in blocks]
         fig = style.Canvas(figsize=(7.2, 0.8 + 0.24 * sum(heights)), layout="constrained")
         axes = fig.subplots(len(blocks), 1, squeeze=False, height_ratios=heights)[:, 0]
-        for ax, ((table, pair, metric), part) in zip(axes, blocks, strict=True):
+        for ax, ((table, pair, cell), part) in zip(axes, blocks, strict=True):
+            # The paper's name may be that of another measure here.
+            metric = METRICS[cell][0][1] if cell in METRICS else cell
             factor = style.scale(metric)
             for y, row in enumerate(part.to_dict("records")):
                 colour, marker = style.look(row["method"])
@@ -64,7 +68,7 @@ class Paper(Figure):
             ax.set_ylim(len(part) - 0.4, -0.6)
             ax.grid(False, axis="y")
             ax.grid(True, axis="x")
-            where = f"Table {table}" if str(table)[:1].isdigit() else str(table)
+            where = f"Table {table}" if table[:1].isdigit() else table[:1].upper() + table[1:]
             ax.set_title(f"{where}: {pair}".replace(">", " → "), loc="left", fontweight="bold")
             ax.set_title("same direction?", loc="right", fontsize=8, color="#666666")
             ax.set_xlabel(style.axis_label(metric))
