@@ -115,6 +115,24 @@ def test_counts_of_claims_are_those_of_the_table(path, rows):
         assert int(number) == len(claims)
 
 
+PUBLISHED = sorted(path.parent for path in (DOCS / "results").glob("*/run.json"))
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda p: p.name)
+def test_kept_results_are_in_step(folder, monkeypatch):
+    """The page is what its tables say, and those are of the study as it is."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    published = importlib.import_module("published")
+    study = load(REPOSITORY / "studies" / f"{folder.name}.yaml")
+    text = (folder / "verdicts.md").read_text(encoding="utf-8")
+    assert text == published.page(study, folder), f"run `python docs/published.py {folder.name}`"
+    transfer = pd.read_csv(folder / "transfer.csv")
+    wanted = {(p, m) for p, pair in study.pairs.items() for m in pair.methods}
+    assert set(zip(transfer["pair"], transfer["method"], strict=True)) == wanted
+    for shown in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text):
+        assert (folder / shown).is_file()
+
+
 def test_make_docs_results_writes_all_three():
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     recipe = makefile.partition("\ndocs-results:")[2].partition("\n\n")[0]
