@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
 
 from kdpipe.counting import Size, counted, without_weights
 from kdpipe.data.selection import Selection
@@ -22,8 +21,8 @@ from kdpipe.models.base import builders
 from kdpipe.paths import NetworkRef
 from kdpipe.plan import Job, Plan
 from kdpipe.plugin import PluginRef
-from kdpipe.probes.base import BATCH, Probe, ProbeOptions, probes
-from kdpipe.stages._bench import Instance
+from kdpipe.probes.base import BATCH, ProbeOptions
+from kdpipe.stages._bench import make
 from kdpipe.stages._training import TrainingSlice
 from kdpipe.stages.calibrate import CalibrateSlice
 from kdpipe.stages.distil import DistilSlice
@@ -166,20 +165,22 @@ class Estimate:
             flops = float(looks[0].flops * self.training_images(slice_.data))
             names = [slice_.data.set]
         elif isinstance(slice_, CalibrateSlice):
-            cls, options = _probe(slice_.instance)
+            probe = make(slice_.instance)
+            options = probe.options
             looks = [self._look(slice_.network, options.set)]
             images = self._probed(options, "val")
-            flops = looks[0].flops * cls.calibration_passes(options, images)
+            flops = looks[0].flops * probe.calibration_passes(options, images)
             names = [options.set]
         else:
             assert isinstance(slice_, ProbeSlice)
             looks, names, flops = [], [], 0.0
             for instance in slice_.instances:
-                cls, options = _probe(instance)
-                refs = [slice_.subject, *cls.networks(options)]
+                probe = make(instance)
+                options = probe.options
+                refs = [slice_.subject, *probe.networks(options)]
                 refs += [slice_.reference] if slice_.reference else []
                 own = [self._look(ref, options.set) for ref in refs]
-                passes = cls.passes(options, self._probed(options, options.split))
+                passes = probe.passes(options, self._probed(options, options.split))
                 flops += len(options.domains) * passes * sum(size.flops for size in own)
                 looks += own
                 names.append(options.set)
@@ -241,11 +242,6 @@ class Estimate:
         if builders.get(ref.name).sealed:
             return Size(0, 0, 0)  # nothing can be counted
         return counted(without_weights(ref, self.images(set_name)[1]), side)
-
-
-def _probe(instance: Instance) -> tuple[type[Probe], Any]:
-    cls = probes.get(instance.probe.name)
-    return cls, cls.Options(**instance.probe.options)
 
 
 def print_needs(plan: Plan, data_root: Path | None) -> None:
