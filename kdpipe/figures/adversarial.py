@@ -20,7 +20,8 @@ class Adversarial(PropertyFigure):
         "that do are shown to the students. The fooling rate is the share on which a student "
         "leaves its own answer. Images made on a foreign network are the control: what fools a "
         "student there is weakness in general, not the teacher's. The strength ε was fitted to "
-        "each attacked network on validation images, so that it fools that network equally often."
+        "each attacked network on validation images, so that it fools that network equally often "
+        "(unless a study says otherwise, of the images that it has right)."
     )
 
     def decorate(self, ax: Any, tables: Tables, pair: str, metric: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from kdpipe.data.images import as_float
 from kdpipe.errors import KdpipeError
@@ -24,6 +25,12 @@ class AdversarialOptions(ProbeOptions):
     steps: int = Field(5, ge=1, description="k.")
     step_ratio: float = Field(2.5, gt=0, description="Step size a = step_ratio·ε/k.")
     target: float = Field(0.85, gt=0, lt=1, description="Fooling rate that auto aims at.")
+    target_of: Literal["right", "all"] = Field(
+        "right",
+        description="Of which images: those that the attacked network has right, or all. What it "
+        "has wrong already is pushed further from the right label and hardly changes, so that a "
+        "network with many errors reaches a rate of all images only where little is left of them.",
+    )
     tolerance: float = Field(0.01, gt=0, description="How close auto has to come.")
     epsilon_max: float = Field(0.5, gt=0, le=1, description="Where auto gives up.")
     foreign: ModelRef | None = Field(
@@ -44,7 +51,8 @@ class Adversarial(Probe):
     before and has right after the attack was fooled, but into no wrong label, and does not count.
     ``attack_success`` (share of images that fooled the attacked network), ``epsilon``, ``step``
     (in the unit of the images, [0, 1]) and ``steps`` describe the attack and are the same for
-    every subject.
+    every subject. So is ``target_missed``: how far from ``target`` the fitted rate stayed, 0 within
+    the tolerance.
     """
 
     Options = AdversarialOptions
@@ -65,7 +73,7 @@ class Adversarial(Probe):
     @classmethod
     def calibration_passes(cls, options: Any, n: int) -> int:
         attacks = 1 + BISECTIONS if options.epsilon == "auto" else 1
-        return attacks * cls._attack_passes(options, n)
+        return attacks * cls._attack_passes(options, n) + n
 
     @staticmethod
     def _attack_passes(options: AdversarialOptions, n: int) -> int:
@@ -77,9 +85,10 @@ class Adversarial(Probe):
         images = bench.image_set(o, o.primary_domain, split="val")
         labels = torch.from_numpy(images.labels).to(images.pixels.device)
         if o.epsilon == "auto":
+            pixels, labels = self._aimed_at(bench, images, labels)
             return calibrate(
                 bench.subject,
-                images.images,
+                pixels,
                 labels,
                 target=o.target,
                 tolerance=o.tolerance,
@@ -90,6 +99,20 @@ class Adversarial(Probe):
         step = o.step_ratio * o.epsilon / o.steps
         rate = fooling_rate(bench.subject, images.images, labels, o.epsilon, step, o.steps)
         return {"epsilon": o.epsilon, "step": step, "steps": o.steps, "fooling_rate": rate}
+
+    def _aimed_at(self, bench: Bench, images: ImageSet, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (n, 3, h, w) and labels (n,) of which ``target`` is a share."""
+        if self.options.target_of == "all":
+            return images.images, labels
+        answers = bench.clean_logits(bench.subject, images).argmax(1).to(labels.device)
+        right = answers == labels
+        if not right.any():
+            raise KdpipeError(
+                f"The network to attack has none of {len(images)} images of the val split of "
+                f"data set '{self.options.set}' right; train it better, "
+                "or give the probe an epsilon."
+            )
+        return images.images[right], labels[right]
 
     def measure(self, bench: Bench) -> Records:
         o = self.options
@@ -148,5 +171,8 @@ class Adversarial(Probe):
             )
 
         records.add(described("attack_success"), fooled, unit_ids=images.ids)
+        if "reached" in setting:
+            missed = 0.0 if setting["reached"] else setting["fooling_rate"] - setting["target"]
+            strength["target_missed"] = abs(missed)
         for metric, value in strength.items():
             records.add_set(described(metric), float(value))

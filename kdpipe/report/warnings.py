@@ -26,6 +26,7 @@ def warnings(
         *_controls(claims, controls),
         *_units(claims),
         *_maps(measurements),
+        *_attacks(measurements),
         *_versions(provenance),
     ]
 
@@ -71,6 +72,17 @@ def _maps(measurements: pd.DataFrame) -> list[str]:
     return said
 
 
+def _attacks(measurements: pd.DataFrame) -> list[str]:
+    rows = measurements[(measurements["metric"] == "target_missed") & (measurements["value"] > 0)]
+    if rows.empty:
+        return []
+    worst = words.number(rows["value"].max(), "target_missed", signed=True).lstrip("+")
+    return [
+        f"{_where(rows)}: no strength was found at which the attack fools its network as often as "
+        f"the study wants (off by up to {worst}); what students do there says little."
+    ]
+
+
 def _versions(provenance: dict[str, dict[str, Any]]) -> list[str]:
     distinct = {str(sorted(p.get("versions", {}).items())) for p in provenance.values()}
     if len(distinct) < 2:
@@ -79,7 +91,7 @@ def _versions(provenance: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _where(claims: pd.DataFrame) -> str:
-    """Properties of the claims, each with its pairs."""
+    """Properties of claims or measurements, each with its pairs."""
     named = []
     for probe, part in claims.groupby("probe", sort=False):
         pairs = ", ".join(dict.fromkeys(part["pair"]))

@@ -55,6 +55,7 @@ METRICS = {
     "all_zero_teacher_maps": Metric("Teacher's maps that are all zero"),
     "fooling_rate": Metric("Fooling rate"),
     "attack_success": Metric("Attack success"),
+    "target_missed": Metric("Off the attack's target"),
     "same_wrong_label": Metric("Teacher's wrong label"),
     "agreement": Metric("Agreement"),
     "agreement_correct": Metric("Agreement, first view right"),

@@ -257,10 +257,11 @@ def attack(kit):
     labels = teacher(images).argmax(1)
     setting = {"epsilon": 0.02, "step": 0.01, "steps": 3}
 
-    def measure(subject, foreign=None):
+    def measure(subject, foreign=None, fitted=None):
         bench = kit.bench(pixels, labels.tolist(), subject, teacher)
         options = AdversarialOptions(set="tiny", domains=["grey"], foreign=foreign)
-        bench.calibrations = {"models/teacher/seed0": setting, "models/other/seed1": setting}
+        found = setting | (fitted or {})
+        bench.calibrations = {"models/teacher/seed0": found, "models/other/seed1": found}
         bench.others = {"models/other/seed1": other}
         return Adversarial(options).measure(bench)
 
@@ -315,6 +316,53 @@ def test_an_attack_that_fools_nothing_is_refused(kit):
     bench.calibrations = {"models/teacher/seed0": {"epsilon": 1e-6, "step": 1e-6, "steps": 1}}
     with pytest.raises(KdpipeError, match="none of 5 images"):
         Adversarial(AdversarialOptions(set="tiny", domains=["grey"])).measure(bench)
+
+
+@pytest.fixture
+def half_wrong(kit):
+    """A linear network that has half of 120 images wrong, and what looks at them."""
+    pixels = scenes(120, 4)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    teacher = kit.network(Linear(0))
+    answers = teacher(images).argmax(1)
+    labels = torch.where(torch.arange(120) % 2 == 0, answers, (answers + 1) % 3)
+    return kit.bench(pixels, labels.tolist(), teacher, teacher, split="val"), images, labels
+
+
+def test_the_target_is_a_share_of_the_images_that_the_network_has_right(half_wrong):
+    bench, images, labels = half_wrong
+    found = {}
+    for of in ("right", "all"):
+        options = AdversarialOptions(
+            set="tiny", domains=["grey"], target=0.6, tolerance=0.05, target_of=of
+        )
+        found[of] = Adversarial(options).calibrate(bench)
+    right = images[::2], labels[::2]
+    assert (found["right"]["n"], found["all"]["n"]) == (60, 120)
+    strength = [found["right"][key] for key in ("epsilon", "step", "steps")]
+    assert fooling_rate(bench.subject, *right, *strength) == found["right"]["fooling_rate"]
+    assert found["right"]["reached"]
+    # What is wrong already resists: the same share of all images takes a stronger attack.
+    assert found["all"]["epsilon"] > 1.5 * found["right"]["epsilon"]
+
+
+def test_a_network_that_has_nothing_right_has_no_strength_to_fit(kit, half_wrong):
+    bench, images, _ = half_wrong
+    wrong = (bench.subject(images).argmax(1) + 1) % 3
+    pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    bench = kit.bench(pixels, wrong.tolist(), bench.subject, split="val")
+    with pytest.raises(KdpipeError, match=r"none of 120 images of the val split.*give the probe"):
+        Adversarial(AdversarialOptions(set="tiny", domains=["grey"])).calibrate(bench)
+
+
+def test_a_target_that_was_missed_is_written_down(kit, attack):
+    measure, teacher, *_ = attack
+    for reached, missed in ((True, 0.0), (False, 0.25)):
+        fitted = {"reached": reached, "fooling_rate": 0.6, "target": 0.85}
+        records = measure(teacher, fitted=fitted)
+        where = "attacker=teacher;domain=grey"
+        written = kit.values(records, "target_missed", where, "image set")
+        assert written.tolist() == [pytest.approx(missed)]
 
 
 @pytest.mark.parametrize("epsilon", [0, -0.1, 1.5])
@@ -528,7 +576,7 @@ def test_calibrate_and_probe_stages_end_to_end(study_folder):
     )
     assert about["subject"] == {"model": "net", "seed": 0}
     note = about["notes"]["attacker=teacher;domain=grey"]
-    assert note["n"] == 6  # images it was calibrated on
+    assert note["n"] == 2  # images it was calibrated on: of six, those that it has right
     assert 0 < note["epsilon"] <= 0.3
     assert "provenance" not in note
     first = (folder / "attack_a.parquet").read_bytes()

@@ -193,5 +193,19 @@ def test_warnings_name_what_is_thin():
     assert "not available" in warnings(rows, unknown, measured, {})[0]
     zero = pd.DataFrame({"metric": ["all_zero_maps"], "value": [0.2]})
     assert "up to 20.0" in warnings(rows, controls, zero, {})[0]
+    missed = pd.DataFrame(
+        {
+            "metric": "target_missed",
+            "value": [0.0, 0.05],
+            "probe": "adversarial",
+            "pair": ["p", "q"],
+        }
+    )
+    assert warnings(rows, controls, missed, {}) == [
+        "Adversarial weakness (q): no strength was found at which the attack fools its network as "
+        "often as the study wants (off by up to 5.0\N{NO-BREAK SPACE}pp); what students do there "
+        "says little."
+    ]
+    assert warnings(rows, controls, missed[:1], {}) == []
     mixed = {"a": {"versions": {"torch": "1"}}, "b": {"versions": {"torch": "2"}}}
     assert "2 different sets" in warnings(rows, controls, measured, mixed)[0]
