@@ -39,8 +39,6 @@ class Tables:
     controls: pd.DataFrame
     paper: pd.DataFrame
     histories: dict[str, pd.DataFrame] = field(default_factory=dict)
-    layers: list[str] = field(default_factory=list)
-    """Names of the compared layers from input to output."""
     recorded: list[PairSlice] = field(default_factory=list)
     root: Path = Path()
     training_images: dict[str, int] = field(default_factory=dict)
@@ -68,7 +66,6 @@ class Tables:
         histories = {n: pd.read_parquet(p) for n, p in paths.items() if p.is_file()}
         files = {network: root / network / "model.json" for network in networks}
         described = {n: json.loads(f.read_text()) for n, f in files.items() if f.is_file()}
-        layers = dict.fromkeys(name for a in described.values() for name in a.get("layers", ()))
         images = {
             n: sum(a["training_images"].values())
             for n, a in described.items()
@@ -78,7 +75,6 @@ class Tables:
         return cls(
             **frames,
             histories=histories,
-            layers=list(layers),
             recorded=list(recorded),
             root=root,
             training_images=images,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 WIDTH = 9.6  # inches
+RECORDED = ("teacher_layers", "layers")  # what the notes of a record call them
 
 
 @figures.register("cka")
@@ -39,12 +40,9 @@ class Cka(Figure):
             s=layers.map(lambda c: c.get("student_layer", "")),
             domain=layers.map(lambda c: c.get("domain", "")),
         )
-        order = {layer: i for i, layer in enumerate(tables.layers)}
-        last = len(order)
-        rows = rows.sort_values(["t", "s"], key=lambda c: c.map(lambda n: order.get(n, last)))
         methods = words.method_order(rows["method"])
         lines = list(dict.fromkeys(zip(rows["pair"], rows["domain"], strict=True)))
-        cells = max(rows["s"].nunique(), rows["t"].nunique())
+        cells = rows.groupby(["pair", "method"])[["s", "t"]].nunique().to_numpy().max()
         side = max(1.9, 0.9 + 0.36 * cells)
         # As many maps side by side as stay legible in a text column.
         columns = min(len(methods), max(1, int(WIDTH // side)))
@@ -62,7 +60,7 @@ class Cka(Figure):
                 if part.empty:
                     ax.set_axis_off()
                     continue
-                image = self._heat_map(ax, part, framed)
+                image = self._heat_map(ax, part, self._in_order(tables, part), framed)
                 seeds = part["seed"].nunique()
                 count = f"{seeds} seed{'s' * (seeds > 1)}"
                 ax.set_title(f"{words.method_words(method)}\n{count}", loc="left")
@@ -72,14 +70,37 @@ class Cka(Figure):
                     images = " ".join(filter(None, [str(behind or ""), domain, "images"]))
                     ax.set_ylabel(f"{pair}, {images}\nTeacher layer")
         label = style.axis_label(metric)
-        fig.colorbar(image, ax=axes, location="top", shrink=0.5, aspect=40, label=label)
+        # As thick and as far from the maps in a high figure as in a low one.
+        inch = 1 / fig.get_figheight()
+        fig.colorbar(
+            image, ax=axes, location="top", shrink=0.5, aspect=40, label=label, pad=0.15 * inch
+        )
         return fig
 
-    def _heat_map(self, ax: Any, rows: pd.DataFrame, chosen: dict[str, str]) -> Any:
-        """Layers from input to output, where the networks say which come first."""
+    def _in_order(self, tables: Tables, rows: pd.DataFrame) -> tuple[list[str], list[str]]:
+        """Layers of the teacher and of one student from input to output, as their records say."""
+        pair, method, seed = rows[["pair", "method", "seed"]].iloc[0]
+        notes: dict[str, Any] = {}
+        for own in tables.recorded_pairs("cka"):
+            if own.name == pair:
+                notes = tables.records(own, method, seed, "cka")[1]["notes"]
+        found = [list(dict.fromkeys(rows[column])) for column in ("t", "s")]
+        told = [notes.get(key, names) for key, names in zip(RECORDED, found, strict=True)]
+        teacher, student = (
+            sorted(names, key=order.index) for names, order in zip(found, told, strict=True)
+        )
+        return teacher, student
+
+    def _heat_map(
+        self,
+        ax: Any,
+        rows: pd.DataFrame,
+        layers: tuple[list[str], list[str]],
+        chosen: dict[str, str],
+    ) -> Any:
         from matplotlib.patches import Rectangle
 
-        teacher, student = (list(dict.fromkeys(rows[c])) for c in ("t", "s"))
+        teacher, student = layers
         mean = rows.groupby(["t", "s"])["value"].mean()
         values = [[mean.get((t, s), float("nan")) for s in student] for t in teacher]
         image = ax.imshow(values, vmin=0, vmax=1, cmap="Blues", aspect="auto")

@@ -84,7 +84,7 @@ class Transfer(Figure):
             size=8, color="#444444",
         )  # fmt: skip
         where = f"{what.compared} · {first['pair']}: {tables.names(first['pair'])}"
-        size = min(7.0, 7.0 * 66 / len(where))  # a long name gets smaller, not cut off
+        size = min(7.0, 7.0 * 63 / len(where))  # a long name gets smaller, not cut off
         ax.text(0.1, y + 0.36, where, va="center", size=size, color="#555555")
         for k, method in enumerate(methods):
             mine = part[part["method"] == method]

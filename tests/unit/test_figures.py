@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,41 @@ def test_the_number_of_images_behind_a_statistic_of_all_is_found_in_its_records(
     assert asked == [("ind", 3, "cka")]
     with style.context():
         assert any("100 " in text for text in texts(figures.get("cka")().draw(tables)))
+
+
+def test_layers_stand_from_input_to_output_also_where_networks_share_names(monkeypatch):
+    """A student may call its last layer as the teacher does, and others as nobody does."""
+    pair = PairSlice(
+        name="main",
+        teacher=ModelRef(model="big"),
+        student="small",
+        ind_seeds=[3],
+        methods={"kl": [1]},
+        instances=[InstanceSlice(name="features", probe="cka", family="x", relational=True)],
+    )
+    layers = {"teacher_layers": ["block1", "fc"], "layers": ["stem", "stage1", "fc"]}
+    both = list(itertools.product(*layers.values()))
+    rows = pd.DataFrame(
+        {
+            "pair": "main",
+            "method": "kl",
+            "seed": 1,
+            "probe": "cka",
+            "metric": "cka_unbiased",
+            # As a table sorts them: by the names.
+            "condition": sorted(f"teacher_layer={t};student_layer={s}" for t, s in both),
+            "value": 0.5,
+            "unit": "image set",
+        }
+    )
+    tables = made()
+    tables.measurements, tables.recorded = rows, [pair]
+    notes = {**layers, "images": {"grey": 90}}
+    monkeypatch.setattr(Tables, "records", lambda *_: (pd.DataFrame(), {"notes": notes}))
+    with style.context():
+        ax = figures.get("cka")().draw(tables).axes[0]
+        assert [t.get_text() for t in ax.get_xticklabels()] == layers["layers"]
+        assert [t.get_text() for t in ax.get_yticklabels()] == layers["teacher_layers"]
 
 
 def test_what_n_counts_is_said_of_every_comparison(monkeypatch):
