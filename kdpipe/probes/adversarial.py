@@ -72,8 +72,10 @@ class Adversarial(Probe):
 
     @classmethod
     def calibration_passes(cls, options: Any, n: int) -> int:
-        attacks = 1 + BISECTIONS if options.epsilon == "auto" else 1
-        return attacks * cls._attack_passes(options, n) + n
+        if options.epsilon != "auto":
+            return cls._attack_passes(options, n)
+        looked_at = n if options.target_of == "right" else 0
+        return (1 + BISECTIONS) * cls._attack_passes(options, n) + looked_at
 
     @staticmethod
     def _attack_passes(options: AdversarialOptions, n: int) -> int:

@@ -85,7 +85,9 @@ def test_probes_cost_what_they_look_at() -> None:
 
     # Five steps forward and back, and the answers before and after: 17 passes.
     assert looked_at(limit=7, epsilon=0.1) == pytest.approx((2 * 17 * 7, 17 * 7))
-    assert looked_at(limit=7) == pytest.approx((2 * 17 * 7, 31 * 17 * 7))
+    assert looked_at(limit=7, target_of="all") == pytest.approx((2 * 17 * 7, 31 * 17 * 7))
+    # Once more, to see which it has right.
+    assert looked_at(limit=7) == pytest.approx((2 * 17 * 7, (31 * 17 + 1) * 7))
     assert looked_at(limit=7, steps=1, epsilon=0.1) == pytest.approx((2 * 5 * 7, 5 * 7))
     # 30 images of 10 classes, three in ten of them for testing.
     assert looked_at(epsilon=0.1)[0] == pytest.approx(2 * 17 * 90)

@@ -213,10 +213,19 @@ def test_another_target_does_not_wait(tmp_path, holder, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_waits_for_an_orphan_and_removes_what_it_wrote_meanwhile(tmp_path, holder, capsys):
+def test_waits_for_an_orphan_and_removes_what_it_wrote_meanwhile(
+    tmp_path, holder, capsys, monkeypatch
+):
     holder(0.5)
     (tmp_path / "a/b/early").write_text("was there before")
-    (tmp_path / "go").touch()
+    sleep = time.sleep
+
+    def go_and_sleep(seconds: float) -> None:
+        """Once somebody waits, and has seen what was there."""
+        (tmp_path / "go").touch()
+        sleep(seconds)
+
+    monkeypatch.setattr(lock.time, "sleep", go_and_sleep)
     with lock.hold(tmp_path, "a/b", tmp_path / "a/b"):
         assert [file.name for file in (tmp_path / "a/b").iterdir()] == ["early"]
     assert capsys.readouterr().out.splitlines()[-1] == "It has ended; going on."
