@@ -104,13 +104,17 @@ class Tables:
         """The pairs whose records of ``probe`` may be read."""
         return [p for p in self.recorded if any(i.probe == probe for i in p.instances)]
 
+    def recorded_pair(self, name: str, probe: str) -> PairSlice | None:
+        """That pair, if its records of ``probe`` may be read."""
+        return next((p for p in self.recorded_pairs(probe) if p.name == name), None)
+
     def images_behind(self, pair: str, probe: str) -> int | None:
         """How many images a probe of a pair used in one domain: where any value is of an image, or
         its records say so."""
         rows = self.measurements.query("pair == @pair and probe == @probe and unit == 'sample'")
         if len(rows):
             return int(rows["n"].max())
-        own = next((p for p in self.recorded_pairs(probe) if p.name == pair), None)
+        own = self.recorded_pair(pair, probe)
         if own is None:
             return None
         seeds = {"ind": own.ind_seeds, **own.methods}

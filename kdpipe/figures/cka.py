@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 WIDTH = 9.6  # inches
-RECORDED = ("teacher_layers", "layers")  # what the notes of a record call them
 
 
 @figures.register("cka")
@@ -80,16 +79,14 @@ class Cka(Figure):
     def _in_order(self, tables: Tables, rows: pd.DataFrame) -> tuple[list[str], list[str]]:
         """Layers of the teacher and of one student from input to output, as their records say."""
         pair, method, seed = rows[["pair", "method", "seed"]].iloc[0]
-        notes: dict[str, Any] = {}
-        for own in tables.recorded_pairs("cka"):
-            if own.name == pair:
-                notes = tables.records(own, method, seed, "cka")[1]["notes"]
-        found = [list(dict.fromkeys(rows[column])) for column in ("t", "s")]
-        told = [notes.get(key, names) for key, names in zip(RECORDED, found, strict=True)]
-        teacher, student = (
-            sorted(names, key=order.index) for names, order in zip(found, told, strict=True)
-        )
-        return teacher, student
+        own = tables.recorded_pair(pair, "cka")
+        notes = tables.records(own, method, seed, "cka")[1]["notes"] if own else {}
+
+        def in_order(column: str, recorded: str) -> list[str]:
+            found = list(dict.fromkeys(rows[column]))
+            return sorted(found, key=notes.get(recorded, found).index)
+
+        return in_order("t", "teacher_layers"), in_order("s", "layers")
 
     def _heat_map(
         self,

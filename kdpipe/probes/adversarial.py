@@ -173,8 +173,8 @@ class Adversarial(Probe):
             )
 
         records.add(described("attack_success"), fooled, unit_ids=images.ids)
-        if "reached" in setting:
-            missed = 0.0 if setting["reached"] else setting["fooling_rate"] - setting["target"]
-            strength["target_missed"] = abs(missed)
         for metric, value in strength.items():
             records.add_set(described(metric), float(value))
+        if "reached" in setting:
+            off = abs(setting["fooling_rate"] - setting["target"])
+            records.add_set(described("target_missed"), 0.0 if setting["reached"] else off)

@@ -24,6 +24,16 @@ NAMES = figures.names()
 # Those that cannot do without record files are tested on their own.
 OF_TABLES = ["cka", *(name for name in NAMES if not figures.get(name).reads_records)]
 
+# A pair whose records of CKA may be read.
+RECORDED = PairSlice(
+    name="main",
+    teacher=ModelRef(model="big"),
+    student="small",
+    ind_seeds=[3],
+    methods={"kl": [1]},
+    instances=[InstanceSlice(name="features", probe="cka", family="x", relational=True)],
+)
+
 
 def made(**options: object) -> Tables:
     histories = {n: synthetic_study.history(k) for k, n in enumerate(synthetic_study.NETWORKS)}
@@ -89,17 +99,9 @@ def test_recovery_is_drawn_over_the_images_that_a_student_was_trained_on():
 
 
 def test_the_number_of_images_behind_a_statistic_of_all_is_found_in_its_records(monkeypatch):
-    pair = PairSlice(
-        name="main",
-        teacher=ModelRef(model="big"),
-        student="small",
-        ind_seeds=[3],
-        methods={"kl": [1]},
-        instances=[InstanceSlice(name="features", probe="cka", family="x", relational=True)],
-    )
     tables = made()
     assert tables.images_behind("main", "cka") is None
-    tables.recorded = [pair]
+    tables.recorded = [RECORDED]
     asked = []
 
     def records(self, *what):
@@ -115,14 +117,6 @@ def test_the_number_of_images_behind_a_statistic_of_all_is_found_in_its_records(
 
 def test_layers_stand_from_input_to_output_also_where_networks_share_names(monkeypatch):
     """A student may call its last layer as the teacher does, and others as nobody does."""
-    pair = PairSlice(
-        name="main",
-        teacher=ModelRef(model="big"),
-        student="small",
-        ind_seeds=[3],
-        methods={"kl": [1]},
-        instances=[InstanceSlice(name="features", probe="cka", family="x", relational=True)],
-    )
     layers = {"teacher_layers": ["block1", "fc"], "layers": ["stem", "stage1", "fc"]}
     both = list(itertools.product(*layers.values()))
     rows = pd.DataFrame(
@@ -139,7 +133,7 @@ def test_layers_stand_from_input_to_output_also_where_networks_share_names(monke
         }
     )
     tables = made()
-    tables.measurements, tables.recorded = rows, [pair]
+    tables.measurements, tables.recorded = rows, [RECORDED]
     notes = {**layers, "images": {"grey": 90}}
     monkeypatch.setattr(Tables, "records", lambda *_: (pd.DataFrame(), {"notes": notes}))
     with style.context():
