@@ -10,8 +10,23 @@ LONGEST_VALUE = 60
 
 
 def settings(old: Any, new: Any) -> list[str]:
-    """A sentence for each option that changed: ``colour: `hue` changed from 0.1 to 0.3``."""
-    return [_sentence(path, a, b) for path, a, b in _differences(old, new, ())]
+    """A sentence for each option that changed: ``colour: `hue` changed from 0.1 to 0.3``.
+
+    Where all are the same, the mappings whose order changed are named.
+    """
+    found = [_sentence(path, a, b) for path, a, b in _differences(old, new, ())]
+    turned = [] if found else [f"`{name}`" for name in dict.fromkeys(_turned(old, new, "settings"))]
+    return found + ([f"the order of {', '.join(turned)} changed"] if turned else [])
+
+
+def _turned(old: Any, new: Any, name: str) -> list[str]:
+    """Names of the mappings that hold the same in another order."""
+    if isinstance(old, dict):
+        own = [] if list(old) == list(new) else [name]
+        return own + [found for key in old for found in _turned(old[key], new[key], str(key))]
+    if isinstance(old, list):
+        return [found for a, b in zip(old, new, strict=True) for found in _turned(a, b, name)]
+    return []
 
 
 class _Missing:

@@ -124,7 +124,10 @@ def jobs(
     study: StudyArg,
     target: Annotated[str, typer.Option(help="Only the job that makes this.")] = "",
 ) -> None:
-    """The command of every job, to run a stage by hand."""
+    """The command of every job, to run a stage by hand.
+
+    With the digest of its code, so that a training keeps checkpoints as under Snakemake.
+    """
     import shlex
 
     from kdpipe.plan import Plan
@@ -138,7 +141,7 @@ def jobs(
         if target in ("", job.target):
             place = ["--root", str(root), "--out", str(root / job.target)]
             words = ["kdpipe", job.stage, *place]
-            print(shlex.join([*words, "--slice", job.slice_json]))
+            print(shlex.join([*words, "--slice", job.slice_json, "--code", job.code]))
 
 
 @app.command()

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from kdpipe.digest import code_digest
 from kdpipe.options import Options
-from kdpipe.provenance import canonical
+from kdpipe.provenance import in_order
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,12 @@ class Job:
 
     @cached_property
     def slice_json(self) -> str:
-        """The settings as one canonical string: what a change of settings is compared by."""
-        return canonical(self.slice.model_dump(mode="json"))
+        """The settings as one line of JSON: what the job receives and what is compared.
+
+        Options stand in the order of their models, however a study writes them. Mappings keep the
+        order of the study, because it may mean something: classes are numbered by it.
+        """
+        return in_order(self.slice.model_dump(mode="json"))
 
     @property
     def modules(self) -> tuple[str, ...]:

@@ -48,8 +48,16 @@ def file_digest(path: Path) -> str:
 
 
 def canonical(value: Any) -> str:
-    """One string per value: sorted keys, no spaces; NaN is refused."""
+    """One string per value, to compare by: sorted keys, no spaces; NaN is refused.
+
+    Nothing may be read back from it, because the order of classes, maps and methods is lost.
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def in_order(value: Any) -> str:
+    """``value`` as one line of JSON whose mappings keep their order; NaN is refused."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def provenance(slice_: Any, inputs: dict[str, Path]) -> dict[str, Any]:
@@ -57,7 +65,7 @@ def provenance(slice_: Any, inputs: dict[str, Path]) -> dict[str, Any]:
     settings = slice_.model_dump(mode="json")
     return {
         "settings": settings,
-        "settings_sha256": hashlib.sha256(canonical(settings).encode()).hexdigest(),
+        "settings_sha256": hashlib.sha256(in_order(settings).encode()).hexdigest(),
         "inputs": {name: file_digest(path) for name, path in sorted(inputs.items())},
         "versions": versions(),
     }
@@ -106,5 +114,6 @@ def failed_write(error: BaseException) -> str | None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    """Write ``value`` as JSON whose mappings keep their order: options are read back from it."""
+    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
     write_atomically(path, lambda p: p.write_text(text))

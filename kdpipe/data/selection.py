@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from kdpipe.errors import KdpipeError
 from kdpipe.options import Options
@@ -27,6 +27,12 @@ class Selection(Options):
         None, description="Source images per group; null for all."
     )
     seed: int = Field(0, description="Picks which images, where not all are used.")
+
+    @field_validator("per_group")
+    @classmethod
+    def _by_name(cls, given: dict[str, int] | None) -> dict[str, int] | None:
+        """The order of the groups picks no other images and is no reason to train again."""
+        return None if given is None else dict(sorted(given.items()))
 
 
 def select(

@@ -21,7 +21,7 @@ from kdpipe.models.base import Network, build
 from kdpipe.options import Options
 from kdpipe.paths import ModelRef, StudentRef, subset_dir
 from kdpipe.plugin import PluginRef
-from kdpipe.provenance import canonical, provenance
+from kdpipe.provenance import in_order, provenance
 from kdpipe.seeding import ranks, stream
 from kdpipe.training.artefact import channel_statistics, save
 from kdpipe.training.checkpoint import Checkpoint, seconds_between
@@ -165,6 +165,6 @@ def open_checkpoint(root: Path, target: str, code: str, made_from: dict[str, Any
     """
     if not code:
         return Checkpoint(None)
-    digest = hashlib.sha256((canonical(made_from) + code).encode()).hexdigest()[:32]
+    digest = hashlib.sha256((in_order(made_from) + code).encode()).hexdigest()[:32]
     name = f"{target.replace('/', '.')}-{digest}.pt"
     return Checkpoint(root / ".checkpoints" / name, seconds_between())

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from kdpipe.data.domains.base import Batch
 from kdpipe.data.pixels import pixels_digest, write_pixels
@@ -50,6 +50,12 @@ class SubsetSlice(ImageFormat):
     classes: dict[str, list[str]] | None
     per_class: int | None
     domains: dict[str, PluginRef]
+
+    @field_validator("domains")
+    @classmethod
+    def _by_name(cls, given: dict[str, PluginRef]) -> dict[str, PluginRef]:
+        """Images are numbered domain by domain: in one order, whichever the study lists them in."""
+        return dict(sorted(given.items()))
 
 
 def run(slice_: SubsetSlice, root: Path, out: Path, data_root: Path | None = None) -> None:

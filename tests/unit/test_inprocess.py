@@ -21,7 +21,7 @@ STUDY = {
                 "source": "digits",
                 "per_class": 12,
                 "split": {"train": 0.5, "val": 0.25, "test": 0.25},
-                # In another than alphabetical order, in which a job's JSON lists them.
+                # In another than alphabetical order, which has to last.
                 "classes": {"low": ["0", "1", "2"], "high": ["7", "8", "9"]},
                 "domains": {"grey": "original", "colour": "random_background"},
             }
