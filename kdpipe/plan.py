@@ -161,6 +161,7 @@ class Plan:
             teacher=pair.teacher,
             layers=list(table.layers),
             data=model.data,
+            class_map=self._class_map(pair),
             augment=model.augment,
             batch_size=(pair.training or model.training).batch_size // wish.processes,
             limit_gb=wish.teacher_outputs_gb,
@@ -172,7 +173,11 @@ class Plan:
         subset = f"{paths.subset_dir(model.data.set)}/subset.json"
         teacher = self.study.models[pair.teacher.model].network
         inputs = [subset, *_files(pair.teacher)[:2]]
-        plugins: Plugins = [(builders, teacher), *((augmentations, a) for a in model.augment)]
+        plugins: Plugins = [
+            (builders, teacher),
+            *((augmentations, a) for a in model.augment),
+            *_maps(slice_.class_map),
+        ]
         self._add("teacher_outputs", target, slice_, inputs, [target], plugins)
 
     def _distil(self, ref: StudentRef, pair: Pair, table: bool) -> None:
@@ -183,6 +188,7 @@ class Plan:
         slice_ = DistilSlice(
             ref=ref,
             teacher=pair.teacher,
+            class_map=self._class_map(pair) if uses_teacher else None,
             objective=objective,
             tabulated=tabulated,
             rounded=tabulated and self.study.compute.teacher_outputs_fp16,
@@ -197,6 +203,7 @@ class Plan:
             (builders, model.network),
             (objectives, objective),
             *((augmentations, a) for a in model.augment),
+            *_maps(slice_.class_map),
         ]
         if uses_teacher:
             inputs += _files(pair.teacher)[:2]
@@ -205,6 +212,10 @@ class Plan:
             inputs.append(paths.teacher_outputs_file(ref.pair))
         self._add("distil", ref.path, slice_, inputs, _files(ref), plugins)
         self.students[ref.path] = ref
+
+    def _class_map(self, pair: Pair) -> PluginRef | None:
+        """How a teacher of other classes decides on those of its student's images."""
+        return self.study.data.sets[self.study.models[pair.like].data.set].class_map
 
     def _calibrate(self, network: ModelRef, instance: Instance) -> None:
         target = paths.calibration_file(network, instance.name)
@@ -286,9 +297,12 @@ class Plan:
 
 def _plugins(instance: Instance) -> Plugins:
     """The probe, and the class map that it goes through."""
-    own = (probes, instance.probe)
     class_map = instance.probe.options["class_map"]
-    return [own, (class_maps, PluginRef(**class_map))] if class_map else [own]
+    return [(probes, instance.probe), *_maps(PluginRef(**class_map) if class_map else None)]
+
+
+def _maps(class_map: PluginRef | None) -> Plugins:
+    return [(class_maps, class_map)] if class_map else []
 
 
 def _files(ref: NetworkRef) -> list[str]:

@@ -8,8 +8,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from kdpipe.models.base import Network
-
 
 class ClassReadout(nn.Module):
     """Logits of groups of classes, from the summed or averaged probabilities of their members.
@@ -37,12 +35,7 @@ class ClassReadout(nn.Module):
         self.register_buffer("log_size", sizes.log())
 
     def forward(self, logits: Tensor) -> Tensor:
-        of_members = logits.float()[:, self.members]
+        if self.members.shape[1] == 1:  # an order of classes, which changes no number
+            return logits[:, self.members[:, 0]]
+        of_members = logits.to(torch.promote_types(logits.dtype, torch.float32))[:, self.members]
         return of_members.masked_fill(self.absent, -math.inf).logsumexp(2) - self.log_size
-
-
-def read_by_name(network: Network, own: list[str], wanted: list[str]) -> None:
-    """Have the network give its logits in the order of ``wanted``, where its ``own`` differs."""
-    if own != wanted:
-        groups = [[own.index(name)] for name in wanted]
-        network.readout = ClassReadout(groups, "sum").to(network.mean.device)

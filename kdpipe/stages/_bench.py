@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from kdpipe.data.class_maps.base import class_maps
 from kdpipe.data.store import Subset
-from kdpipe.errors import KdpipeError
-from kdpipe.models._readout import ClassReadout, read_by_name
 from kdpipe.options import Options
 from kdpipe.paths import ModelRef, NetworkRef, calibration_file, subset_dir
 from kdpipe.plugin import PluginRef
 from kdpipe.probes.base import Bench, Probe, probes
-from kdpipe.training.artefact import load
+from kdpipe.stages._classes import load_for
 from kdpipe.training.compute import Compute
 
 
@@ -41,31 +38,14 @@ def open_bench(
     """Load the networks; a network that appears twice is loaded once, so that its forward
     passes are shared.
 
-    A network that has the classes of the data set in another order is read by their names, one
-    that has other classes by ``class_map``. Raises KdpipeError where there is none.
+    Each has logits for the classes of the data set, see :func:`load_for`.
     """
-    loaded = {
-        path: load(root / path, compute.device)
-        for path in {n.path for n in (subject, *others, *([reference] if reference else []))}
-    }
     subset = Subset(root / subset_dir(set_name))
-    for path, network in loaded.items():
-        classes = json.loads((root / path / "model.json").read_text())["classes"]
-        if classes == subset.classes:
-            continue
-        if sorted(classes) == sorted(subset.classes):
-            read_by_name(network, classes, subset.classes)
-            continue
-        if class_map is None:
-            raise KdpipeError(
-                f"{path} was trained on the classes {_some(classes)}, but data set '{set_name}' "
-                f"has {_some(subset.classes)}; probe it on a set of its own task, or give "
-                f"data.sets.{set_name} a class_map."
-            )
-        cls = class_maps.get(class_map.name)
-        options = cls.Options(**class_map.options)
-        groups = cls(options).rows(subset.classes, classes)
-        network.readout = ClassReadout(groups, options.reduce).to(compute.device)
+    refs = {n.path: n for n in (subject, *others, *([reference] if reference else []))}
+    loaded = {
+        path: load_for(root, ref, subset, set_name, class_map, compute.device)
+        for path, ref in refs.items()
+    }
     return Bench(
         subset=subset,
         subject=loaded[subject.path],
@@ -75,10 +55,6 @@ def open_bench(
         compute=compute,
         classes=subset.classes,
     )
-
-
-def _some(names: list[str], most: int = 12) -> str:
-    return ", ".join(names[:most]) + (f" … ({len(names)})" if len(names) > most else "")
 
 
 def read_calibration(root: Path, network: ModelRef, instance: str) -> dict[str, object]:

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from kdpipe.data.store import Subset
 from kdpipe.errors import KdpipeError
-from kdpipe.models._readout import read_by_name
 from kdpipe.models._weights import Weights, find, load_into
 from kdpipe.models.base import Network, build, builders
 from kdpipe.paths import subset_dir
 from kdpipe.plugin import PluginRef
 from kdpipe.provenance import provenance
+from kdpipe.stages._classes import UnknownClassesError, read_as
 from kdpipe.stages._training import load_images
 from kdpipe.training.artefact import save
 from kdpipe.training.loop import evaluate
@@ -125,10 +125,13 @@ def validated(
     own = (subset.index["split"] == "val") & [
         domain in slice_.data.domains for domain in subset.index["domain"]
     ]
-    if sorted(classes) != sorted(subset.classes) or not own.any():
+    if not own.any():
+        return {}
+    try:
+        read_as(network, classes, subset.classes)
+    except UnknownClassesError:
         return {}
     images = load_images(subset, slice_.data, "val", slice_.compute.device)
-    read_by_name(network, classes, subset.classes)
     found = evaluate(network, images, slice_.recipe.batch_size, slice_.compute)
     network.readout = None  # which is no part of the network
     return found

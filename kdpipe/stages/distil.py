@@ -6,21 +6,18 @@ from pathlib import Path
 
 import torch
 
-from kdpipe.data.images import as_float
 from kdpipe.distill.base import Setting, objectives
-from kdpipe.errors import KdpipeError
 from kdpipe.models.base import Network
 from kdpipe.paths import ModelRef, StudentRef, teacher_outputs_file
 from kdpipe.plugin import PluginRef
 from kdpipe.seeding import stream
+from kdpipe.stages._classes import load_for
 from kdpipe.stages._training import (
-    Setup,
     TrainingSlice,
     feature_shapes,
     set_up,
     train_and_save,
 )
-from kdpipe.training.artefact import load
 from kdpipe.training.processes import together
 from kdpipe.training.table import declined
 from kdpipe.training.teacher import LiveTeacher, TabulatedTeacher, Teacher
@@ -29,6 +26,8 @@ from kdpipe.training.teacher import LiveTeacher, TabulatedTeacher, Teacher
 class DistilSlice(TrainingSlice):
     ref: StudentRef
     teacher: ModelRef
+    class_map: PluginRef | None = None
+    """How a teacher of other classes decides on those of the data set."""
     objective: PluginRef
     tabulated: bool
     rounded: bool = False
@@ -47,7 +46,14 @@ def run(slice_: DistilSlice, root: Path, out: Path, code: str = "") -> None:
         teacher_shapes: dict[str, tuple[int, ...]] = {}
         inputs: dict[str, Path] = {}
         if cls.uses_teacher:
-            network = _teacher_network(slice_, setup, root)
+            network = load_for(
+                root,
+                slice_.teacher,
+                setup.subset,
+                slice_.data.set,
+                slice_.class_map,
+                slice_.compute.device,
+            )
             teacher_shapes = feature_shapes(network, setup.train, layers)
             teacher = _teacher(slice_, network, layers, root)
             inputs["teacher"] = root / slice_.teacher.path / "model.safetensors"
@@ -60,19 +66,6 @@ def run(slice_: DistilSlice, root: Path, out: Path, code: str = "") -> None:
             setting = Setting(labels, n_classes, shapes, teacher_shapes, smoothing)
             objective = cls(options, setting)
         train_and_save(slice_, setup, objective, teacher, inputs, root, out, code)
-
-
-def _teacher_network(slice_: DistilSlice, setup: Setup, root: Path) -> Network:
-    """The teacher's network. Raises KdpipeError unless it knows the classes of the data set."""
-    network = load(root / slice_.teacher.path, slice_.compute.device)
-    n_classes = len(setup.subset.classes)
-    one = as_float(setup.train.pixels[:1]).to(slice_.compute.device)
-    if network(one).shape[1] != n_classes:
-        raise KdpipeError(
-            f"The teacher {slice_.teacher.path} does not have the {n_classes} classes of data "
-            f"set '{slice_.data.set}'; use a teacher of the same task."
-        )
-    return network
 
 
 def _teacher(slice_: DistilSlice, network: Network, layers: tuple[str, ...], root: Path) -> Teacher:

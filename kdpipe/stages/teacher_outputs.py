@@ -16,9 +16,9 @@ from kdpipe.options import Options
 from kdpipe.paths import ModelRef, subset_dir
 from kdpipe.plugin import PluginRef
 from kdpipe.provenance import write_atomically
+from kdpipe.stages._classes import load_for
 from kdpipe.stages._training import load_images
 from kdpipe.training import table
-from kdpipe.training.artefact import load
 from kdpipe.training.compute import Compute
 from kdpipe.training.teacher import LiveTeacher
 
@@ -27,6 +27,8 @@ class TeacherOutputsSlice(Options):
     teacher: ModelRef
     layers: list[str]
     data: Selection
+    class_map: PluginRef | None = None
+    """How a teacher of other classes decides on those of the data set."""
     augment: list[PluginRef]
     batch_size: int
     """Images of one forward pass, as many as in the students' training: rounding depends on it."""
@@ -44,13 +46,17 @@ def run(slice_: TeacherOutputsSlice, root: Path, out: Path) -> None:
     Images are in the order of the training rows, views in that of ``Pipeline.view``, and numbers
     in the precision in which a training would see them, unless ``fp16`` rounds them.
 
-    Raises KdpipeError when a required table would exceed the limit, or a number that of fp16.
+    The logits are those of the classes of the data set, in their order. Raises KdpipeError when
+    the teacher does not know them, a required table would exceed the limit, or a number that of
+    fp16.
     """
     compute = slice_.compute
     compute.start()
     subset = Subset(root / subset_dir(slice_.data.set))
     train = load_images(subset, slice_.data, "train", compute.device)
-    network = load(root / slice_.teacher.path, compute.device)
+    network = load_for(
+        root, slice_.teacher, subset, slice_.data.set, slice_.class_map, compute.device
+    )
     teacher = LiveTeacher(network, tuple(slice_.layers), slice_.batch_size)
     augment = Pipeline(slice_.augment, 0, subset.size)
     views = augment.views

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from kdpipe.data.class_maps.imagenet16 import ImageNet16
 from kdpipe.data.class_maps.listed import Listed, ListedOptions
+from kdpipe.data.imagenet_names import names
 from kdpipe.errors import KdpipeError
 from kdpipe.models._readout import ClassReadout
 from kdpipe.paths import ModelRef
@@ -112,8 +113,22 @@ def test_extreme_logits_stay_numbers():
     assert got.argmax(1).tolist() == [0, 0]
 
 
+def test_the_sixteen_are_found_by_name_in_a_network_that_counts_otherwise():
+    """Backwards, by WordNet ids or by names; unknown names are in the usual order."""
+    usual = imagenet16().members(THOUSAND)
+    for classes in (list(names()), list(names().values())):
+        assert imagenet16().members(classes) == usual
+        turned = imagenet16().members(classes[::-1])
+        assert turned == {name: [999 - i for i in own] for name, own in usual.items()}
+    sloppy = [name.replace("crane bird", "crane") for name in names().values()]
+    assert imagenet16().members([f"{name}, thing" for name in sloppy]) == usual
+    assert imagenet16().members(sloppy) == usual
+    with pytest.raises(KdpipeError, match=r"has 1000, .* use the map 'listed'"):
+        imagenet16().members(sloppy[::-1])
+
+
 def test_a_network_without_the_thousand_classes_is_refused():
-    with pytest.raises(KdpipeError, match=r"1000 classes.*has 10; use the map 'listed'"):
+    with pytest.raises(KdpipeError, match=r"1000 classes.*has 10, .* use the map 'listed'"):
         imagenet16().rows(SIXTEEN, THOUSAND[:10])
 
 
@@ -127,16 +142,17 @@ def test_a_class_of_the_set_that_no_map_knows_is_named():
 @pytest.mark.parametrize(
     ("classes", "sentence"),
     [
-        ({"a": ["q"]}, r"no class 'q' for 'a'; it has 3 classes, x … z"),
-        ({"a": [3]}, r"no class 3 for 'a'"),
+        ({"a": ["q"]}, r"no class 'q' for 'a'; it has 4 classes, x … z"),
+        ({"a": [4]}, r"no class 4 for 'a'"),
         ({"a": [-1]}, r"no class -1 for 'a'"),
         ({"a": ["x"], "b": [0]}, r"class 0 .* listed twice, under 'a' and 'b'"),
         ({"a": ["x", 0]}, r"class 0 .* listed twice, under 'a' and 'a'"),
+        ({"a": ["z"]}, r"has two classes 'z'; say by its position"),
     ],
 )
 def test_a_list_that_does_not_fit_the_network_is_refused(classes, sentence):
     with pytest.raises(KdpipeError, match=sentence):
-        listed(**classes).members(["x", "y", "z"])
+        listed(**classes).members(["x", "y", "z", "z"])
 
 
 def test_an_empty_list_is_refused():

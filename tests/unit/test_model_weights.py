@@ -133,11 +133,18 @@ def test_what_is_written_says_where_the_weights_are_from(root):
 
 def test_no_validation_without_images_of_its_classes(root, kit):
     save_file(bare(5), root / "w.safetensors")
-    taken(root, path="w.safetensors", classes=list("abcde"), **NORMAL)
+    taken(root, path="w.safetensors", classes=list("bcdef"), **NORMAL)
     about = json.loads((root / "models/m/seed0/model.json").read_text())
-    assert about["classes"] == list("abcde")
+    assert about["classes"] == list("bcdef")
     history = read_table(root / "models/m/seed0/history.parquet").to_pylist()
     assert history == [{"epoch": 0}]
+    # Of more classes than the images have, the others are left out.
+    taken(root, path="w.safetensors", classes=list("edcba"), **NORMAL)
+    (row,) = read_table(root / "models/m/seed0/history.parquet").to_pylist()
+    images = torch.from_numpy(np.load(root / "subset/set/pixels.npy")[3:]).permute(0, 3, 1, 2)
+    answers = network(5)(images.float() / 255)[:, 2:].flip(1).argmax(1)
+    right = answers == torch.tensor([0, 1, 2])
+    assert row["val_accuracy"] == pytest.approx(float(right.float().mean()))
 
 
 def test_network_of_another_study_knows_its_normalisation(root):

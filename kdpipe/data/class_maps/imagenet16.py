@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from kdpipe.data.class_maps.base import ClassMap, class_maps
+from kdpipe.data.imagenet_names import names, wordnet_ids
 from kdpipe.errors import KdpipeError
+
+USUAL = 0.9
+"""Share of the classes that are known by name which have to be where ImageNet counts them."""
 
 # First and last position of runs of ImageNet-1k classes in the usual order (sorted WordNet ids).
 RUNS = {
@@ -64,12 +68,31 @@ class ImageNet16(ClassMap):
     """
 
     def members(self, network_classes: list[str]) -> dict[str, list[int]]:
-        if len(network_classes) != 1000:
+        place = _places(network_classes)
+        if place is None:
             raise KdpipeError(
                 f"Class map 'imagenet16' is for networks with the 1000 classes of ImageNet-1k, "
-                f"but this one has {len(network_classes)}; use the map 'listed' for it."
+                f"but this one has {len(network_classes)}, {network_classes[0]} … "
+                f"{network_classes[-1]}; use the map 'listed' for it."
             )
         return {
-            name: [i for first, last in runs for i in range(first, last + 1)]
+            name: [place[i] for first, last in runs for i in range(first, last + 1)]
             for name, runs in RUNS.items()
         }
+
+
+def _places(classes: list[str]) -> list[int] | None:
+    """Where a network has each of the 1000 classes, in the usual order of those.
+
+    By their names or WordNet ids; a network that calls them otherwise has them in the usual order.
+    None where it has other classes, or some that are known at places where they should not be.
+    """
+    if len(classes) != len(names()):
+        return None
+    found = wordnet_ids(classes)
+    if set(found) == set(names()):
+        return [found.index(wordnet_id) for wordnet_id in names()]
+    known = [(i, k) for i, k in zip(found, names(), strict=True) if i is not None]
+    # Lists of names that are in use have two cranes and two maillots.
+    usual = sum(i == k for i, k in known) >= USUAL * len(known)
+    return list(range(len(classes))) if usual else None

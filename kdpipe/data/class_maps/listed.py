@@ -29,6 +29,11 @@ class Listed(ClassMap):
             found[name] = []
             for entry in wanted:
                 i = entry if isinstance(entry, int) else position.get(entry, -1)
+                if isinstance(entry, str) and network_classes.count(entry) > 1:
+                    raise KdpipeError(
+                        f"Class map 'listed': the network has two classes '{entry}'; say by its "
+                        f"position, counted from 0, which of them belongs to '{name}'."
+                    )
                 if not 0 <= i < len(network_classes):
                     raise KdpipeError(
                         f"Class map 'listed': the network has no class {entry!r} for '{name}'; it "

@@ -1,0 +1,41 @@
+"""Where the classes of a data set stand among those of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kdpipe.data.imagenet_names import wordnet_ids
+from kdpipe.errors import KdpipeError
+
+
+def positions(own: Sequence[str], wanted: Sequence[str]) -> list[int] | None:
+    """Position among a network's ``own`` classes of each class that is ``wanted``.
+
+    Classes are found by name; where names differ, by the WordNet ids of ImageNet's classes. None
+    where a class is not among the network's. Raises KdpipeError when it is there twice.
+    """
+    by_name = _found(own, wanted)
+    return _found(wordnet_ids(own), wordnet_ids(wanted)) if by_name is None else by_name
+
+
+def _found(own: Sequence[str | None], wanted: Sequence[str | None]) -> list[int] | None:
+    if None in wanted or not set(wanted) <= set(own):
+        return None
+    for name in wanted:
+        if own.count(name) > 1:
+            raise KdpipeError(
+                f"Two outputs of the network are called '{name}', so that nobody can tell which of "
+                f"them stands for this class; give each class a name of its own."
+            )
+    return [own.index(name) for name in wanted]
+
+
+def lacking(own: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Classes that are wanted and not among a network's own."""
+    known = set(own)
+    ids = {wordnet_id for wordnet_id in wordnet_ids(own) if wordnet_id is not None}
+    return [
+        name
+        for name, wordnet_id in zip(wanted, wordnet_ids(wanted), strict=True)
+        if name not in known and wordnet_id not in ids
+    ]

@@ -1,0 +1,186 @@
+"""A teacher whose outputs stand for the classes in another order teaches the same student."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from kdpipe.data.class_order import lacking, positions
+from kdpipe.data.imagenet_names import names
+from kdpipe.data.selection import Selection
+from kdpipe.errors import KdpipeError
+from kdpipe.models.base import build
+from kdpipe.paths import ModelRef, StudentRef
+from kdpipe.plugin import PluginRef
+from kdpipe.stages import distil, teacher_outputs
+from kdpipe.training import artefact
+from kdpipe.training.compute import Compute
+from kdpipe.training.recipe import Recipe
+
+NAMES = ["ant", "bee", "cat", "dog"]
+TURNED = [2, 0, 3, 1]
+MLP = PluginRef(name="mlp", options={"hidden": [6]})
+DATA = Selection(set="set", domains=["grey"])
+OBJECTIVES = {
+    "kl": {"temperature": 4},
+    "logits": {},
+    "hint": {"layer": "penultimate", "teacher_layer": "penultimate"},
+    "crd": {"negatives": 4, "dimension": 3},
+    "soft_label": {},
+}
+
+
+def keep_teacher(root: Path, name: str, classes: list[str], outputs: list[int]) -> None:
+    """A network whose outputs are those of the one teacher at the positions ``outputs``."""
+    net = build(MLP, 4, [0.5] * 3, [0.3] * 3, seed=1)
+    last = net.body[-1]
+    weight, bias = 9 * last.weight.data, last.bias.data
+    net.body[-1] = torch.nn.Linear(6, len(outputs))
+    net.body[-1].weight.data, net.body[-1].bias.data = weight[outputs], bias[outputs]
+    about = {"network": MLP.model_dump(), "classes": classes, "mean": [0.5] * 3, "std": [0.3] * 3}
+    artefact.save(root / ModelRef(model=name).path, net, about, [{"epoch": 0}])
+
+
+@pytest.fixture
+def root(kit, tmp_path) -> Path:
+    """24 images of four classes, and one teacher written down in several ways."""
+    folder = tmp_path
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 3), dtype=np.uint8)
+    pixels[np.arange(24), :, :, np.arange(24) % 3] //= 4
+    split = ["train"] * 16 + ["val"] * 8
+    kit.write_subset(folder / "subset/set", pixels, list(range(4)) * 6, NAMES, split=split)
+    keep_teacher(folder, "plain", NAMES, [0, 1, 2, 3])
+    keep_teacher(folder, "turned", [NAMES[k] for k in TURNED], TURNED)
+    keep_teacher(folder, "more", [NAMES[k] for k in TURNED] + ["eel", "fox"], [*TURNED, 1, 0])
+    keep_teacher(folder, "other", ["Hund", "Ameise", "Katze", "Biene"], [3, 0, 2, 1])
+    keep_teacher(folder, "fewer", NAMES[:3], [0, 1, 2])
+    return folder
+
+
+GERMAN = PluginRef(
+    name="listed",
+    options={
+        "reduce": "mean",
+        "classes": {"ant": ["Ameise"], "bee": ["Biene"], "cat": ["Katze"], "dog": ["Hund"]},
+    },
+)
+
+
+def student(
+    root: Path, teacher: str, objective: str, tabulated: bool, class_map: PluginRef | None = None
+) -> dict[str, Tensor]:
+    """The weights of a student."""
+    compute = Compute()
+    if tabulated:
+        slice_ = teacher_outputs.TeacherOutputsSlice(
+            teacher=ModelRef(model=teacher),
+            layers=["penultimate"],
+            data=DATA,
+            class_map=class_map,
+            augment=[],
+            batch_size=8,
+            limit_gb=1,
+            required=True,
+            compute=compute,
+        )
+        teacher_outputs.run(slice_, root, root / "teacher_outputs/p.safetensors")
+    out = root / f"out/{teacher}"
+    slice_ = distil.DistilSlice(
+        ref=StudentRef(pair="p", method="m", seed=0),
+        teacher=ModelRef(model=teacher),
+        class_map=class_map,
+        objective=PluginRef(name=objective, options=OBJECTIVES[objective]),
+        tabulated=tabulated,
+        network=MLP,
+        data=DATA,
+        augment=[],
+        recipe=Recipe(epochs=2, batch_size=8, lr=0.2),
+        compute=compute,
+    )
+    distil.run(distil.DistilSlice.model_validate_json(slice_.model_dump_json()), root, out)
+    return load_file(out / "model.safetensors")
+
+
+@pytest.mark.parametrize("tabulated", [False, True], ids=["live", "tabulated"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("teacher", ["turned", "more", "other"])
+def test_student_does_not_depend_on_the_order_of_its_teachers_outputs(
+    root, teacher, objective, tabulated
+):
+    want = student(root, "plain", objective, tabulated)
+    class_map = GERMAN if teacher == "other" else None
+    got = student(root, teacher, objective, tabulated, class_map)
+    for name, tensor in want.items():
+        assert torch.equal(got[name], tensor), name
+
+
+def test_the_teacher_matters_to_this_student(root):
+    """Else the students above would be alike whatever they were taught."""
+    plain = student(root, "plain", "kl", False)
+    keep_teacher(root, "undeclared", NAMES, TURNED)
+    other = student(root, "undeclared", "kl", False)
+    assert not torch.equal(plain["body.conv1.weight"], other["body.conv1.weight"])
+
+
+@pytest.mark.parametrize("tabulated", [False, True], ids=["live", "tabulated"])
+@pytest.mark.parametrize(
+    ("teacher", "sentence"),
+    [
+        ("fewer", r"^models/fewer/seed0 was trained on the classes ant, bee, cat, but data set "),
+        ("other", r"^models/other/seed0 was .* Hund, .*, but data set 'set' has ant, .* class_map"),
+    ],
+)
+def test_a_teacher_that_does_not_know_the_classes_is_refused(root, teacher, sentence, tabulated):
+    with pytest.raises(KdpipeError, match=sentence) as caught:
+        student(root, teacher, "kl", tabulated)
+    assert "\n" not in str(caught.value)
+    assert not (root / f"out/{teacher}").exists()
+
+
+# ImageNet by names and by WordNet ids
+
+
+def test_the_thousand_are_in_the_order_of_published_weights():
+    from torchvision.models import ResNet18_Weights
+
+    ids = list(names())
+    assert ids == sorted(ids)
+    assert list(names().values()) == ResNet18_Weights.IMAGENET1K_V1.meta["categories"]
+    # As people know them from the ten classes of Imagenette.
+    known = {"n01440764": "tench", "n02102040": "English springer", "n02979186": "cassette player"}
+    assert known.items() < names().items()
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        ["n03000684", "n01440764", "n02102040"],
+        ["n03000684-chain_saw", "n01440764 tench", "n02102040_English_springer"],
+        ["chain saw", "tench", "English springer"],
+        ["chain_saw", "tench", "English_springer"],
+    ],
+)
+def test_some_of_the_thousand_are_found_however_they_are_written(wanted):
+    for own in (list(names()), list(names().values())):
+        assert positions(own, wanted) == [491, 0, 217]
+        assert positions(own[::-1], wanted) == [508, 999, 782]
+    assert positions([*names()][:300], wanted) is None
+    assert lacking([*names()][:300], wanted) == wanted[:1]
+
+
+def test_names_that_are_not_imagenets_are_compared_as_they_are():
+    assert positions(["b", "c", "a"], ["a", "b"]) == [2, 0]
+    assert positions(["b", "c", "A"], ["a", "b"]) is None
+    # The crane is a bird or a machine: a name stands for what it is called in the table.
+    assert positions(list(names().values()), ["crane", "crane bird"]) == [517, 134]
+
+
+def test_two_outputs_of_one_name_stand_for_nothing():
+    with pytest.raises(KdpipeError, match=r"Two outputs of the network are called 'a'"):
+        positions(["a", "b", "a"], ["a", "b"])
+    assert positions(["a", "b", "b"], ["a"]) == [0]
