@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor, nn
 
 from kdpipe.errors import KdpipeError, PassingError
-from kdpipe.models._state_dicts import read_state, without_prefix
+from kdpipe.models._state_dicts import UNREAD, Part, described, plain, read_parts, select, some
 from kdpipe.models.base import Builder
 from kdpipe.options import Options
 from kdpipe.provenance import file_digest
@@ -40,6 +41,11 @@ class Weights(Options):
         {},
         description="Regular expressions in the names of tensors and what takes their place."
         " Null leaves the tensor out.",
+    )
+    entry: str | None = Field(
+        None,
+        description="Where the network's tensors lie in the file: a key of it, or a beginning of "
+        "names, with dots (student, model.student); null to find what fits the network.",
     )
     ema: bool | None = Field(
         None,
@@ -116,13 +122,23 @@ WeightsField = Annotated[Weights | None, BeforeValidator(_short)]
 
 @dataclass(frozen=True)
 class Found:
-    """Weights with everything that is known of them; ``file`` where they come from one."""
+    """Weights with everything that is known of them; ``file`` where they come from one.
+
+    ``parts``: everything that may be the network's state dict. ``entry`` and ``ema`` say which.
+    """
 
     origin: str
-    state: dict[str, Tensor]
+    parts: list[Part]
     mean: list[float]
     std: list[float]
     file: Path | None = None
+    entry: str | None = None
+    ema: bool | None = None
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The first of the parts, which is all of them where the weights are no file."""
+        return self.parts[0].state
 
 
 def find(weights: Weights, builder: Builder, data_root: Path | None) -> Found:
@@ -136,25 +152,26 @@ def find(weights: Weights, builder: Builder, data_root: Path | None) -> Found:
         usual = (weights.mean or list(got.mean), weights.std or list(got.std))
         if not usual[0]:
             raise _unnormalised(got.origin)
-        return Found(got.origin, got.state, *usual, got.file)
+        return Found(got.origin, [Part("", got.state)], *usual, got.file)
     path = _downloaded(weights) if weights.url else _on_disk(weights, data_root)
     if weights.sha256 and (found := file_digest(path)) != str(weights.sha256).lower():
         raise KdpipeError(
             f"{path}: its SHA-256 is {found}, but weights.sha256 is {weights.sha256}; it is "
             f"another file than the study means."
         )
-    state = read_state(path, weights.ema)
+    parts = read_parts(path)
     mean, std = weights.mean, weights.std
+    state = parts[0].state
     if {"mean", "std"} < set(state) and all(
         name.startswith("body.") for name in state if name not in ("mean", "std")
     ):
         # A model.safetensors of kdpipe, which knows its normalisation.
         own = [_channels(state.pop(name), name, path) for name in ("mean", "std")]
         mean, std = mean or own[0], std or own[1]
-        state = {name.removeprefix("body."): tensor for name, tensor in state.items()}
     if mean is None or std is None:
         raise _unnormalised(path)
-    return Found(weights.url or str(weights.path), state, mean, std, path)
+    origin = weights.url or str(weights.path)
+    return Found(origin, parts, mean, std, path, weights.entry, weights.ema)
 
 
 def _channels(tensor: Tensor, name: str, path: Path) -> list[float]:
@@ -202,31 +219,40 @@ def _downloaded(weights: Weights) -> Path:
     return path
 
 
-def load_into(body: nn.Module, found: Found, key_map: dict[str, str | None], about: str) -> None:
-    """Give ``body`` the weights. ``about`` is what the network is, for a person.
+def load_into(body: nn.Module, found: Found, key_map: dict[str, str | None], about: str) -> Part:
+    """Give ``body`` the weights, and return the part of the file that they are.
 
-    Raises KdpipeError, naming a tensor and both shapes, when they do not fit.
+    ``about`` is what the network is, for a person. Raises KdpipeError, naming a tensor and both
+    shapes, when they do not fit.
     """
-    wanted = body.state_dict()
+    wanted = {name: tuple(tensor.shape) for name, tensor in body.state_dict().items()}
     where = found.file or found.origin
-    state = _renamed(without_prefix(found.state, set(wanted)), key_map, where)
+    part = select(
+        found.parts,
+        wanted,
+        where,
+        entry=found.entry,
+        ema=found.ema,
+        rename=partial(_renamed, key_map=key_map, where=where) if key_map else None,
+    )
+    state = part.state
     for name in sorted(set(state) & set(wanted)):
-        there, here = tuple(state[name].shape), tuple(wanted[name].shape)
-        if there != here:
+        there = tuple(state[name].shape)
+        if there != wanted[name]:
             raise KdpipeError(
-                f"{where}: '{name}' has the shape {there}, but in {about} it has {here}; name the "
-                f"network that was trained, and with weights.classes or data.set its classes."
+                f"{where}: '{name}' has the shape {there}, but in {about} it has {wanted[name]}; "
+                f"name the network that was trained, and with weights.classes or data.set its "
+                f"classes."
             )
-    # Files from before torch counted the batches lack a number that no forward pass reads.
-    missing = [n for n in wanted if n not in state and not n.endswith("num_batches_tracked")]
+        if not plain(state[name]):
+            raise KdpipeError(
+                f"{where}: its '{name}' is no plain tensor (sparse, quantised, nested, complex or "
+                f"without values); save it as one of floats."
+            )
+    missing = [n for n in wanted if n not in state and not n.endswith(UNREAD)]
     spare = [name for name in state if name not in wanted]
     if missing or spare:
-        complaints = [f"lacks {_some(missing)}"] if missing else []
-        complaints += [f"has {_some(spare)}, which it does not know"] if spare else []
-        raise KdpipeError(
-            f"{where} does not fit {about}: it {' and '.join(complaints)}; weights.key_map "
-            f"renames tensors or leaves them out."
-        )
+        raise _unlike(found, part, missing, spare, where, about)
     body.load_state_dict(state, strict=False)
     for name, tensor in body.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
@@ -234,11 +260,27 @@ def load_into(body: nn.Module, found: Found, key_map: dict[str, str | None], abo
                 f"{where}: '{name}' holds values that are no numbers; that training failed, so "
                 f"take weights from before it did."
             )
+    return part
 
 
-def _some(names: list[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(f"'{name}'" for name in names[:most]) + more
+def _unlike(
+    found: Found, part: Part, missing: list[str], spare: list[str], where: object, about: str
+) -> KdpipeError:
+    if odd := [name for name in missing if name in part.odd]:
+        return KdpipeError(
+            f"{where} holds no state dict of {about}: its {some(odd)} is no tensor; save the "
+            f"weights alone with torch.save(network.state_dict(), 'weights.pt')."
+        )
+    complaints = [f"lacks {some(missing)}"] if missing else []
+    complaints += [f"has {some(spare)}, which it does not know"] if spare else []
+    there = f" under '{part.label}'" if part.label else ""
+    several = len(found.parts) > 1 or part is not found.parts[0]
+    others = f" (the file has {described(found.parts)})" if several else ""
+    return KdpipeError(
+        f"{where} does not fit {about}: what it has{there} {' and '.join(complaints)}; name the "
+        f"network that was trained, or where its tensors lie with weights.entry{others}; "
+        f"weights.key_map renames tensors or leaves them out."
+    )
 
 
 def _renamed(

@@ -43,9 +43,11 @@ def run(
     network = build(ref, len(classes), found.mean, found.std, seed=0)
     network.trained_size = weights.size
     arch = ref.options.get("arch", ref.name)
-    load_into(
+    part = load_into(
         network.body, found, weights.key_map, f"the network '{arch}' of {len(classes)} classes"
     )
+    if part.label:
+        print(f"{found.origin}: the weights are those under '{part.label}'", flush=True)
     network.to(slice_.compute.device).eval()
     check_outputs(network, classes, subset.size, slice_.ref.path)
 

@@ -25,8 +25,8 @@ from kdpipe.audit.networks import Told, entry
 from kdpipe.check import check_data
 from kdpipe.errors import KdpipeError
 from kdpipe.includes import MOST_VALUES, values
-from kdpipe.models._state_dicts import read_state
-from kdpipe.models._weights import Weights, find, load_into
+from kdpipe.models._state_dicts import read_parts
+from kdpipe.models._weights import Found, Weights, find, load_into
 from kdpipe.models.base import build, builders
 from kdpipe.plan import Plan
 from kdpipe.stages._from_weights import check_outputs
@@ -203,13 +203,13 @@ def test_a_state_dict_that_contains_itself(tmp_path: Path) -> None:
     state: dict[str, Any] = {"w": torch.ones(1)}
     state["model"] = state
     torch.save(state, tmp_path / "x.pt")
-    refused("within each other without end", read_state, tmp_path / "x.pt")
+    refused("within each other without end", read_parts, tmp_path / "x.pt")
 
 
 def test_a_header_of_thousands_of_letters_is_not_quoted_whole(tmp_path: Path) -> None:
     text = json.dumps({"w": "x" * 5000}).encode()
     (tmp_path / "x.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
-    refused("cannot be read as safetensors", read_state, tmp_path / "x.safetensors")
+    refused("cannot be read as safetensors", read_parts, tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,14 @@ def test_a_header_of_thousands_of_letters_is_not_quoted_whole(tmp_path: Path) ->
 )
 def test_tensors_without_plain_values(tmp_path: Path, odd: Any) -> None:
     torch.save({"w": odd(torch.ones(2, 2))}, tmp_path / "x.pt")
-    refused("'w' is no plain tensor|cannot be read", read_state, tmp_path / "x.pt")
+    body = torch.nn.Module()
+    body.w = torch.nn.Parameter(torch.ones(2, 2))
+
+    def read_and_loaded() -> None:
+        found = Found("x.pt", read_parts(tmp_path / "x.pt"), [0.5] * 3, [0.2] * 3)
+        load_into(body, found, {}, "the network")
+
+    refused("'w' is no plain tensor|cannot be read", read_and_loaded)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from verdict import LIMIT, Verdict, judge, sentence_flaw
 
 from kdpipe.data.sources._files import decode_bytes
 from kdpipe.errors import KdpipeError
-from kdpipe.models._state_dicts import read_state
+from kdpipe.models._state_dicts import read_parts
 from kdpipe.paths import ModelRef
 from kdpipe.study import load, parse
 
@@ -85,7 +85,7 @@ def test_any_bytes_are_an_image_and_weights_or_one_sentence(
     for name in ("x.pt", "x.safetensors"):
         path = tmp_path_factory.getbasetemp() / name
         path.write_bytes(head + body)
-        outcome(read_state, path)
+        outcome(read_parts, path)
 
 
 @settings(derandomize=True, max_examples=200, deadline=None)

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from kdpipe.data.sources._files import decode_bytes, decode_image, names_under
 from kdpipe.data.sources.base import sources
 from kdpipe.errors import KdpipeError
-from kdpipe.models._state_dicts import read_state, without_prefix
+from kdpipe.models._state_dicts import read_parts, select
 from kdpipe.paths import ModelRef, StudentRef
 from kdpipe.study import load, parse
 
@@ -142,6 +142,11 @@ def test_damaged_parquet_is_named(tmp_path):
 # Checkpoints
 
 
+def read_state(path: Path, ema: bool | None = None) -> dict[str, torch.Tensor]:
+    """The state dict of a network with one tensor ``w`` of one value."""
+    return select(read_parts(path), {"w": (1,)}, path, ema=ema).state
+
+
 class Running:
     """What a pickle can do to whoever loads it."""
 
@@ -186,7 +191,7 @@ AVERAGE = {"n_averaged": torch.tensor(7), "module.w": TWO["w"]}
 )
 def test_averaged_weights_are_told_from_the_last(tmp_path, content, ema, value):
     torch.save(content, tmp_path / "x.pt")
-    state = without_prefix(read_state(tmp_path / "x.pt", ema), {"w"})
+    state = read_state(tmp_path / "x.pt", ema)
     assert {name: float(tensor) for name, tensor in state.items()} == {"w": value}
 
 
@@ -211,7 +216,7 @@ def test_damaged_safetensors_are_named(tmp_path):
     kinds = (b"", whole[:5], whole[:-2], struct.pack("<Q", 2**60) + whole[8:])
     for content in (*kinds, whole.replace(b"F32", b"F99")):
         (tmp_path / "x.safetensors").write_bytes(content)
-        with pytest.raises(KdpipeError, match=r"x\.safetensors cannot be read as safe") as caught:
+        with pytest.raises(KdpipeError, match=r"x\.safetensors cannot be read") as caught:
             read_state(tmp_path / "x.safetensors")
         said(caught)
 

@@ -235,7 +235,7 @@ def test_unknown_normalisation_is_asked_for(root):
 
 
 def test_code_in_a_file_is_not_run(root):
-    torch.save(network().body, root / "w.pt")
+    torch.save({"model": network().body.state_dict(), "f": exec}, root / "w.pt")
     refused(root, r"w\.pt cannot be read without running code from it", path="w.pt", **NORMAL)
 
 
