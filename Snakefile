@@ -16,6 +16,7 @@ if not workflow.configfiles and not workflow.overwrite_configfiles:
 include: "rules/common.smk"
 include: "rules/subset.smk"
 include: "rules/train.smk"
+include: "rules/gate.smk"
 include: "rules/probe.smk"
 include: "rules/report.smk"
 

@@ -41,6 +41,7 @@ STAGES = {
     "train": "Train one network on labels alone.",
     "teacher_outputs": "Tabulate a teacher's answers to its students' training images.",
     "distil": "Distil one student.",
+    "gate": "Look at networks once, before anything is measured on them.",
     "calibrate": "Fit a probe's settings to one network, such as the strength of an attack.",
     "probe": "Measure every property of one family on one network.",
     "tables": "Join all records into the tables.",

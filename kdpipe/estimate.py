@@ -26,6 +26,7 @@ from kdpipe.stages._bench import make
 from kdpipe.stages._training import TrainingSlice
 from kdpipe.stages.calibrate import CalibrateSlice
 from kdpipe.stages.distil import DistilSlice
+from kdpipe.stages.gate import FEWEST, FLOPS, GateSlice
 from kdpipe.stages.probe import ProbeSlice
 from kdpipe.stages.subset import SubsetSlice
 from kdpipe.stages.teacher_outputs import TeacherOutputsSlice
@@ -158,9 +159,13 @@ class Estimate:
         return self.training_flops(slice_) / self.speed, memory
 
     def _looking(self, job: Job) -> tuple[float, float]:
-        """Probes, calibrations and teacher outputs: what each network looks at, and how often."""
+        """Gates, probes, calibrations, teacher outputs: what each network looks at, how often."""
         slice_ = job.slice
-        if isinstance(slice_, TeacherOutputsSlice):
+        if isinstance(slice_, GateSlice):
+            looks = [self._look(ref, slice_.set) for ref in slice_.networks[:1]]
+            flops = len(slice_.networks) * max(FLOPS[self.device], 2 * FEWEST * looks[0].flops)
+            names = [slice_.set]
+        elif isinstance(slice_, TeacherOutputsSlice):
             looks = [self._look(slice_.teacher, slice_.data.set)]
             flops = float(looks[0].flops * self.training_images(slice_.data))
             names = [slice_.data.set]

@@ -13,6 +13,7 @@ ORDER = (
     "train",
     "teacher_outputs",
     "distil",
+    "gate",
     "calibrate",
     "probe",
     "tables",

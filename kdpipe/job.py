@@ -21,6 +21,8 @@ class Job:
     outputs: tuple[str, ...]
     plugins: tuple[str, ...]
     """Modules of the plug-ins that the slice names."""
+    after: tuple[str, ...] = ()
+    """What has to be there first, without being an input: a new one is no reason to rerun."""
 
     @cached_property
     def slice_json(self) -> str:

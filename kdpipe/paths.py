@@ -53,6 +53,15 @@ def calibration_file(network: NetworkRef, instance: str) -> str:
     return f"probes/{network.path}/calibration/{instance}.json"
 
 
+def gate_dir(network: NetworkRef) -> str:
+    """Folder of what the gate found in all networks of a model, or of a method of a pair."""
+    return f"gate/{network.path.rpartition('/')[0]}"
+
+
+def gate_file(network: NetworkRef) -> str:
+    return f"gate/{network.path}.json"
+
+
 def probe_dir(network: NetworkRef, reference: ModelRef | None, family: str) -> str:
     """Folder of one probe job: a network, the teacher it is compared with (or none), a family."""
     against = "unary" if reference is None else f"vs-{reference.model}-seed{reference.seed}"

@@ -32,6 +32,7 @@ from kdpipe.registry import Registry
 from kdpipe.stages._bench import Instance
 from kdpipe.stages.calibrate import CalibrateSlice
 from kdpipe.stages.distil import DistilSlice
+from kdpipe.stages.gate import GateSlice
 from kdpipe.stages.probe import ProbeSlice
 from kdpipe.stages.subset import SubsetSlice
 from kdpipe.stages.teacher_outputs import TeacherOutputsSlice
@@ -74,6 +75,7 @@ class Plan:
         groups: dict[str, _ProbeGroup] = {}
         for name, pair in study.pairs.items():
             self._pair(name, pair, groups)
+        self._gates()
         for target, group in groups.items():
             self._probe(target, group)
         self._results(list(groups))
@@ -89,10 +91,11 @@ class Plan:
         inputs: Iterable[str],
         outputs: Iterable[str],
         plugins: Plugins = (),
+        after: Iterable[str] = (),
     ) -> None:
         modules = sorted({registry.module_of(ref.name) for registry, ref in plugins})
-        job = Job(stage, target, slice_, tuple(inputs), tuple(outputs), tuple(modules))
-        self.jobs[target] = job
+        made = tuple(inputs), tuple(outputs), tuple(modules), tuple(dict.fromkeys(after))
+        self.jobs[target] = Job(stage, target, slice_, *made)
 
     def _subset(self, name: str) -> None:
         data = self.study.data.sets[name]
@@ -217,6 +220,31 @@ class Plan:
         """How a teacher of other classes decides on those of its student's images."""
         return self.study.data.sets[self.study.models[pair.like].data.set].class_map
 
+    def _gates(self) -> None:
+        """One job for the networks of a model, and for those of a method of a pair: a job takes
+        longer to start than to look at a small network."""
+        together: dict[str, list[NetworkRef]] = {}
+        networks: list[NetworkRef] = [*self.models.values(), *self.students.values()]
+        for ref in networks:
+            together.setdefault(paths.gate_dir(ref), []).append(ref)
+        for target, alike in together.items():
+            data = self.study.models[self._model(alike[0])].data
+            class_map = self.study.data.sets[data.set].class_map
+            slice_ = GateSlice(
+                networks=sorted(alike, key=lambda ref: ref.seed),
+                set=data.set,
+                domain=data.domains[0],
+                class_map=class_map,
+                compute=self.compute,
+            )
+            inputs = [f"{paths.subset_dir(data.set)}/subset.json"]
+            inputs += [path for ref in slice_.networks for path in _files(ref)[:2]]
+            plugins: Plugins = [
+                (builders, self.architecture(alike[0])),
+                *([(class_maps, class_map)] if class_map else []),
+            ]
+            self._add("gate", target, slice_, inputs, [target], plugins)
+
     def _calibrate(self, network: ModelRef, instance: Instance) -> None:
         target = paths.calibration_file(network, instance.name)
         slice_ = CalibrateSlice(network=network, instance=instance, compute=self.compute)
@@ -230,7 +258,9 @@ class Plan:
             *_plugins(instance),
             (builders, self.study.models[network.model].network),
         ]
-        self._add("calibrate", target, slice_, [subset, *_files(network)[:2]], [target], plugins)
+        inputs = [subset, *_files(network)[:2]]
+        gate = [paths.gate_dir(network)]
+        self._add("calibrate", target, slice_, inputs, [target], plugins, gate)
 
     def _probe(self, target: str, group: _ProbeGroup) -> None:
         instances = [Instance(name=n, probe=r) for n, r in sorted(group.instances.items())]
@@ -260,14 +290,19 @@ class Plan:
             *(ref for i in instances for ref in _plugins(i)),
             *((builders, self.architecture(n)) for n in networks),
         ]
-        self._add("probe", target, slice_, dict.fromkeys(inputs), [target], plugins)
+        gates = [paths.gate_dir(network) for network in networks]
+        self._add("probe", target, slice_, dict.fromkeys(inputs), [target], plugins, gates)
 
     def architecture(self, ref: NetworkRef) -> PluginRef:
-        name = ref.model if isinstance(ref, ModelRef) else self.study.pairs[ref.pair].like
-        return self.study.models[name].network
+        return self.study.models[self._model(ref)].network
+
+    def _model(self, ref: NetworkRef) -> str:
+        """The model that a network is one of, or is built and trained like."""
+        return ref.model if isinstance(ref, ModelRef) else self.study.pairs[ref.pair].like
 
     def _results(self, probed: list[str]) -> None:
-        self._add("tables", "tables", tables_slice(self.study), probed, TABLES)
+        gates = [job.target for job in self.by_stage("gate")]
+        self._add("tables", "tables", tables_slice(self.study), [*probed, *gates], TABLES)
         names = figure_names(self.study)
         networks = [*self.models, *self.students]
         histories = [f"{path}/history.parquet" for path in networks]
@@ -289,7 +324,7 @@ class Plan:
             "report",
             "report.html",
             writing,
-            [*parquet, *drawn, *metadata, *record_folders(writing.pairs), *subsets],
+            [*parquet, *drawn, *metadata, *record_folders(writing.pairs), *subsets, *gates],
             ["report.html"],
             [(figures, PluginRef(name=name)) for name in names],
         )

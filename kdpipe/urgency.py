@@ -16,7 +16,9 @@ def urgency(jobs: Mapping[str, Job]) -> dict[str, int]:
     """
     maker = {path: job.target for job in jobs.values() for path in job.outputs}
     behind: dict[str, set[str]] = {target: set() for target in jobs}
-    needs = {job.target: {maker[path] for path in job.inputs} for job in jobs.values()}
+    needs = {
+        job.target: {maker[path] for path in (*job.inputs, *job.after)} for job in jobs.values()
+    }
     for target in reversed([*TopologicalSorter(needs).static_order()]):
         for needed in needs[target]:
             behind[needed] |= {target, *behind[target]}

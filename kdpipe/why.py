@@ -51,8 +51,9 @@ class Why:
         self.running = self._decide()
 
     def before(self, job: Job) -> list[Job]:
-        """The jobs that make the inputs of ``job``."""
-        found = {self.makers[path].target: self.makers[path] for path in job.inputs}
+        """The jobs that make the inputs of ``job``, or that it waits for."""
+        paths = (*job.inputs, *job.after)
+        found = {self.makers[path].target: self.makers[path] for path in paths}
         return list(found.values())
 
     def rest(self, job: Job) -> str:
@@ -88,13 +89,16 @@ class Why:
         while waiting:
             job = waiting.popleft()
             for maker in self.before(job):
-                lacking = [p for p in job.inputs if p in maker.outputs and not self._exists(p)]
+                needed = (*job.inputs, *job.after)
+                lacking = [p for p in needed if p in maker.outputs and not self._exists(p)]
                 if lacking and maker.target not in running:
                     words = [self._lacking(maker)]
                     running[maker.target] = Reasons(words, needed_by=job)
                     waiting.append(maker)
             for user in self.users.get(job.target, []):
                 if user.target not in running:
+                    if not {*job.outputs} & {*user.inputs} and all(map(self._exists, job.outputs)):
+                        continue  # it only waits for what is there
                     running[user.target] = Reasons()
                     waiting.append(user)
                 running[user.target].after.append(job)
@@ -165,7 +169,7 @@ class Why:
         now = parameters(self.plan, job)
         if record.parameters is not None and record.parameters != frozenset(now.values()):
             yield from self._parameter_changes(job, record, now)
-        inputs = sorted(map(self._name, job.inputs))
+        inputs = sorted(map(self._name, {*job.inputs, *job.after}))
         if record.inputs is not None and record.inputs != inputs:
             new, old = set(inputs) - set(record.inputs), set(record.inputs) - set(inputs)
             if new:

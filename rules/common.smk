@@ -58,6 +58,7 @@ wildcard_constraints:
     seed=r"\d+",
     instance=r"[A-Za-z0-9_-]+",
     network=r"(models/[A-Za-z0-9_-]+|students/[A-Za-z0-9_-]+/[A-Za-z0-9_-]+)/seed\d+",
+    looked_at=r"models/[A-Za-z0-9_-]+|students/[A-Za-z0-9_-]+/[A-Za-z0-9_-]+",
     against=r"unary|vs-[A-Za-z0-9_-]+-seed\d+",
     family=r"[a-z_]+",
 
@@ -78,7 +79,14 @@ def job_of(target, wildcards):
 
 
 def inputs(target):
-    return lambda w: [f"{ROOT}/{path}" for path in job_of(target, w).inputs]
+    """What a job reads, and what it only waits for."""
+
+    def of_job(wildcards):
+        job = job_of(target, wildcards)
+        read = [f"{ROOT}/{path}" for path in job.inputs]
+        return [*read, *(ancient(f"{ROOT}/{path}") for path in job.after)]
+
+    return of_job
 
 
 def job(target):

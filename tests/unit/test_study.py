@@ -406,12 +406,26 @@ def test_every_input_is_made_by_a_job_and_stays_in_the_results(which, request):
     made = {output for job in plan.jobs.values() for output in job.outputs}
     for target, job in plan.jobs.items():
         assert target == job.target
-        for file in (target, *job.inputs, *job.outputs):
+        for file in (target, *job.inputs, *job.after, *job.outputs):
             path = PurePosixPath(file)
             assert not path.is_absolute()
             assert ".." not in path.parts
-        assert set(job.inputs) <= made
+        assert {*job.inputs, *job.after} <= made
     assert sum(len(job.outputs) for job in plan.jobs.values()) == len(made)
+
+
+@pytest.mark.parametrize("which", ["plan", "default_plan"])
+def test_what_is_measured_waits_for_the_gate_of_its_networks_and_does_not_read_it(which, request):
+    plan = request.getfixturevalue(which)
+    looked_at = {ref.path for job in plan.by_stage("gate") for ref in job.slice.networks}
+    assert looked_at == {*plan.models, *plan.students}
+    for job in (*plan.by_stage("probe"), *plan.by_stage("calibrate")):
+        weights = [Path(path).parent for path in job.inputs if path.endswith("model.json")]
+        assert set(job.after) == {f"gate/{path.parent}" for path in weights}
+        assert not set(job.after) & set(job.inputs)
+    gates = {job.target for job in plan.by_stage("gate")}
+    assert gates <= set(plan.jobs["tables"].inputs)
+    assert gates <= set(plan.jobs["report.html"].inputs)
 
 
 @pytest.mark.parametrize("which", ["plan", "default_plan"])
@@ -459,8 +473,9 @@ def test_an_edit_changes_only_what_depends_on_it():
     seed = changed(["pairs", "one", "seeds"], [0, 5, 6])
     before, after = slices(small()), slices(seed)
     new = {t for t in after if before.get(t) != after[t]} - {"tables", "figures", "report.html"}
-    assert new == {t for t in after if "seed6" in t}
-    assert stages_touched(seed) == {"distil", "probe", *results}
+    looked_at = {"gate/students/one/kl", "gate/students/one/hint"}
+    assert new == {t for t in after if "seed6" in t} | looked_at
+    assert stages_touched(seed) == {"distil", "gate", "probe", *results}
 
 
 def test_the_default_study_plans(default_plan):

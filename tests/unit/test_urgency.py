@@ -19,12 +19,12 @@ def test_counts_direct_and_indirect() -> None:
     assert found["figures"] == 1
     assert found["tables"] == 2
     assert {found[job.target] for job in plan.by_stage("probe")} == {3}
-    # Four networks a seed (independent, KL, Hint, CRD) and the two probe families of each.
-    assert found["students/mnist/kl/seed0"] == 2 + 3
-    assert found["models/student/seed0"] == 2 + 3
-    # Its own probes, its outputs, nine students and theirs, and those of three independent ones,
-    # which are compared with it.
-    assert found["models/teacher/seed0"] == 1 + 1 + 9 * 3 + 3 + 3
+    # The gate of its three seeds, for which the two probe families of each wait.
+    assert found["students/mnist/kl/seed0"] == 1 + 3 * 2 + 3
+    assert found["models/student/seed0"] == 1 + 3 * 2 + 3
+    # Its gate, its own probes, its outputs, nine students and theirs with three gates, and the
+    # probes of three independent ones, which are compared with it.
+    assert found["models/teacher/seed0"] == 1 + 1 + 1 + 9 * 3 + 3 + 3 + 3
     assert found["subset/digits"] == len(plan.jobs) - 1
 
 
@@ -33,5 +33,5 @@ def test_every_other_job_waits_for_what_it_needs() -> None:
     found = urgency(plan.jobs)
     maker = {path: job.target for job in plan.jobs.values() for path in job.outputs}
     for job in plan.jobs.values():
-        for path in job.inputs:
+        for path in (*job.inputs, *job.after):
             assert found[maker[path]] > found[job.target]

@@ -86,10 +86,13 @@ NEW_PAIR = {
 # After a line of the class of the options of a probe.
 NEW_OPTION = '    brand_new: int = Field(3, description="Of a test.")\n'
 
+# A job of the gate looks at the networks of one model, or of one method of a pair.
+#
 # Of the answers pair (kl): 2 students and 2 independents, each with a unary and a relational job
 # of the predictions family, and the teacher with a unary one. Of the features pair (hint): 2
 # students and 2 independents, each with a job of the attribution and one of the attack family,
 # and the teacher with one of the attack family.
+DISTILLED = {"teacher_outputs": 1, "distil": 4}
 CASES: dict[str, tuple[Callable[[Workspace], None], dict[str, int]]] = {
     # --- options of probes
     "option of a unary probe": (
@@ -107,39 +110,39 @@ CASES: dict[str, tuple[Callable[[Workspace], None], dict[str, int]]] = {
     # --- seeds
     "seed of a model": (
         setting("models.small.seeds", [0, 1, 2]),
-        {"train": 1, "probe": 4, **ENDS},
+        {"train": 1, "gate": 1, "probe": 4, **ENDS},
     ),
     "seed of a pair": (
         setting("pairs.answers.seeds", [0, 1, 2]),
-        {"distil": 1, "probe": 2, **ENDS},
+        {"distil": 1, "gate": 1, "probe": 2, **ENDS},
     ),
     # --- more to compare
     "a new objective": (
         setting("pairs.answers.methods.soft_label", {}),
-        {"distil": 2, "probe": 4, **ENDS},
+        {"distil": 2, "gate": 1, "probe": 4, **ENDS},
     ),
     "a new pair": (
         setting("pairs.more", NEW_PAIR),
         # One student of one epoch sees every image once: a table would save nothing.
-        {"distil": 1, "probe": 2, **ENDS},
+        {"distil": 1, "gate": 1, "probe": 2, **ENDS},
     ),
     # --- training
     # All but the predictions of the independent students that are not compared with the teacher.
     "epochs of the teacher": (
         setting("models.big.training", {"epochs": 2}),
-        {"train": 1, "teacher_outputs": 1, "distil": 4, "calibrate": 1, "probe": 16, **ENDS},
+        {"train": 1, **DISTILLED, "gate": 3, "calibrate": 1, "probe": 16, **ENDS},
     ),
     "weight of an objective": (
         setting(f"{KL}.alpha", 0.8),
-        {"distil": 2, "probe": 4, **ENDS},
+        {"distil": 2, "gate": 1, "probe": 4, **ENDS},
     ),
     "two weights swapped": (
         setting(KL, {"gamma": 0.9, "alpha": 0.1, "temperature": 4}),
-        {"distil": 2, "probe": 4, **ENDS},
+        {"distil": 2, "gate": 1, "probe": 4, **ENDS},
     ),
     "recipe of one pair": (
         setting("pairs.features.training", {"lr": 0.5}),
-        {"distil": 2, "probe": 4, **ENDS},
+        {"distil": 2, "gate": 1, "probe": 4, **ENDS},
     ),
     "images of the data set": (
         setting("data.sets.few.per_class", 31),
@@ -148,6 +151,7 @@ CASES: dict[str, tuple[Callable[[Workspace], None], dict[str, int]]] = {
             "train": 3,
             "teacher_outputs": 1,
             "distil": 4,
+            "gate": 4,
             "calibrate": 1,
             "probe": 18,
             **ENDS,
@@ -158,7 +162,7 @@ CASES: dict[str, tuple[Callable[[Workspace], None], dict[str, int]]] = {
     # --- code
     "code of the training loop": (
         appended("training/loop.py", CODE),
-        {"train": 3, "teacher_outputs": 1, "distil": 4, "calibrate": 1, "probe": 18, **ENDS},
+        {"train": 3, **DISTILLED, "gate": 4, "calibrate": 1, "probe": 18, **ENDS},
     ),
     "code of a probe": (appended("probes/accuracy.py", CODE), {"probe": 5, **ENDS}),
     "a new option with a default": (
@@ -167,9 +171,11 @@ CASES: dict[str, tuple[Callable[[Workspace], None], dict[str, int]]] = {
     ),
     "code of an objective": (
         appended("distill/kl.py", CODE),
-        {"distil": 2, "probe": 4, **ENDS},
+        {"distil": 2, "gate": 1, "probe": 4, **ENDS},
     ),
     "code of a figure": (appended("figures/accuracy.py", CODE), {"figures": 1, "report": 1}),
+    # What is looked at before measuring repeats no measurement.
+    "code of the gate": (appended("models/_checks.py", CODE), {"gate": 4, **ENDS}),
     "code of the tables": (appended("results/transfer.py", CODE), ENDS),
 }
 

@@ -170,6 +170,7 @@ MEASURED = {
     "train": 3,
     "teacher_outputs": 1,
     "distil": 4,
+    "gate": 4,
     "calibrate": 1,
     "probe": 18,
 }

@@ -1,0 +1,151 @@
+"""Stage ``gate``: look at networks once, before anything is measured on them.
+
+One JSON file a network: what goes in, what comes out, how each check ended, and how often it is
+right on some of the test images. Nothing that is measured reads it, so that a change of the checks
+repeats no measurement; probes only wait for it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from kdpipe.data.store import Subset
+from kdpipe.errors import KdpipeError
+from kdpipe.models import _checks as checks
+from kdpipe.models._checks import Check
+from kdpipe.models.base import Network
+from kdpipe.options import Options
+from kdpipe.paths import ModelRef, NetworkRef, StudentRef, subset_dir
+from kdpipe.plugin import PluginRef
+from kdpipe.probes.base import Bench, ProbeOptions
+from kdpipe.provenance import provenance, write_json
+from kdpipe.stages._classes import UnknownClassesError, read_as
+from kdpipe.training.artefact import load
+from kdpipe.training.compute import Compute
+
+FLOPS = {"cpu": 4e10, "cuda": 2e13}
+"""What looking at one network may take: about a second."""
+MOST, FEWEST = 512, 32
+"""Images whose classes are compared with their labels."""
+STRUCTURE = 8
+"""Images that the other checks look at."""
+LARGE_BATCH = 257
+"""More images than a probe ever shows a network at once."""
+
+
+class GateSlice(Options):
+    networks: list[ModelRef | StudentRef]
+    """Of one model, or of one method of a pair."""
+    set: str
+    domain: str
+    split: Literal["val", "test"] = "test"
+    class_map: PluginRef | None = None
+    compute: Compute
+
+
+def run(slice_: GateSlice, root: Path, out: Path) -> None:
+    """Write ``seed<k>.json`` for every network into the folder ``out``.
+
+    Raises KdpipeError for a network that cannot be measured: one that is random, gives NaN, or
+    takes only batches of some sizes.
+    """
+    slice_.compute.start()
+    subset = Subset(root / subset_dir(slice_.set))
+    for ref in slice_.networks:
+        network = load(root / ref.path, slice_.compute.device)
+        about = json.loads((root / ref.path / "model.json").read_text())
+        found = look(network, about["classes"], subset, ref, slice_)
+        for check in found["checks"]:
+            if check["status"] != "ok":
+                print(f"{ref.path}: {check['name']}: {check['words']}.", flush=True)
+        failed = [c["words"] for c in found["checks"] if c["status"] == "fail"]
+        if failed:
+            raise KdpipeError(f"{ref.path}: {failed[0]}.")
+        inputs = {"network": root / ref.path / "model.safetensors"}
+        made_from = provenance(slice_, inputs)
+        write_json(out / f"seed{ref.seed}.json", {**found, "provenance": made_from})
+        print(f"{ref.path}: {found['input']} → {found['output']}", flush=True)
+
+
+def look(
+    network: Network, classes: list[str], subset: Subset, ref: NetworkRef, slice_: GateSlice
+) -> dict[str, Any]:
+    """Everything the gate says of one network. ``classes``: what its outputs stand for."""
+    bench = Bench(subset, network, slice_.compute, subset.classes)
+    options = ProbeOptions(set=slice_.set, split=slice_.split, limit=STRUCTURE)
+    few = bench.image_set(options, slice_.domain).images
+    flops, outputs = _answered(network, few)
+    budget = FLOPS[slice_.compute.device]
+    limit = int(np.clip(budget / max(flops, 1), FEWEST, MOST))
+    whole = LARGE_BATCH if LARGE_BATCH * flops <= budget else 0
+
+    made = [checks.same_answer(network, few)]
+    if made[0].status == "ok":
+        made += [
+            checks.any_batch(network, few, whole),
+            checks.logits(network, outputs),
+            checks.gradient(network, few),
+            checks.normalisation(network, few),
+        ]
+        lower, layers = slice_.compute.precision, checks.layers(network, few)
+        if lower != "fp32":
+            made.append(checks.precision(network, few, bench.logits(network, few), lower))
+        made += [layers] if layers is not None else []
+    accuracy = None
+    if all(check.status != "fail" for check in made):
+        try:
+            read_as(network, classes, subset.classes, slice_.class_map)
+        except UnknownClassesError:
+            words = f"not known, because it lacks classes of data set '{slice_.set}'"
+            made.append(Check("accuracy", "warn", words))
+        else:
+            options = options.model_copy(update={"limit": limit})
+            accuracy = _accuracy(bench, options, slice_.domain)
+    size = network.trained_size or subset.size
+    return {
+        "network": ref.path,
+        "input": f"3×{size}×{size}, mean {_numbers(network.mean)}, std {_numbers(network.std)}",
+        "output": f"{len(classes)} logits",
+        "checks": [{"name": c.name, "status": c.status, "words": c.words} for c in made],
+        "accuracy": accuracy,
+    }
+
+
+@torch.no_grad()
+def _answered(network: Network, images: Tensor) -> tuple[float, Tensor]:
+    """Floating-point operations an image, and the outputs for all."""
+    with FlopCounterMode(display=False) as counter:
+        outputs = network(images)
+    return counter.get_total_flops() / len(images), outputs.float().cpu()
+
+
+def _accuracy(bench: Bench, options: ProbeOptions, domain: str) -> dict[str, Any]:
+    images = bench.image_set(options, domain)
+    known = images.labels >= 0
+    labels = images.labels[known]
+    predicted = bench.clean_logits(bench.subject, images).argmax(1).numpy()[known]
+    n_classes, right = len(bench.classes), predicted == labels
+    shown = np.bincount(labels, minlength=n_classes)
+    hit = np.bincount(labels[right], minlength=n_classes)
+    return {
+        "set": options.set,
+        "domain": domain,
+        "split": options.split,
+        "correct": int(right.sum()),
+        "n": len(labels),
+        "per_class": [[int(a), int(b)] for a, b in zip(shown, hit, strict=True)],
+        "predicted": np.bincount(predicted, minlength=n_classes).tolist(),
+    }
+
+
+def _numbers(values: Tensor) -> str:
+    """The values of three channels, once where they are the same."""
+    words = [f"{v:.3g}" for v in values.flatten().tolist()]
+    return words[0] if len(set(words)) == 1 else " ".join(words)
