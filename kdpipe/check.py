@@ -57,5 +57,5 @@ def _check_set(plan: Plan, slice_: SubsetSlice, data_root: Path | None) -> str:
     how = f"stored in {size:.2f} GB" if stored else "decoded on the fly"
     return (
         f"data set '{slice_.name}': {len(classes)} classes, {counts} images in "
-        f"{len(slice_.domains)} domains, {how}"
+        f"{len(slice_.domains)} domains, {how}{''.join(f'. {note[:-1]}' for note in listing.notes)}"
     )

@@ -1,6 +1,7 @@
 """The exceptions whose text is meant for a person."""
 
 import re
+from collections.abc import Sequence
 
 LONGEST = 400
 
@@ -36,3 +37,9 @@ class StoppedError(KdpipeError):
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
         self.signal = signal
+
+
+def some_of(names: Sequence[str], most: int = 10) -> str:
+    """The first ``most`` names with commas, and how many more there are."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -133,6 +133,7 @@ def report_slice(
         networks=networks,
         pairs=tables_slice(study).pairs,
         without_teacher={name: without_teacher(pair) for name, pair in study.pairs.items()},
+        sets=list(study.data.sets),
     )
 
 

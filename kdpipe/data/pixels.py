@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kdpipe.data.render import Renderer
+from kdpipe.data.sources._decode import DamagedError
 
 PORTION = 64 * 2**20  # bytes of pixels that are held in memory at once
 SAMPLED = 64  # images that are decoded for a fingerprint where none is stored
@@ -22,18 +23,25 @@ def write_pixels(
     """Decode each source image once, and write its versions where the index has them.
 
     The source images of a domain and split ascend in the index, so that a portion of them is one
-    stretch of the file.
+    stretch of the file. Raises DamagedError that names all images that cannot be read.
     """
+    damaged: list[tuple[str, str]] = []
     with open(path, "wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         start, bytes_each = file.tell(), shape[1] * shape[2] * 3
         # Not a memory map: on a full disk writing to one ends the process without a word.
         for rows in _portions(index, shape[0], bytes_each):
-            images = renderer.images(index, rows)
+            try:
+                images = renderer.images(index, rows)
+            except DamagedError as error:
+                damaged += error.images  # and those that follow, so that all can be mended at once
+                continue
             for first, last in _stretches(rows):
                 file.seek(start + int(rows[first]) * bytes_each)
                 file.write(images[first:last].data)
+    if damaged:
+        raise DamagedError(damaged)
 
 
 def _portions(index: dict[str, np.ndarray], n: int, bytes_each: int) -> Iterator[np.ndarray]:

@@ -35,6 +35,8 @@ class ReportSlice(Options):
     """Pairs with those of their probes whose records are read for examples."""
     without_teacher: dict[str, list[str]] = {}
     """By pair: methods that see no teacher, and are controls."""
+    sets: list[str] = []
+    """Data sets, whose notes on files that were left out are repeated."""
 
 
 def run(slice: ReportSlice, root: Path, out_file: Path) -> Path:
@@ -77,6 +79,7 @@ def run(slice: ReportSlice, root: Path, out_file: Path) -> Path:
         warnings=[
             *audit.unlike(tables, slice.pairs, _class_counts(tables, slice, root)),
             *warnings(tables.transfer, tables.controls, tables.measurements, provenance),
+            *_notes(root, slice.sets),
         ],
     )
     write_atomically(out_file, lambda p: p.write_text(page, encoding="utf-8"))
@@ -161,6 +164,15 @@ def _class_counts(tables: Tables, slice: ReportSlice, root: Path) -> dict[str, i
             name = str(_options(tables, pair, instance)["set"])
             found[pair.name] = len(Subset(root / subset_dir(name)).classes)
     return found
+
+
+def _notes(root: Path, sets: list[str]) -> list[str]:
+    """What lies beside the images of each data set and was left out."""
+    return [
+        f"Data set {name}: {note}"
+        for name in sets
+        for note in Subset(root / subset_dir(name)).about.get("notes", [])
+    ]
 
 
 def _plain(value: Any) -> str:

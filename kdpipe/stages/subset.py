@@ -67,6 +67,8 @@ def run(slice_: SubsetSlice, root: Path, out: Path, data_root: Path | None = Non
     listing = source.listing()
     index, classes = build_index(slice_, listing, data_root)
     n = len(index["label"])
+    for note in listing.notes:
+        print(note, flush=True)
     what = rendering(slice_, len(classes))
     renderer = Renderer(what, data_root)
     renderer.source = source
@@ -88,6 +90,7 @@ def run(slice_: SubsetSlice, root: Path, out: Path, data_root: Path | None = Non
         "size": slice_.size,
         "rendering": what.model_dump(mode="json"),
         "listing_sha256": listing_digest(listing),
+        **({"notes": list(listing.notes)} if listing.notes else {}),
         **pixels_digest(out / "pixels.npy", index, renderer),
         "provenance": provenance(slice_, {}),
     }

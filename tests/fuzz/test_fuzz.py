@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from subjects import SECONDS, SUBJECTS
 from verdict import LIMIT, Verdict, judge, sentence_flaw
 
-from kdpipe.data.sources._files import decode_bytes
+from kdpipe.data.sources._decode import decode_bytes
 from kdpipe.errors import KdpipeError
 from kdpipe.models._state_dicts import read_parts
 from kdpipe.paths import ModelRef

@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from kdpipe.data.sources._files import decode_bytes, decode_image, names_under
+from kdpipe.data.sources._decode import decode_bytes, decode_image
+from kdpipe.data.sources._files import names_under
 from kdpipe.data.sources.base import sources
 from kdpipe.errors import KdpipeError
 from kdpipe.models._state_dicts import read_parts, select

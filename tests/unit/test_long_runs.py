@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from kdpipe.data import store
-from kdpipe.data.sources._files import decode_image
+from kdpipe.data.sources._decode import decode_image
 from kdpipe.data.store import Subset
 from kdpipe.errors import KdpipeError, PassingError
 from kdpipe.jobs import memory_said, run_stage

@@ -8,7 +8,7 @@ import pytest
 from miniature import PACS, RACES, VLCS, picture
 from PIL import Image
 
-from kdpipe.data.sources import _files
+from kdpipe.data.sources import _decode
 from kdpipe.data.sources.base import sources
 from kdpipe.errors import KdpipeError
 
@@ -214,13 +214,13 @@ def test_domains_with_other_classes_are_refused(tmp_path):
 
 def test_large_jpeg_is_decoded_at_a_reduced_size(tmp_path):
     path = miniature.image(tmp_path / "large.jpg", 3, height=480, width=960)
-    assert _files.decode_image(path).shape == (480, 960, 3)
-    assert _files.decode_image(path, 480).shape == (480, 960, 3)
-    half = _files.decode_image(path, 200)
+    assert _decode.decode_image(path).shape == (480, 960, 3)
+    assert _decode.decode_image(path, 480).shape == (480, 960, 3)
+    half = _decode.decode_image(path, 200)
     assert half.shape == (240, 480, 3)
-    assert _files.decode_image(path, 30).shape == (60, 120, 3)
+    assert _decode.decode_image(path, 30).shape == (60, 120, 3)
     # The same picture: a reduced decode is an average of blocks.
-    blocks = _files.decode_image(path).reshape(240, 2, 480, 2, 3).mean((1, 3))
+    blocks = _decode.decode_image(path).reshape(240, 2, 480, 2, 3).mean((1, 3))
     assert np.abs(half - blocks).mean() < 2
 
 
@@ -229,7 +229,7 @@ def test_truncated_jpeg_is_named(tmp_path, kept):
     path = miniature.image(tmp_path / "cut.jpg", height=480, width=640)
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(KdpipeError, match=r"cut\.jpg cannot be read \(.*[tT]runcated.*\); repl"):
-        _files.decode_image(path)
+        _decode.decode_image(path)
 
 
 @pytest.mark.parametrize("what", [b"", b"\x89PNG no more", b"<html>not found</html>"])
@@ -237,7 +237,7 @@ def test_file_that_is_no_image_is_named(tmp_path, what):
     path = tmp_path / "a.png"
     path.write_bytes(what)
     with pytest.raises(KdpipeError, match=r"a\.png cannot be read \(it is no image of a known"):
-        _files.decode_image(path)
+        _decode.decode_image(path)
 
 
 @pytest.mark.parametrize("factor", [1.5, 3])
@@ -246,12 +246,12 @@ def test_decompression_bomb_is_named(tmp_path, monkeypatch, factor):
     path = miniature.image(tmp_path / "bomb.jpg")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", int(40 * 56 / factor))
     with pytest.raises(KdpipeError, match=r"bomb\.jpg cannot be read .*decompression bomb"):
-        _files.decode_image(path)
+        _decode.decode_image(path)
 
 
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(KdpipeError, match=r"gone\.jpg cannot be read \(there is no such file\)"):
-        _files.decode_image(tmp_path / "gone.jpg")
+        _decode.decode_image(tmp_path / "gone.jpg")
 
 
 # Parquet

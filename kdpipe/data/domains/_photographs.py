@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kdpipe.data.sources._files import decode_image, image_files
+from kdpipe.data.sources._decode import decode_image
+from kdpipe.data.sources._files import image_files
 from kdpipe.errors import KdpipeError
 from kdpipe.seeding import ranks, stream
 

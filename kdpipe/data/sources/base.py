@@ -25,7 +25,7 @@ class Listing:
     or ``train``/``val``/``test``.
     ``domains``: a word per image where a source holds different images in each domain; a study
     then picks from these names. ``cues``: per image the class number that a misleading cue stands
-    for, or −1.
+    for, or −1. ``notes``: sentences about what lies there and is left out.
     """
 
     refs: list[str]
@@ -35,6 +35,7 @@ class Listing:
     splits: np.ndarray | None = None
     domains: np.ndarray | None = None
     cues: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Source(ABC):

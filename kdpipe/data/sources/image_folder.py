@@ -9,53 +9,57 @@ import numpy as np
 from pydantic import Field
 
 from kdpipe.data.sources._files import (
+    Aside,
     FileSource,
     class_folders,
-    folders_in,
     grouped_classes,
     numbered,
 )
+from kdpipe.data.sources._layout import inner, parts_in, tested
 from kdpipe.data.sources.base import Listing, sources
 from kdpipe.options import Options
 
 LAYOUT = "CLASS/NAME.jpg, or train/CLASS/NAME.jpg with folders val and test beside train"
-PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 class ImageFolderOptions(Options):
     path: str = Field(description="Folder of the images, under data.root.")
 
 
-def listing_of(base: Path, parts: dict[str, str], layout: str) -> Listing:
+def listing_of(base: Path, parts: dict[str, str], layout: str, aside: Aside) -> Listing:
     """Images of ``base/FOLDER/CLASS/``; ``parts`` maps each FOLDER to its split.
 
     All parts have the same classes. Where there is a val part and no test part, it is the test
-    part: that is what a validation set without a public test set is used as.
+    part.
     """
-    if "test" not in parts.values():
-        parts = {folder: "test" if p == "val" else p for folder, p in parts.items()}
-    names, refs, of_class, of_folder = grouped_classes(base, list(parts), f"{base.name}/{layout}")
-    splits = np.array([parts[folder] for folder in of_folder])
-    return Listing(refs, numbered(names, of_class), names, splits=splits)
+    folders = {
+        inner(aside.base / base / folder, layout).relative_to(aside.base).as_posix(): split
+        for folder, split in tested(parts).items()
+    }
+    names, refs, of_class, of_folder = grouped_classes(aside.base, list(folders), layout, aside)
+    splits = np.array([folders[folder] for folder in of_folder])
+    return Listing(refs, numbered(names, of_class), names, splits=splits, notes=aside.notes())
 
 
 @sources.register("image_folder")
 class ImageFolder(FileSource):
     """The layout of torchvision's ImageFolder; the class is the name of the folder.
 
-    If all folders inside are called train, val (or valid, validation) or test, they are the
-    source's own split; else they are the classes.
+    Folders that are called as the parts of a split (train, Test, validation_set, …) are the
+    source's own split. A single folder that holds the others is gone through.
     """
 
     Options = ImageFolderOptions
 
     @cached_property
     def _listing(self) -> Listing:
-        folders = folders_in(self.base, LAYOUT)
-        if set(folders) <= set(PARTS):
-            order = [name for name in PARTS if name in folders]
-            return listing_of(self.base, {name: PARTS[name] for name in order}, LAYOUT)
-        found = class_folders(self.base, LAYOUT)
+        aside = Aside(self.base)
+        place, parts = parts_in(self.base, LAYOUT, aside)
+        if parts is not None:
+            return listing_of(place, parts, f"{place.name}/{LAYOUT}", aside)
+        found = class_folders(place, LAYOUT, aside)
+        start = "" if place == self.base else f"{place.relative_to(self.base).as_posix()}/"
         of_each = [name for name, files in found.items() for _ in files]
-        refs = [file for files in found.values() for file in files]
-        return Listing(refs, numbered(list(found), of_each), list(found))
+        refs = [start + file for files in found.values() for file in files]
+        notes = aside.notes()
+        return Listing(refs, numbered(list(found), of_each), list(found), notes=notes)

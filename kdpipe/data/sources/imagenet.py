@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from kdpipe.data.sources._files import FileSource
+from kdpipe.data.sources._files import Aside, FileSource
 from kdpipe.data.sources.base import Listing, sources
 from kdpipe.data.sources.image_folder import listing_of
 from kdpipe.options import Options
@@ -42,4 +42,4 @@ class ImageNet(FileSource):
     @cached_property
     def _listing(self) -> Listing:
         parts = {part: part for part in ("train", "val") if part in self.options.parts}
-        return listing_of(self.base, parts, LAYOUT)
+        return listing_of(self.base, parts, f"{self.base.name}/{LAYOUT}", Aside(self.base))

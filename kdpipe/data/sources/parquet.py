@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from kdpipe.data.sources._files import decode_bytes
+from kdpipe.data.sources._decode import decode_all
 from kdpipe.data.sources.base import Listing, Source, sources
 from kdpipe.errors import KdpipeError
 from kdpipe.options import Options
@@ -193,10 +193,18 @@ class Parquet(Source):
             name, _, row = ref.rpartition("#")
             wanted.setdefault(name, []).append((int(row), place))
         base = self.folder(self.options.path)
+        places: list[int] = []
+
+        def contents() -> Iterator[tuple[str, bytes | Path]]:
+            for name, rows in wanted.items():
+                for number, place, content in self._contents(name, sorted(rows)):
+                    places.append(place)
+                    yield f"{base / name}, row {number}", content
+
+        decoded = decode_all(contents(), shorter)
         found: list[np.ndarray] = [np.empty(0)] * len(refs)
-        for name, rows in wanted.items():
-            for number, place, content in self._contents(name, sorted(rows)):
-                found[place] = decode_bytes(content, f"{base / name}, row {number}", shorter)
+        for place, image in zip(places, decoded, strict=True):
+            found[place] = image
         return found
 
     def _contents(self, name: str, rows: list[tuple[int, int]]) -> Iterator[tuple[int, int, bytes]]:
