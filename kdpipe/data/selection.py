@@ -41,8 +41,14 @@ def select(
     """Row numbers of the selected images, ascending.
 
     ``compose=False`` ignores ``per_class`` and ``per_group`` (for validation images, where every
-    class and group is wanted). Raises KdpipeError when a domain, class or group has too few.
+    class and group is wanted). Raises KdpipeError when a domain, class or group has too few, or
+    there is one class only to train on.
     """
+    if split == "train" and len(only := np.unique(index["class_name"])) == 1:
+        raise KdpipeError(
+            f"Data set '{selection.set}' has one class only, '{only[0]}', so that any network is "
+            f"always right; see whether the folder above the classes is meant."
+        )
     known = set(index["domain"])
     for domain in selection.domains:
         if domain not in known:

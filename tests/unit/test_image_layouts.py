@@ -6,6 +6,7 @@ import miniature
 import numpy as np
 import pytest
 
+from kdpipe.data.selection import Selection, select
 from kdpipe.data.sources._layout import split_of
 from kdpipe.data.sources.base import sources
 from kdpipe.errors import KdpipeError
@@ -194,3 +195,18 @@ def test_domains_have_splits_all_or_none(tmp_path):
         miniature.folders(tmp_path / "set" / "art" / part, ["cat", "dog"], 2)
     miniature.folders(tmp_path / "set" / "photo", ["cat", "dog"], 2)
     assert "'photo' has none; give all of them such folders" in refusal(tmp_path, "domain_folder")
+
+
+def test_domains_read_as_classes_are_noticed(tmp_path):
+    for domain in ("amazon", "dslr"):
+        miniature.folders(tmp_path / "set" / domain / "images", ["bike", "desk"], 1)
+    listing = listed(tmp_path)
+    assert listing.class_names == ["amazon", "dslr"]
+    assert "hold the same folders (bike, desk): if those are the classes" in listing.notes[0]
+
+
+def test_nothing_is_trained_on_one_class():
+    index = {"class_name": np.array(["cat"] * 3), "domain": np.array(["o"] * 3)}
+    index["split"] = np.array(["train"] * 3)
+    with pytest.raises(KdpipeError, match="'animals' has one class only, 'cat'"):
+        select(index, Selection(set="animals", domains=["o"]), "train")

@@ -12,11 +12,14 @@ from kdpipe.data.sources._files import (
     Aside,
     FileSource,
     class_folders,
+    folders_inside,
     grouped_classes,
+    loose_images,
     numbered,
 )
 from kdpipe.data.sources._layout import inner, parts_in, tested
 from kdpipe.data.sources.base import Listing, sources
+from kdpipe.errors import some_of
 from kdpipe.options import Options
 
 LAYOUT = "CLASS/NAME.jpg, or train/CLASS/NAME.jpg with folders val and test beside train"
@@ -61,5 +64,22 @@ class ImageFolder(FileSource):
         start = "" if place == self.base else f"{place.relative_to(self.base).as_posix()}/"
         of_each = [name for name, files in found.items() for _ in files]
         refs = [start + file for files in found.values() for file in files]
-        notes = aside.notes()
+        notes = (*aside.notes(), *_like_domains(place, list(found)))
         return Listing(refs, numbered(list(found), of_each), list(found), notes=notes)
+
+
+def _like_domains(place: Path, classes: list[str]) -> tuple[str, ...]:
+    """A sentence where the folders of classes look like those of domains: each holds the same
+    folders and no image."""
+    inside: set[tuple[str, ...]] = set()
+    for name in classes:
+        if loose_images(place / name):
+            return ()
+        folder = inner(place / name, LAYOUT)
+        inside.add(tuple(folders_inside(folder)))
+    if len(classes) < 2 or len(inside) > 1 or len(same := next(iter(inside))) < 2:
+        return ()
+    return (
+        f"All classes in {place.name} hold the same folders ({some_of(same, 3)}): if those are the "
+        f"classes and {some_of(classes, 3)} are domains, read it with the source domain_folder.",
+    )
