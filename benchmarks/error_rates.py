@@ -99,7 +99,9 @@ class Simulation:
             methods={f"m{m}": list(range(k)) for m in range(world.methods)},
             instances=[],
         )
-        instance = InstanceSlice(name="p", probe="p", family="predictions", relational=False)
+        instance = InstanceSlice(
+            name="p", probe="p", family="predictions", relational=False, min_gap=0.02
+        )
         self.statistic = Statistic(condition=KEY[0], metric=KEY[1], primary=True)
         self.about = {"pair": pair, "instance": instance, "statistics": [self.statistic]}
         self.half = np.arange(n) % 2

@@ -23,7 +23,9 @@ Made by `make docs-results` from [transfer.csv](transfer.csv); do not edit it by
 ![Properties in rows, distillation methods in columns, coloured by how much of the gap between
 independent student and teacher was closed](transfer.svg)
 
-Gap closed: the share of the gap between independent students and target, with its 95 % interval.
+Gap closed: the share of the gap between independent students and target, with its 95 % interval;
+where there is no gap, the gap with its interval, and whether it is not measurable or smaller than
+the property's smallest gap that counts.
 n: images or triplets, and seeds of independent against distilled students.
 A method that sees no teacher (soft label) is a control; its rows are listed and counted here, not
 among the report's claims.
@@ -50,7 +52,7 @@ def claims_table(claims: pd.DataFrame) -> str:
 
 def _line(row: pd.Series) -> str:
     values = [words.number(row[c], row["metric"]) for c in ("ind_mean", "target")]
-    closed = "–"
+    closed = verdicts.why_no_gap(row) if row["verdict"] == "no gap" else "–"
     if row["gap_closed"] == row["gap_closed"]:
         interval = words.share_interval(row["closed_low"], row["closed_high"])
         closed = f"{words.share(row['gap_closed'])} {interval}"
@@ -61,7 +63,7 @@ def _line(row: pd.Series) -> str:
         words.method_words(row["method"]),
         " → ".join(values),
         closed,
-        f"{words.units(int(row['n_units']))}, "
+        f"{words.units(row['n_units'])}, "
         f"seeds {int(row['n_seeds_ind'])} vs {int(row['n_seeds_dist'])}",
         row["verdict"],
     )

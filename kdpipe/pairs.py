@@ -29,6 +29,8 @@ def resolved_probe(study: Study, instance: str, pair: Pair) -> PluginRef:
             f"probes.{instance}.primary: '{options['primary']}' is not among its domains "
             f"{', '.join(options['domains'])}."
         )
+    # Judging is the tables' business: another smallest gap measures nothing again.
+    del options["min_gap"]
     return PluginRef(name=ref.name, options=options)
 
 

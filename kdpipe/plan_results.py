@@ -26,7 +26,8 @@ def _pair(study: Study, name: str, pair: Pair) -> PairSlice:
     given = {name: study.given(pair, name) for name in pair.given}
     instances = []
     for instance in pair.probes:
-        cls = probes.get(study.probes[instance].name)
+        ref = study.probes[instance]
+        cls = probes.get(ref.name)
         instances.append(
             InstanceSlice(
                 name=instance,
@@ -34,6 +35,7 @@ def _pair(study: Study, name: str, pair: Pair) -> PairSlice:
                 family=cls.family,
                 relational=cls.relational,
                 on_teacher=cls.on_teacher,
+                min_gap=ref.options["min_gap"],
             )
         )
     return PairSlice(

@@ -189,16 +189,11 @@ def _wrapped(text: str) -> str:
     return "\n".join(textwrap.wrap(text, 13))
 
 
-def heading(ax: Any, text: str, rows: pd.DataFrame, images: int | None = None) -> None:
-    """Panel title: what is compared, and on how many units.
-
-    ``images``: how many lie behind one value of a whole image set, where that is known.
-    """
-    low, high = int(rows["n"].min()), int(rows["n"].max())
+def heading(ax: Any, text: str, rows: pd.DataFrame) -> None:
+    """Panel title: what is compared, and on how many units."""
+    low, high = rows["n"].min(), rows["n"].max()
     unit = words.UNITS.get(str(rows["unit"].iloc[0]), str(rows["unit"].iloc[0]))
-    count = f"n = {low} {unit}" if low == high else f"n = {low}–{high} {unit}"
-    if rows["unit"].iloc[0] == "image set":  # one value from all images together
-        count = words.units(1, words.A_DOMAIN, images)
+    count = f"n = {low:.0f}–{high:.0f} {unit}" if low < high else words.units(low, unit)
     _, shared = words.apart(list(dict.fromkeys(rows["condition"])))
     count = f"{words.condition_words(shared)}, {count}" if shared else count
     ax.set_title(count, loc="right", fontsize=8, color="#666666")

@@ -109,47 +109,20 @@ class Tables:
         return next((p for p in self.recorded_pairs(probe) if p.name == name), None)
 
     def images_behind(self, pair: str, probe: str) -> int | None:
-        """How many images a probe of a pair used in one domain: where any value is of an image, or
-        its records say so."""
-        rows = self.measurements.query("pair == @pair and probe == @probe and unit == 'sample'")
-        if len(rows):
-            return int(rows["n"].max())
-        own = self.recorded_pair(pair, probe)
-        if own is None:
-            return None
-        seeds = {"ind": own.ind_seeds, **own.methods}
-        method = next(m for m, of in seeds.items() if of)
-        _, about = self.records(own, method, seeds[method][0], probe)
-        return max(about["notes"].get("images", {}).values(), default=None)
+        """How many images a probe of a pair used in one domain, None where values are of none."""
+        rows = self.measurements.query("pair == @pair and probe == @probe and unit != 'triplet'")
+        rows = rows[rows["condition"] != "domain=all"].dropna(subset=["n"])
+        return int(rows["n"].max()) if len(rows) else None
 
     def counted(self) -> pd.DataFrame:
-        """The transfer table with what ``n_units`` counts.
-
-        ``unit``: images or triplets, empty where no value is measured; ``images``: how many lie
-        behind one value of all of them (in each domain, where the value is of several; ``unit``
-        says so), None where that is not known or not the case.
-        """
-        import numpy as np
-
+        """The transfer table with what ``n_units`` counts in the column ``unit``: images or
+        triplets, empty where no value is measured."""
         keys = ["pair", "probe", "condition", "metric"]
         m = self.measurements.drop_duplicates(keys)
         unit = dict(zip(zip(*(m[k] for k in keys), strict=True), m["unit"], strict=True))
         rows = self.transfer
         units = [str(unit.get(key, "")) for key in zip(*(rows[k] for k in keys), strict=True)]
-        of_all = rows[rows["n_units"] == 1][["pair", "probe"]].drop_duplicates()
-        behind = {(p, q): self.images_behind(p, q) for p, q in of_all.itertuples(index=False)}
-        images = [
-            behind[pair, probe] if n == 1 else None
-            for pair, probe, n in zip(rows["pair"], rows["probe"], rows["n_units"], strict=True)
-        ]
-        domains = [words.condition_values(c).get("domain", "all") for c in rows["condition"]]
-        return rows.assign(
-            unit=[
-                words.A_DOMAIN if count and domain == "all" else words.UNITS.get(u, u)
-                for u, count, domain in zip(units, images, domains, strict=True)
-            ],
-            images=np.array(images, dtype=object),
-        )
+        return rows.assign(unit=[words.UNITS.get(u, u) for u in units])
 
     def role(self, pair: str, probe: str) -> str:
         """``control`` if the pair is a control for this probe, else ``claim``."""
@@ -222,7 +195,7 @@ class PropertyFigure(Figure):
             banded |= style.control_band(ax, part, tables.control(pair, probe, metric), metric)
             self.decorate(ax, tables, pair, metric)
             text = self._heading(tables, pair, probe) if metric == shown[0] else ""
-            style.heading(ax, text, part, tables.images_behind(pair, probe))
+            style.heading(ax, text, part)
             ax.set_xlabel(self.xlabel)
         style.legend(fig, methods, rows, banded=banded)
         return fig

@@ -89,10 +89,10 @@ class Gain(Figure):
 
 def _counts(points: pd.DataFrame) -> str:
     first = points.iloc[0]
-    low, high = int(points["n_units"].min()), int(points["n_units"].max())
-    if low == high:
-        return words.units(low, first["unit"], first["images"])
-    return f"n = {low}–{high} {first['unit']}"
+    low, high = points["n_units"].min(), points["n_units"].max()
+    if low < high:
+        return f"n = {low:.0f}–{high:.0f} {first['unit']}"
+    return words.units(low, first["unit"])
 
 
 def _points(tables: Tables) -> pd.DataFrame:

@@ -44,12 +44,11 @@ class GroupAccuracy(Figure):
             self._gains(right, gains, part, methods)
             right.set_xticks(left.get_xticks(), [t.get_text() for t in left.get_xticklabels()])
             right.set_xlim(left.get_xlim())
-            images = tables.images_behind(pair, "group_accuracy")
-            self._unequal(last, unequal[unequal["pair"] == pair], methods, images)
+            self._unequal(last, unequal[unequal["pair"] == pair], methods)
         style.legend(fig, methods, rows)
         return fig
 
-    def _unequal(self, ax: Any, rows: pd.DataFrame, methods: list[str], images: int | None) -> None:
+    def _unequal(self, ax: Any, rows: pd.DataFrame, methods: list[str]) -> None:
         """Gap and worst group beside each other: both are accuracies in percent."""
         from kdpipe.figures import _style as style
 
@@ -59,7 +58,9 @@ class GroupAccuracy(Figure):
         called = {"accuracy_gap": "best minus worst", "worst_group_accuracy": "worst group"}
         named = rows.assign(condition="which=" + rows["metric"].map(called))
         style.grouped_points(ax, named, methods, "accuracy")
-        ax.set_title(words.units(1, "images", images), loc="right", fontsize=8, color="#666666")
+        ax.set_title(
+            words.units(rows["n"].max(), "images"), loc="right", fontsize=8, color="#666666"
+        )
         ax.set_ylabel("Accuracy, or its difference (%)")
 
     def _gains(self, ax: Any, gains: pd.DataFrame, rows: pd.DataFrame, methods: list[str]) -> None:

@@ -47,7 +47,6 @@ class SoftLabel(Figure):
                 ax,
                 words.property_words(probe).label + several,
                 rows,
-                tables.images_behind(pair, probe),
             )
         for ax in axes.flat[len(panels) :]:
             ax.set_axis_off()

@@ -103,7 +103,7 @@ class Transfer(Figure):
         seeds = sorted({int(n) for n in part["n_seeds_dist"]})
         many = f"{seeds[0]}–{seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
         note = f"{int(first['n_seeds_ind'])} ind., {many} dist. seeds"
-        note = f"{words.units(int(first['n_units']), first['unit'], first['images'])}; {note}"
+        note = f"{words.units(first['n_units'], first['unit'])}; {note}"
         size = min(7.0, 7.0 * 41 / len(note))
         ax.text(x, y + 0.35, note, va="center", size=size, color="#555555")
 

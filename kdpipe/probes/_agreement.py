@@ -91,7 +91,7 @@ class AgreementProbe(Probe):
         share = Statistic(
             condition=where, metric="unchanged_pairs", target="none", tables="measurements"
         )
-        records.add_set(share, unchanged)
+        records.add_set(share, unchanged, n=len(images))
         predicted = [torch.cat(parts).numpy() for parts in zip(*answers, strict=True)]
         if self.first_is_clean:
             predicted.insert(0, bench.clean_logits(bench.subject, images).argmax(1).numpy())

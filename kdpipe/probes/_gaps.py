@@ -24,7 +24,8 @@ def add_gaps(
     drawn = np.stack(
         [own[resamples(len(own), replicates, f"{kind} gap")].mean(1) for own in correct.values()]
     )
+    n = sum(map(len, correct.values()))
     gap = Statistic(condition=where, metric="accuracy_gap")
-    records.add_set(gap, float(np.ptp(value)), np.ptp(drawn, axis=0))
+    records.add_set(gap, float(np.ptp(value)), np.ptp(drawn, axis=0), n=n)
     worst = Statistic(condition=where, metric=f"worst_{kind}_accuracy")
-    records.add_set(worst, float(value.min()), drawn.min(0))
+    records.add_set(worst, float(value.min()), drawn.min(0), n=n)

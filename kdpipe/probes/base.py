@@ -40,6 +40,13 @@ class ProbeOptions(Options):
     primary: str | None = Field(
         None, description="Domain of the primary statistic; null for the first."
     )
+    min_gap: float = Field(
+        0.02,
+        ge=0,
+        description="Smallest gap between independent students and target that counts as one, in "
+        "the unit of the primary metric: fractions for shares of images, else its own. Read by "
+        "the tables alone.",
+    )
     class_map: plugin(class_maps) | None = Field(  # type: ignore[valid-type]
         None,
         description="How a network of other classes decides on the set's; null for the set's own.",

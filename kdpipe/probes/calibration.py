@@ -8,8 +8,16 @@ from pydantic import Field
 from kdpipe.probes.base import Bench, Probe, ProbeOptions, condition, probes, resamples
 from kdpipe.results.records import Records, Statistic
 
+OF_SHARES = ProbeOptions.model_fields["min_gap"].default
+"""Smallest gap of accuracy and confidence, which are no calibration errors."""
+
 
 class CalibrationOptions(ProbeOptions):
+    # A network counts as calibrated with an error of about 0.01 (Guo et al. 2017, Table 1, after
+    # temperature scaling): a gap of that size is the difference between calibrated and not.
+    min_gap: float = Field(
+        0.01, ge=0, description="Smallest gap that counts, as a calibration error in [0, 1]."
+    )
     bins: int = Field(15, ge=1, description="Bins of equal width over the confidence.")
     replicates: int = Field(200, ge=0, description="Bootstrap resamples of the images.")
 
@@ -57,12 +65,13 @@ class Calibration(Probe):
                 ece,
                 float(expected_calibration_error(confidence, correct, o.bins)),
                 expected_calibration_error(confidence[rows], correct[rows], o.bins),
+                n=len(images),
             )
             for metric, values in (
                 ("confidence_gap", confidence - correct),
                 ("confidence", confidence),
                 ("accuracy", correct),
             ):
-                statistic = Statistic(condition=where, metric=metric)
+                statistic = Statistic(condition=where, metric=metric, min_gap=OF_SHARES)
                 records.add(statistic, values, unit_ids=images.ids)
         return records

@@ -23,6 +23,7 @@ ROUNDING = 1e-20
 
 
 class CKAOptions(ProbeOptions):
+    min_gap: float = Field(0.02, ge=0, description="Smallest gap that counts, as CKA in [0, 1].")
     limit: int | None = Field(100, ge=8, description="Images per domain.")
     layers: list[str] = Field([], description="Student's layers; empty for the network's default.")
     teacher_layers: list[str] = Field([], description="Teacher's layers; empty for its default.")
@@ -128,6 +129,7 @@ class CKA(Probe):
                             ),
                             cka(k, m, unbiased),
                             [cka(k[np.ix_(h, h)], m[np.ix_(h, h)], unbiased) for h in wanted],
+                            n=n,
                         )
         return records
 

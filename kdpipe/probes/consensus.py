@@ -64,5 +64,6 @@ class Consensus(Probe):
                 Statistic(condition=where, metric="error_consistency", target="one"),
                 float(error_consistency(right, teacher_right)),
                 error_consistency(right[rows], teacher_right[rows]),
+                n=len(images),
             )
         return records

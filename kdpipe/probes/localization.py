@@ -20,6 +20,9 @@ CAM_BATCH = 32
 
 
 class LocalizationOptions(PicturedOptions):
+    min_gap: float = Field(
+        0.02, ge=0, description="Smallest gap that counts, as a cosine similarity of maps."
+    )
     pictured: int = Field(
         3, ge=0, description="Images per domain of which small maps are kept for figures."
     )

@@ -6,11 +6,12 @@ import copy
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from kdpipe.errors import KdpipeError
 from kdpipe.models.base import Network
-from kdpipe.probes.base import Bench, Probe, condition, probes
+from kdpipe.probes.base import Bench, Probe, ProbeOptions, condition, probes
 from kdpipe.results.records import Records, Statistic
 from kdpipe.seeding import stream
 
@@ -66,6 +67,13 @@ def centred(weights: np.ndarray) -> np.ndarray:
     return weights - weights.mean(0)
 
 
+class WeightsOptions(ProbeOptions):
+    # 1 − cos of an angle of 6 degrees, or of maps of one length that lie a tenth of it apart.
+    min_gap: float = Field(
+        0.005, ge=0, description="Smallest gap that counts, as a cosine similarity of weights."
+    )
+
+
 @probes.register("weights")
 class Weights(Probe):
     """Distance and angle between the affine maps of two networks (Ojha et al. 2023, Sec. 6).
@@ -81,6 +89,7 @@ class Weights(Probe):
     KdpipeError for a network that is not affine in the image.
     """
 
+    Options = WeightsOptions
     family = "representation"
     relational = True
     title = "Weights of linear networks"

@@ -54,8 +54,9 @@ _GROUPS = {
     ),
     "no gap": (
         "Nothing to transfer",
-        "Independent students and target do not differ measurably, so no method can be judged.",
-        "{method} changes it by {change}",
+        "The gap between independent students and target is not measurable (its interval contains "
+        "0) or smaller than the smallest that counts, so no method can be judged.",
+        "{method} changes it by {change} ({why})",
     ),
 }
 
@@ -87,7 +88,8 @@ _OF_GIVEN = {
     ),
     "no gap": (
         "Nothing to share",
-        "Baselines and target do not differ measurably, so that no student can be judged.",
+        "The gap between baselines and target is not measurable (its interval contains 0) or "
+        "smaller than the smallest that counts, so that no student can be judged.",
     ),
 }
 
@@ -183,6 +185,7 @@ def _line(part: pd.DataFrame, phrase: str) -> Line:
             share=words.share(row["gap_closed"]),
             interval=words.share_interval(row["closed_low"], row["closed_high"]),
             change=f"{words.number(row['diff'], row['metric'], signed=True)} {_interval(row)}",
+            why=verdicts.why_no_gap(row) if row["verdict"] == "no gap" else "",
         )
         for _, row in _by_method(part).iterrows()
     ]
@@ -204,10 +207,9 @@ def _by_method(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _units(part: pd.DataFrame) -> str:
-    counts, first = part["n_units"], part.iloc[0]
-    unit, images = first.get("unit", ""), first.get("images")
-    if counts.nunique() == 1:
-        return words.units(int(counts.iloc[0]), unit, images)
+    counts, unit = part["n_units"], part.iloc[0].get("unit", "")
+    if counts.nunique() < 2:
+        return words.units(counts.iloc[0], unit)
     return f"n = {_range(counts)} {unit}".rstrip()
 
 

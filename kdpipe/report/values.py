@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kdpipe.report import words
+from kdpipe.report import verdicts, words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,6 +86,8 @@ def _comparison_row(row: dict[Any, Any], control: dict[Any, Any] | None) -> list
     corrected = row["p_adjusted"] == row["p_adjusted"] and row["p_adjusted"] is not None
     p = row["p_adjusted"] if corrected else row["p_value"]
     verdict = row["verdict"] if isinstance(row["verdict"], str) else "–"
+    if verdict == "no gap":
+        closed = verdicts.why_no_gap(row)
     if row["role"] == "control":
         verdict = "control"
     elif verdict in ("transferred", "opposite") and control is not None and control["inside"]:
@@ -110,12 +112,9 @@ def _comparison_row(row: dict[Any, Any], control: dict[Any, Any] | None) -> list
 
 
 def _count(row: dict[Any, Any]) -> Cell:
-    """n; for one value of all images, how many they are in a domain."""
-    n, images = int(row["n_units"]), row.get("images")
-    if n > 1:
-        return Cell(str(n), n)
-    each = " a domain" if row["unit"] == words.A_DOMAIN else ""
-    return Cell(f"{images}{each}", images) if images else Cell("all")
+    """n; a value that belongs to a network and to no images has none."""
+    n = row["n_units"]
+    return Cell(f"{n:.0f}", n) if n is not None and n == n else Cell("–")
 
 
 def _spread(control: dict[Any, Any] | None, metric: str) -> str:

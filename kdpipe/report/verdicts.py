@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdpipe.report import words
+from kdpipe.results.reasons import SMALL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,6 +67,16 @@ def finding(controls: pd.DataFrame, row: pd.Series) -> str:
     if verdict in ("transferred", "opposite") and inside_control(controls, row):
         return NO_FINDING
     return verdict
+
+
+def why_no_gap(row: Any) -> str:
+    """Gap with its interval, and which of two reasons makes it none."""
+    metric = row["metric"]
+    gap = words.number(row["gap"], metric, signed=True)
+    spread = words.interval(row["gap_low"], row["gap_high"], metric, signed=True)
+    if row["reason"] == SMALL:
+        return f"gap {gap} {spread}, smaller than {words.amount(row['min_gap'], metric)}"
+    return f"gap {gap} {spread}, not measurable"
 
 
 def _in_order(rows: pd.DataFrame) -> pd.DataFrame:

@@ -53,7 +53,7 @@ def _controls(claims: pd.DataFrame, controls: pd.DataFrame) -> list[str]:
 
 
 def _units(claims: pd.DataFrame) -> list[str]:
-    few = claims[(claims["n_units"] > 1) & (claims["n_units"] < FEW_UNITS)]
+    few = claims[claims["n_units"] < FEW_UNITS]
     if few.empty:
         return []
     return [f"{_where(few)}: fewer than {FEW_UNITS} images or triplets."]

@@ -89,7 +89,6 @@ METHODS = {
 }
 
 UNITS = {"sample": "images", "triplet": "triplets", "image set": "images"}
-A_DOMAIN = "images a domain"
 
 _VALUES = {
     ("attacker", "teacher"): "attack on teacher",
@@ -160,15 +159,14 @@ def apart(conditions: list[str]) -> tuple[dict[str, str], str]:
     return {c: text(p, False) for c, p in parsed.items()}, text(first, True)
 
 
-def units(n: int, unit: str = "", images: int | None = None) -> str:
+def units(n: float | None, unit: str = "") -> str:
     """How many units a value rests on, as ``n = 16 triplets``.
 
-    A statistic of all images together is one value: then ``images`` says how many they are, where
-    that is known.
+    ``n`` is None or NaN for a value that belongs to a network and to no images.
     """
-    if n == 1:
-        return f"n = {images} {unit or 'images'}" if images else "one value of all images"
-    return f"n = {n} {unit}".rstrip()
+    if n is None or not math.isfinite(n):
+        return "one value a network"
+    return f"n = {n:.0f} {unit}".rstrip()
 
 
 def number(value: float, metric: str, *, signed: bool = False, unit: bool = True) -> str:
@@ -186,6 +184,11 @@ def number(value: float, metric: str, *, signed: bool = False, unit: bool = True
     return text.replace("-", MINUS) + suffix
 
 
+def amount(value: float, metric: str) -> str:
+    """A size without a sign: percentage points where the metric is a fraction."""
+    return number(abs(value), metric, signed=True).removeprefix("+")
+
+
 def interval(low: float, high: float, metric: str, *, signed: bool = False) -> str:
     if not (math.isfinite(low) and math.isfinite(high)):
         return "[unbounded]"
@@ -198,7 +201,7 @@ def share(value: float) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     if abs(value) >= 10:
-        return f"> {MINUS if value < 0 else ''}999{PERCENT}"
+        return f"< {MINUS}999{PERCENT}" if value < 0 else f"> 999{PERCENT}"
     return (f"{100 * value:.0f}".replace("-", MINUS) if round(100 * value) else "0") + PERCENT
 
 

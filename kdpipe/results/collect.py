@@ -33,7 +33,7 @@ class Outcome:
     """One statistic of one network, by unit.
 
     ``ids``, ``values``: (n,); a set statistic has one value and ``replicate_ids``,
-    ``replicates``: (B,).
+    ``replicates``: (B,), and ``set_size``, the number of images that it is of, if it is of any.
     """
 
     unit: str
@@ -41,6 +41,7 @@ class Outcome:
     values: Array
     replicate_ids: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     replicates: Array = field(default_factory=lambda: np.empty(0))
+    set_size: int | None = None
 
     @property
     def value(self) -> float:
@@ -48,8 +49,10 @@ class Outcome:
         return mean(self.values)
 
     @property
-    def n(self) -> int:
-        """Number of units that count."""
+    def n(self) -> int | None:
+        """Number of units that count; of a set statistic the images it is of, None for none."""
+        if self.unit == SET:
+            return self.set_size
         return int(np.isfinite(self.values).sum())
 
 
@@ -138,7 +141,8 @@ def read_network(path: Path, seed: int) -> Network:
     table, about = read_records(path)
     try:
         statistics = [Statistic.model_validate(s) for s in about["statistics"]]
-        outcomes = _outcomes(table)
+        sizes = {(condition, metric): int(n) for condition, metric, n in about.get("set_sizes", [])}
+        outcomes = _outcomes(table, sizes)
     except (KeyError, ValueError) as error:
         raise KdpipeError(f"{path} is not a kdpipe record file ({error}).") from error
     for s in statistics:
@@ -204,8 +208,11 @@ def _add_wins(
         network.outcomes[won] = Outcome(unit=outcome.unit, ids=ids, values=rate)
 
 
-def _outcomes(table: pa.Table) -> dict[Key, Outcome]:
-    """Split a record table by condition and metric; rows of a unit stay in unit_id order."""
+def _outcomes(table: pa.Table, sizes: dict[Key, int]) -> dict[Key, Outcome]:
+    """Split a record table by condition and metric; rows of a unit stay in unit_id order.
+
+    ``sizes``: of the image sets that a statistic is of.
+    """
     columns = [table[c].combine_chunks() for c in ("condition", "metric", "unit")]
     codes = np.stack([c.indices.to_numpy(zero_copy_only=False) for c in columns])
     words = [c.dictionary.to_pylist() for c in columns]
@@ -224,5 +231,5 @@ def _outcomes(table: pa.Table) -> dict[Key, Outcome]:
         if len(by_unit) != 1:
             raise ValueError(f"{key[1]} under '{key[0]}' has the units {sorted(by_unit)}")
         ((unit, (own, value)),) = by_unit.items()
-        outcomes[key] = Outcome(unit, own, value, *replicates)
+        outcomes[key] = Outcome(unit, own, value, *replicates, set_size=sizes.get(key))
     return outcomes

@@ -32,7 +32,8 @@ class Comparison:
 
     ``dist`` (K_d,) and ``ind`` (K_i,): a value for each seed. ``target``: NaN where there is
     none. ``unit``: variation due to the units, None where it cannot be estimated (one unit, or a
-    set statistic without replicates). ``discordant``: with one network a side and binary
+    set statistic without replicates). ``n_units``: how many units a value is of; None where it is
+    of none, such as a distance between weights. ``discordant``: with one network a side and binary
     outcomes, the number of units on which only the distilled, only the independent one has 1.
     """
 
@@ -40,7 +41,7 @@ class Comparison:
     ind: Array
     target: float
     unit: Term | None
-    n_units: int
+    n_units: int | None
     discordant: tuple[int, int] | None = None
 
     @property
@@ -109,13 +110,14 @@ def from_replicates(
     dist_replicates: Array,
     ind_replicates: Array,
     target_replicates: Array | None = None,
-    n_units: int = 1,
+    n_units: int | None = None,
 ) -> Comparison:
     """Compare statistics of whole image sets, given their bootstrap replicates.
 
     ``dist`` (K_d,), ``ind`` (K_i,): the statistic by seed; ``*_replicates`` (K_d, B), (K_i, B),
     (B,): the statistic on resample b of the images, the same images for every network. A target
-    without replicates is a constant. B may be 0: then only the seeds give a variance.
+    without replicates is a constant. B may be 0: then only the seeds give a variance. ``n_units``:
+    how many images the statistic is of, None where it is of none.
     """
     known_d, known_i = np.isfinite(dist), np.isfinite(ind)
     errors = _errors(dist_replicates[known_d], ind_replicates[known_i], target_replicates)

@@ -5,6 +5,7 @@ that did not fool the teacher has no fooling outcome). A statistic that exists o
 images (CKA, calibration error) has one row of unit ``image set`` and, for its uncertainty, rows
 of unit ``replicate``: the statistic on bootstrap resample ``unit_id`` of the images, the same
 resample for every network, so that differences between networks stay paired.
+How many images such a set has is kept beside the rows (``set_sizes``).
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Statistic(Options):
 
     ``target``: what perfect inheritance would give. ``teacher`` is the teacher's own value,
     ``one`` is 1 (similarity to the teacher); ``none`` has no target and therefore no gap.
-    ``min_gap`` is in the metric's own unit. ``tables``: a statistic that is the same for every
+    ``min_gap``: the smallest gap that counts, for a metric of another unit than the primary one;
+    None for the probe's option of that name. ``tables``: a statistic that is the same for every
     student (the strength of an attack, a count of images) is measured and not compared; what only
     a picture needs stays in the record file.
     """
@@ -47,7 +49,7 @@ class Statistic(Options):
     primary: bool = False
     role: Literal["claim", "control"] = "claim"
     target: Literal["teacher", "one", "none"] = "teacher"
-    min_gap: float = 0.02
+    min_gap: float | None = None
     tables: Literal["all", "measurements", "none"] = "all"
     win_rate: str | None = None
     """Name of a derived metric: how often a unit's value is higher than an independent's."""
@@ -59,6 +61,8 @@ class Records:
 
     statistics: list[Statistic] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
+    set_sizes: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Number of images behind each statistic of an image set, by (condition, metric)."""
     _parts: list[dict[str, Any]] = field(default_factory=list)
 
     def add(
@@ -86,11 +90,32 @@ class Records:
             }
         )
 
-    def add_set(self, statistic: Statistic, value: float, replicates: Any = ()) -> None:
-        """Add a statistic of a whole image set and its bootstrap replicates (B,)."""
+    def add_set(
+        self, statistic: Statistic, value: float, replicates: Any = (), *, n: int | None = None
+    ) -> None:
+        """Add a statistic of a whole image set and its bootstrap replicates (B,).
+
+        ``n``: the number of images that ``value`` is of; None where it is of none, such as the
+        strength of an attack.
+        """
         self.add(statistic, [value], unit="image set")
+        if n is not None:
+            self.set_sizes[statistic.condition, statistic.metric] = n
         if len(replicates):
             self.add(statistic, replicates, unit="replicate")
+
+    def check_primary(self, probe: str) -> None:
+        """Raise KdpipeError unless exactly one statistic is a primary claim.
+
+        Without one there is no verdict; with two, Holm's correction would count the probe twice.
+        """
+        found = [s for s in self.statistics if s.primary and s.role == "claim"]
+        if len(found) != 1:
+            named = " and ".join(f"{s.metric} under '{s.condition}'" for s in found) or "none"
+            raise KdpipeError(
+                f"Probe {probe} has to mark exactly one Statistic of role claim as primary, which "
+                f"its verdict is about; it marks {named}. Change its measure()."
+            )
 
     def __len__(self) -> int:
         return sum(len(part["ids"]) for part in self._parts)
@@ -125,6 +150,7 @@ def write_records(path: Path, records: Records, about: dict[str, Any]) -> None:
         **about,
         "statistics": [s.model_dump() for s in records.statistics],
         "notes": records.notes,
+        "set_sizes": [[*key, n] for key, n in sorted(records.set_sizes.items())],
     }
     table = records.table().replace_schema_metadata(
         {b"kdpipe": json.dumps(meta, sort_keys=True).encode()}

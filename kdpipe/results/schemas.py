@@ -53,6 +53,8 @@ SCHEMAS: dict[TableName, pa.Schema] = {
         float2="gap gap_low gap_high gap_closed closed_low closed_high p_value p_adjusted",
         int1="n_seeds_ind n_seeds_dist n_units",
         text3="verdict",
+        float3="min_gap",
+        text4="reason",
     ),
     "controls": _schema(
         text1="pair method probe condition metric",

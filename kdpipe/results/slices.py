@@ -23,6 +23,8 @@ class InstanceSlice(Options):
     relational: bool
     on_teacher: bool = False
     """A relational property that is measured on the teacher itself as well."""
+    min_gap: float
+    """Smallest gap that counts, in the unit of the primary statistic."""
 
 
 class PairSlice(Options):

@@ -15,6 +15,7 @@ from scipy.optimize import brentq
 from scipy.special import bdtr, betaincinv, stdtr, stdtrit
 
 from kdpipe.results.comparison import Comparison, Term
+from kdpipe.results.reasons import NOT_MEASURABLE, SMALL
 
 Verdict = Literal["no gap", "transferred", "opposite", "not transferred", "inconclusive"]
 
@@ -86,7 +87,7 @@ def interval(value: float, variance: float, df: float) -> Interval:
 
 def diff_interval(c: Comparison) -> Interval:
     """Interval and p of diff; for two networks with binary outcomes from the exact McNemar test."""
-    if c.discordant is not None:
+    if c.discordant is not None and c.n_units is not None:
         return mcnemar(*c.discordant, c.n_units)
     return interval(c.diff, *contrast(variance_terms(c), (1, 0)))
 
@@ -150,9 +151,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(v) for v in p]
 
 
-def gap_exists(gap: float, of_gap: Interval, min_gap: float) -> bool:
-    """Whether there is something to inherit: a gap beyond doubt and of a size that matters."""
-    return of_gap.excludes_zero and abs(gap) >= min_gap
+def no_gap(gap: float, of_gap: Interval, min_gap: float) -> str | None:
+    """Why there is nothing to inherit; None for a gap beyond doubt and of a size that matters."""
+    if not of_gap.excludes_zero:
+        return NOT_MEASURABLE
+    return None if abs(gap) >= min_gap else SMALL
 
 
 def verdict(

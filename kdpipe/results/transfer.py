@@ -31,11 +31,11 @@ def transfer_rows(found: Iterable[Measured]) -> list[Row]:
             for method, networks in measured.dist.items():
                 rows.append(_row(measured, statistic, method, networks))
     judge(rows)
-    return [{k: v for k, v in row.items() if k != "min_gap"} for row in rows]
+    return rows
 
 
 def judge(rows: Sequence[Row]) -> None:
-    """Fill ``p_adjusted`` and ``verdict`` of the primary claims, in place."""
+    """Fill ``p_adjusted``, ``verdict`` and ``reason`` of the primary claims, in place."""
     families: dict[str, list[Row]] = {}
     for row in rows:
         if row["primary"] and row["role"] == "claim" and row["n_seeds_ind"]:
@@ -44,8 +44,9 @@ def judge(rows: Sequence[Row]) -> None:
         adjusted = st.holm([row["p_value"] for row in family])
         for row, p in zip(family, adjusted, strict=True):
             row["p_adjusted"] = p
+            row["reason"] = st.no_gap(row["gap"], _gap_of(row), row["min_gap"])
             row["verdict"] = st.verdict(
-                has_gap=st.gap_exists(row["gap"], _gap_of(row), row["min_gap"]),
+                has_gap=row["reason"] is None,
                 diff=row["diff"],
                 gap=row["gap"],
                 p_adjusted=p,
@@ -66,7 +67,9 @@ def _row(measured: Measured, statistic: Statistic, method: str, networks: list[N
     )
     diff, gap = st.diff_interval(c), st.gap_interval(c)
     closed, low, high = float("nan"), float("nan"), float("nan")
-    if st.gap_exists(c.gap, gap, statistic.min_gap):
+    own = statistic.min_gap
+    min_gap = measured.instance.min_gap if own is None else own
+    if st.no_gap(c.gap, gap, min_gap) is None:
         closed = c.diff / c.gap
         low, high = st.closed_interval(c)
     is_control = "control" in (measured.pair.role, statistic.role)
@@ -102,7 +105,8 @@ def _row(measured: Measured, statistic: Statistic, method: str, networks: list[N
         "n_seeds_dist": len(c.dist),
         "n_units": c.n_units,
         "verdict": None,
-        "min_gap": statistic.min_gap,
+        "min_gap": min_gap,
+        "reason": None,
     }
 
 
@@ -126,4 +130,5 @@ def compare(
         dist_replicates=of_dist,
         ind_replicates=of_ind,
         target_replicates=of_teacher[0] if teacher else None,
+        n_units=max((o.set_size for o in everyone if o.set_size is not None), default=None),
     )

@@ -73,12 +73,14 @@ def run(slice_: ProbeSlice, root: Path, out: Path) -> None:
                 for n in (slice_.reference, *type(probe).networks(probe.options))
             }
         records = probe.measure(bench)
+        records.check_primary(probe.name)
         meta = {
             **about,
             "instance": name,
             "probe": probe.name,
             "relational": probe.relational,
-            "options": probe.options.model_dump(mode="json"),
+            # What the tables judge by is theirs: no record depends on it.
+            "options": probe.options.model_dump(mode="json", exclude={"min_gap"}),
         }
         write = partial(write_records, records=records, about=meta)
         write_atomically(out / f"{name}.parquet", write)

@@ -133,7 +133,7 @@ def _settings(tables: Tables, slice: ReportSlice, probe: str) -> dict[str, str]:
     said: dict[str, str] = {}
     for pair in slice.pairs:
         for instance in (i for i in pair.instances if i.probe == probe):
-            own = _options(tables, pair, instance)
+            own = {**_options(tables, pair, instance), "min_gap": instance.min_gap}
             order = sorted(own, key=lambda k: (k not in ("set", "domains", "split"), k))
             told = [
                 f"{key.replace('_', ' ')}: {_plain(own[key])}"
@@ -141,7 +141,7 @@ def _settings(tables: Tables, slice: ReportSlice, probe: str) -> dict[str, str]:
                 if own[key] not in (None, [])
             ]
             if (images := tables.images_behind(pair.name, probe)) is not None:
-                told.append(words.units(1, words.A_DOMAIN, images))
+                told.append(f"{words.units(images, 'images')} a domain")
             said[pair.name] = "; ".join(filter(None, [said.get(pair.name), *told]))
     return said
 

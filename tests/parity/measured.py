@@ -47,7 +47,9 @@ def measured(
             methods={name: list(range(len(found))) for name, found in dist.items()},
             instances=[],
         ),
-        instance=InstanceSlice(name=probe, probe=probe, family="predictions", relational=False),
+        instance=InstanceSlice(
+            name=probe, probe=probe, family="predictions", relational=False, min_gap=0.02
+        ),
         statistics=[statistic],
         teacher=networks([teacher])[0] if teacher else None,
         second_teacher=None,

@@ -12,6 +12,7 @@ from scipy import stats
 from kdpipe.results import statistics as st
 from kdpipe.results.collect import Outcome, add_win_rates
 from kdpipe.results.controls import control_rows
+from kdpipe.results.reasons import NOT_MEASURABLE, SMALL
 from kdpipe.results.transfer import judge, transfer_rows
 from kdpipe.results.win_rate import win_rates, wins
 
@@ -101,19 +102,20 @@ def test_verdicts(facts, want, sign):
 @pytest.mark.parametrize(
     ("gap", "low", "high", "want"),
     [
-        (0.02, 0.01, 0.03, True),
-        (-0.02, -0.03, -0.01, True),
-        (0.0199, 0.01, 0.03, False),
-        (-0.0199, -0.03, -0.01, False),
-        (0.3, 0.0, 0.6, False),
-        (0.3, -0.1, 0.7, False),
-        (-0.3, -0.6, 0.0, False),
-        (NAN, NAN, NAN, False),
-        (0.3, NAN, NAN, False),
+        (0.02, 0.01, 0.03, None),
+        (-0.02, -0.03, -0.01, None),
+        (0.0199, 0.01, 0.03, SMALL),
+        (-0.0199, -0.03, -0.01, SMALL),
+        (0.3, 0.0, 0.6, NOT_MEASURABLE),
+        (0.3, -0.1, 0.7, NOT_MEASURABLE),
+        (-0.3, -0.6, 0.0, NOT_MEASURABLE),
+        (0.01, -0.1, 0.12, NOT_MEASURABLE),
+        (NAN, NAN, NAN, NOT_MEASURABLE),
+        (0.3, NAN, NAN, NOT_MEASURABLE),
     ],
 )
 def test_a_gap_that_exists(gap, low, high, want):
-    assert st.gap_exists(gap, st.Interval(low, high, NAN), 0.02) is want
+    assert st.no_gap(gap, st.Interval(low, high, NAN), 0.02) == want
 
 
 ROWS = [
@@ -144,6 +146,7 @@ def test_families_by_hand():
     for row, (*_, p, verdict) in zip(rows, ROWS, strict=True):
         assert row["p_adjusted"] == (p if p is None else pytest.approx(p))
         assert row["verdict"] == verdict
+        assert (row.get("reason") is not None) == (verdict == "no gap")
 
 
 def test_families_run_over_pairs_and_methods_of_a_probe():

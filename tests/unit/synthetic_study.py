@@ -102,7 +102,7 @@ def tables(
                 row |= {"primary": primary, "scope": scope, "n_units": n}
                 row |= {"teacher": np.nan if relational and not foreign else goal}
                 if not primary or row["role"] == "control":
-                    row |= {"verdict": None, "p_adjusted": np.nan}
+                    row |= {"verdict": None, "reason": None, "p_adjusted": np.nan}
                 row |= {"ceiling": goal - 0.08 if relational and primary else np.nan}
                 transfer.append(row)
                 known = len(seeds) >= 3
@@ -153,7 +153,8 @@ def _transfer(ind: np.ndarray, dist: np.ndarray, target: float, noise: float, n:
         "gap_low": gap - half, "gap_high": gap + half, "gap_closed": closed,
         "closed_low": closed - wide, "closed_high": closed + wide, "p_value": p,
         "p_adjusted": min(1.0, 2 * p), "n_seeds_ind": len(ind), "n_seeds_dist": len(dist),
-        "verdict": verdict,
+        "verdict": verdict, "min_gap": 0.02, "reason": None if verdict != "no gap" else
+        "not measurable" if abs(gap) <= half else "smaller than min_gap",
     }  # fmt: skip
 
 

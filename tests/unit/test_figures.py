@@ -31,7 +31,9 @@ RECORDED = PairSlice(
     student="small",
     ind_seeds=[3],
     methods={"kl": [1]},
-    instances=[InstanceSlice(name="features", probe="cka", family="x", relational=True)],
+    instances=[
+        InstanceSlice(name="features", probe="cka", family="x", relational=True, min_gap=0.02)
+    ],
 )
 
 
@@ -98,19 +100,12 @@ def test_recovery_is_drawn_over_the_images_that_a_student_was_trained_on():
     assert "not known on how many images" in str(figures.get("why")().missing(nobody))
 
 
-def test_the_number_of_images_behind_a_statistic_of_all_is_found_in_its_records(monkeypatch):
+def test_the_images_behind_a_property_are_those_of_its_values():
     tables = made()
-    assert tables.images_behind("main", "cka") is None
-    tables.recorded = [RECORDED]
-    asked = []
-
-    def records(self, *what):
-        asked.append(what[1:])
-        return pd.DataFrame(), {"notes": {"images": {"grey": 90, "colour": 100}}}
-
-    monkeypatch.setattr(Tables, "records", records)
+    tables.measurements.loc[tables.measurements["probe"] == "cka", "n"] = 100
     assert tables.images_behind("main", "cka") == 100
-    assert asked == [("ind", 3, "cka")]
+    assert tables.images_behind("main", "accuracy") == 899
+    assert tables.images_behind("main", "boundary") is None
     with style.context():
         assert any("100 " in text for text in texts(figures.get("cka")().draw(tables)))
 
@@ -129,6 +124,7 @@ def test_layers_stand_from_input_to_output_also_where_networks_share_names(monke
             # As a table sorts them: by the names.
             "condition": sorted(f"teacher_layer={t};student_layer={s}" for t, s in both),
             "value": 0.5,
+            "n": 90,
             "unit": "image set",
         }
     )
@@ -142,25 +138,20 @@ def test_layers_stand_from_input_to_output_also_where_networks_share_names(monke
         assert [t.get_text() for t in ax.get_yticklabels()] == layers["teacher_layers"]
 
 
-def test_what_n_counts_is_said_of_every_comparison(monkeypatch):
-    tables = made(probes=("boundary", "calibration", "accuracy"), methods=("kl",))
-    whole = tables.transfer["probe"] == "calibration"
-    tables.transfer.loc[whole, ["condition", "n_units"]] = ["domain=grey", 1]
-    monkeypatch.setattr(Tables, "images_behind", lambda *_: 90)
-
-    def said():
-        rows = tables.counted().to_dict("records")
-        return {r["probe"]: words.units(r["n_units"], r["unit"], r["images"]) for r in rows}
-
-    assert said() == {
+def test_what_n_counts_is_said_of_every_comparison():
+    tables = made(probes=("boundary", "calibration", "accuracy", "weights"), methods=("kl",))
+    of = tables.transfer["probe"]
+    tables.transfer["n_units"] = tables.transfer["n_units"].astype(float)
+    tables.transfer.loc[of == "weights", "n_units"] = float("nan")
+    tables.transfer.loc[of == "accuracy", "n_units"] = 1.0
+    said = {r["probe"]: words.units(r["n_units"], r["unit"]) for r in
+            tables.counted().to_dict("records")}  # fmt: skip
+    assert said == {
         "boundary": "n = 50 triplets",
-        "calibration": "n = 90 images",
-        "accuracy": "n = 899 images",
+        "calibration": "n = 899 images",
+        "accuracy": "n = 1 images",
+        "weights": "one value a network",
     }
-    tables.transfer.loc[whole, "condition"] = "domain=all"
-    assert said()["calibration"] == "n = 90 images a domain"
-    monkeypatch.setattr(Tables, "images_behind", lambda *_: None)
-    assert said()["calibration"] == "one value of all images"
 
 
 def test_the_strength_of_an_attack_stands_below_the_network_that_was_attacked():

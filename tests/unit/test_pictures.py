@@ -27,7 +27,13 @@ def pair_of(probe, relational=False):
         ind_seeds=[4, 5],
         methods={"kl": [2, 3]},
         instances=[
-            InstanceSlice(name="entry", probe=probe, family="attribution", relational=relational)
+            InstanceSlice(
+                name="entry",
+                probe=probe,
+                family="attribution",
+                relational=relational,
+                min_gap=0.02,
+            )
         ],
     )
 

@@ -24,7 +24,8 @@ PAIR = PairSlice(
     methods={"kl": [2, 3], "hint": [6]},
     instances=[
         InstanceSlice(
-            name="planes", probe="boundary", family="predictions", relational=True
+            name="planes", probe="boundary", family="predictions", relational=True,
+            min_gap=0.02,
         )
     ],
 )  # fmt: skip

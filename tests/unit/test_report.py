@@ -150,9 +150,21 @@ def test_an_undecided_property_is_no_claim_either_way():
 
 def test_no_gap_speaks_of_no_share_of_it():
     rows, controls = one_claim("no gap")
-    text = said(rows.assign(gap_closed=np.nan), controls)
-    assert "of the gap" not in text
+    rows = rows.assign(gap_closed=np.nan, gap=0.012, gap_low=-0.01, gap_high=0.034)
+    text = said(rows.assign(reason="not measurable"), controls)
+    assert "closes" not in text
     assert "nan" not in text
+    assert "gap +1.2 pp [−1.0, +3.4], not measurable" in text
+    small = rows.assign(reason="smaller than min_gap", gap_low=0.008, gap_high=0.016)
+    assert "gap +1.2 pp [+0.8, +1.6], smaller than 2.0 pp" in said(small, controls)
+    (cells,) = values.comparison(small, controls).rows
+    assert any("smaller than 2.0" in cell.text for cell in cells)
+
+
+def test_a_capped_share_says_on_which_side_it_lies():
+    assert words.share(12) == "> 999\N{NO-BREAK SPACE}%"
+    assert words.share(-12) == "< \N{MINUS SIGN}999\N{NO-BREAK SPACE}%"
+    assert words.share_interval(-12, 12) == "[< \N{MINUS SIGN}999, > 999]"
 
 
 def test_within_the_spread_of_independents_is_no_finding():

@@ -27,7 +27,9 @@ PAIR = PairSlice(
     ind_seeds=[0, 1, 2],
     methods={"kl": [0, 1]},
     instances=[
-        InstanceSlice(name="entry", probe="colour", family="predictions", relational=False)
+        InstanceSlice(
+            name="entry", probe="colour", family="predictions", relational=False, min_gap=0.02
+        )
     ],
 )  # fmt: skip
 WHERE = "strength=0.4"
@@ -173,7 +175,9 @@ def test_the_report_shows_settings_n_and_examples(tmp_path, measured):
         study="s", title="t", figures=[], networks=synthetic_study.NETWORKS, pairs=[PAIR]
     )  # fmt: skip
     text = run(slice_, root, root / "report.html").read_text()
-    assert "set: digits; distinct: yes; strengths: 0.4, 0.3333; n = 899 images a domain" in text
+    assert (
+        "set: digits; distinct: yes; min gap: 0.02; strengths: 0.4, 0.3333; n = 899 images" in text
+    )
     assert text.count("<img src=") == 2 * SHOWN
     assert "one colour-jittered version" in text
     assert text.index("Distilled:") < text.index('id="answer"')

@@ -15,6 +15,7 @@ from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from kdpipe.results import statistics as st
 from kdpipe.results.bootstrap import nanmean_replicates
 from kdpipe.results.comparison import Comparison, Term, from_replicates, from_units
+from kdpipe.results.reasons import NOT_MEASURABLE, SMALL
 from kdpipe.results.win_rate import win_rates, wins
 
 
@@ -382,10 +383,10 @@ def test_verdicts(has_gap, diff, gap, p, closed_high, want):
 
 def test_a_gap_is_beyond_doubt_and_large_enough():
     sure, unsure = st.Interval(0.01, 0.05, 0.01), st.Interval(-0.01, 0.5, 0.06)
-    assert st.gap_exists(0.03, sure, 0.02)
-    assert not st.gap_exists(0.015, sure, 0.02)
-    assert not st.gap_exists(0.2, unsure, 0.02)
-    assert not st.gap_exists(NAN, st.UNKNOWN, 0.02)
+    assert st.no_gap(0.03, sure, 0.02) is None
+    assert st.no_gap(0.015, sure, 0.02) == SMALL
+    assert st.no_gap(0.2, unsure, 0.02) == NOT_MEASURABLE
+    assert st.no_gap(NAN, st.UNKNOWN, 0.02) == NOT_MEASURABLE
 
 
 def test_win_rates_by_hand():

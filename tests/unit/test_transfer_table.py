@@ -23,7 +23,8 @@ CONTRACT = {
     "measurements": "study pair teacher student method seed probe condition metric value n unit",
     "transfer": "pair method probe condition metric role family primary scope teacher target "
     "ceiling ind_mean ind_std dist_mean dist_std diff diff_low diff_high gap gap_low gap_high "
-    "gap_closed closed_low closed_high p_value p_adjusted n_seeds_ind n_seeds_dist n_units verdict",
+    "gap_closed closed_low closed_high p_value p_adjusted n_seeds_ind n_seeds_dist n_units "
+    "verdict min_gap reason",
     "controls": "pair method probe condition metric diff n_pairs control_low control_high inside",
     "paper": "table pair method condition metric paper_value paper_std approximate measured_mean "
     "measured_std same_direction",
@@ -45,13 +46,26 @@ PAIR = PairSlice(
     ind_seeds=[0, 1, 2],
     methods={"kl": [0, 1, 2], "hint": [0, 1, 2]},
     instances=[
-        InstanceSlice(name="acc", probe="accuracy", family="predictions", relational=False),
-        InstanceSlice(name="same", probe="consensus", family="predictions", relational=True),
-        InstanceSlice(name="cam", probe="localization", family="attribution", relational=True),
         InstanceSlice(
-            name="fool", probe="adversarial", family="attack", relational=True, on_teacher=True
+            name="acc", probe="accuracy", family="predictions", relational=False, min_gap=0.02
         ),
-        InstanceSlice(name="ece", probe="calibration", family="predictions", relational=False),
+        InstanceSlice(
+            name="same", probe="consensus", family="predictions", relational=True, min_gap=0.02
+        ),
+        InstanceSlice(
+            name="cam", probe="localization", family="attribution", relational=True, min_gap=0.02
+        ),
+        InstanceSlice(
+            name="fool",
+            probe="adversarial",
+            family="attack",
+            relational=True,
+            on_teacher=True,
+            min_gap=0.02,
+        ),
+        InstanceSlice(
+            name="ece", probe="calibration", family="predictions", relational=False, min_gap=0.02
+        ),
     ],
 )
 LEVELS = {"teacher": 0.9, "ind": 0.4, "kl": 0.7, "hint": 0.4}
@@ -79,7 +93,7 @@ def records(instance: str, method: str, seed: int) -> Records:
         r.add(FOREIGN, outcomes)
     else:
         rng = np.random.default_rng(seed)
-        r.add_set(ECE, share / 10, share / 10 + rng.normal(0, 0.001, 50))
+        r.add_set(ECE, share / 10, share / 10 + rng.normal(0, 0.001, 50), n=N)
     return r
 
 
@@ -229,7 +243,7 @@ def test_set_statistic(study):
     (measured,) = rows(out, "measurements", probe="calibration", method="kl", seed=1)
     assert (measured["value"], measured["n"], measured["unit"]) == (
         pytest.approx(0.075),
-        1,
+        N,
         "image set",
     )
 

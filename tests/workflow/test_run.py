@@ -17,7 +17,8 @@ MEASUREMENTS = "study pair teacher student method seed probe condition metric va
 TRANSFER = (
     "pair method probe condition metric role family primary scope teacher target ceiling ind_mean "
     "ind_std dist_mean dist_std diff diff_low diff_high gap gap_low gap_high gap_closed closed_low "
-    "closed_high p_value p_adjusted n_seeds_ind n_seeds_dist n_units verdict"
+    "closed_high p_value p_adjusted n_seeds_ind n_seeds_dist n_units verdict "
+    "min_gap reason"
 )
 PAPER = (
     "table pair method condition metric paper_value paper_std approximate measured_mean "
