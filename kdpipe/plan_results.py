@@ -98,7 +98,8 @@ def _layers(ref: PluginRef) -> tuple[str, ...]:
 def figures_slice(study: Study, names: list[str], networks: list[str]) -> FiguresSlice:
     read = {probe for name in names for probe in figures.get(name).reads_records}
     pairs = []
-    for pair in tables_slice(study).pairs:
+    everyone = tables_slice(study).pairs
+    for pair in everyone:
         instances = [instance for instance in pair.instances if instance.probe in read]
         if instances:
             pairs.append(pair.model_copy(update={"instances": instances}))
@@ -106,6 +107,7 @@ def figures_slice(study: Study, names: list[str], networks: list[str]) -> Figure
         study=study.study,
         figures=names,
         networks=networks,
+        pairs=[pair.model_copy(update={"instances": []}) for pair in everyone],
         recorded=pairs,
         answer_methods=answer_methods(study),
         without_teacher=sorted({m for p in study.pairs.values() for m in without_teacher(p)}),

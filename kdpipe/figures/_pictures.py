@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdpipe.figures.base import Recorded, Tables
-from kdpipe.results.slices import PairSlice
+from kdpipe.figures.base import Probed, Recorded, Tables
 
 
 def pictures(recorded: Recorded) -> dict[str, dict[str, Any]]:
@@ -20,9 +19,9 @@ def pictures(recorded: Recorded) -> dict[str, dict[str, Any]]:
     return found
 
 
-def first_of(tables: Tables, pair: PairSlice, method: str, probe: str) -> Recorded:
+def first_of(tables: Tables, probed: Probed, method: str) -> Recorded:
     """Records of the network of a method's first seed."""
-    return tables.records(pair, method, pair.seeds(method)[0], probe)
+    return tables.records(probed, method, probed.pair.seeds(method)[0])
 
 
 def show(ax: Any, picture: Any) -> None:

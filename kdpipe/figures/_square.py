@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kdpipe.figures.base import Recorded, Tables
+from kdpipe.figures._pictures import first_of
+from kdpipe.figures.base import Probed, Recorded, Tables
 from kdpipe.report import words
 from kdpipe.results.slices import PairSlice
 
@@ -25,19 +26,18 @@ REACH = 0.03
 PALETTE = ("#88CCEE", "#DDCC77", "#CC6677", "#44AA99", "#332288", "#AA4499")
 
 
-def pairs_in_a_square(tables: Tables) -> list[PairSlice]:
+def pairs_in_a_square(tables: Tables) -> list[Probed]:
     """The pairs whose planes lie in one square."""
     return [
-        p
-        for p in tables.recorded_pairs(PROBE)
-        if p.ind_seeds and _flat(_recorded(tables, p, "ind"))
+        p for p in tables.probed(PROBE) if p.pair.ind_seeds and _flat(first_of(tables, p, "ind"))
     ]
 
 
-def draw_square(axes: Any, tables: Tables, pair: PairSlice) -> int:
+def draw_square(axes: Any, tables: Tables, probed: Probed) -> int:
     """One panel a network, the teacher first, then students of the first seed; how many."""
+    pair = probed.pair
     methods = ["ind", *words.method_order(pair.methods)]
-    found = {method: _recorded(tables, pair, method) for method in methods}
+    found = {method: first_of(tables, probed, method) for method in methods}
     panels = [("teacher", "teacher_plane", found["ind"])]
     panels += [(method, "plane", recorded) for method, recorded in found.items()]
     frames = _extents(found["ind"][1], tables, pair)
@@ -63,10 +63,6 @@ def labelled_points(recorded: Recorded, metric: str) -> tuple[Any, Any, dict[int
         labels.append(own.to_numpy().astype("int64"))
     names = {int(k): name for k, name in about["notes"]["classes"].items()}
     return np.concatenate(points), np.concatenate(labels), names
-
-
-def _recorded(tables: Tables, pair: PairSlice, method: str) -> Recorded:
-    return tables.records(pair, method, pair.seeds(method)[0], PROBE)
 
 
 def _flat(recorded: tuple[pd.DataFrame, dict[str, Any]]) -> bool:

@@ -63,8 +63,8 @@ class ViewsFigure(Figure):
     def _views(self, tables: Tables) -> dict[tuple[str, str, float], dict[str, Any]]:
         """Pictures by domain, image and strength; pairs that probe alike show the same."""
         found: dict[tuple[str, str, float], dict[str, Any]] = {}
-        for pair in tables.recorded_pairs(self._probe):
-            one = first_of(tables, pair, pair.first_method, self._probe)
+        for probed in tables.probed(self._probe):
+            one = first_of(tables, probed, probed.pair.first_method)
             for where, shown in pictures(one).items():
                 value = words.condition_values(where)
                 key = value["domain"], value["image"], float(value[self.strength])

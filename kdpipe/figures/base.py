@@ -11,12 +11,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdpipe.errors import KdpipeError
 from kdpipe.registry import Registry
 from kdpipe.report import words
-from kdpipe.results.slices import PairSlice
+from kdpipe.results.slices import InstanceSlice, PairSlice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,10 +26,18 @@ if TYPE_CHECKING:
 Recorded = tuple["pd.DataFrame", dict[str, Any]]
 
 
+class Probed(NamedTuple):
+    """One probe of one pair; a pair may have several instances of a probe."""
+
+    pair: PairSlice
+    instance: InstanceSlice
+
+
 @dataclass
 class Tables:
     """The tables of a study, and the training history of each network by its path.
 
+    ``pairs``: what was compared with what, and which network a row of a table is of.
     ``recorded``: the pairs, with those of their probes whose record files below ``root`` may be
     read.
     """
@@ -39,6 +47,7 @@ class Tables:
     controls: pd.DataFrame
     paper: pd.DataFrame
     histories: dict[str, pd.DataFrame] = field(default_factory=dict)
+    pairs: Sequence[PairSlice] = ()
     recorded: list[PairSlice] = field(default_factory=list)
     root: Path = Path()
     training_images: dict[str, int] = field(default_factory=dict)
@@ -52,7 +61,13 @@ class Tables:
     _read: dict[Path, Recorded] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, root: Path, networks: list[str], recorded: Sequence[PairSlice] = ()) -> Tables:
+    def load(
+        cls,
+        root: Path,
+        networks: list[str],
+        recorded: Sequence[PairSlice] = (),
+        pairs: Sequence[PairSlice] = (),
+    ) -> Tables:
         """Read ``root/tables`` and the histories that exist (an audit has none)."""
         import pandas as pd
 
@@ -75,6 +90,7 @@ class Tables:
         return cls(
             **frames,
             histories=histories,
+            pairs=pairs or recorded,
             recorded=list(recorded),
             root=root,
             training_images=images,
@@ -85,28 +101,29 @@ class Tables:
         """Measurements of these probes."""
         return self.measurements[self.measurements["probe"].isin(probes)]
 
-    def records(self, pair: PairSlice, method: str, seed: int, probe: str) -> Recorded:
+    def path(self, pair: str, method: str, seed: int) -> str | None:
+        """Where the network of a row of the tables lies; None for an unknown pair."""
+        found = next((p for p in self.pairs if p.name == pair), None)
+        return found.network(method, seed).path if found else None
+
+    def records(self, probed: Probed, method: str, seed: int) -> Recorded:
         """Records (condition, metric, unit, unit_id, value) of one network, and their description.
 
-        ``pair`` is one of ``recorded``; ``method`` as in the tables (teacher, teacher2, ind, …).
+        ``probed`` is one of ``recorded``; ``method`` as in the tables (teacher, teacher2, ind, …).
         Raises KdpipeError when the file is missing or no record file.
         """
         from kdpipe.results.records import read_records
 
-        instance = next(i for i in pair.instances if i.probe == probe)
-        path = self.root / pair.record_file(pair.network(method, seed), instance)
+        pair = probed.pair
+        path = self.root / pair.record_file(pair.network(method, seed), probed.instance)
         if path not in self._read:
             table, about = read_records(path)
             self._read[path] = table.to_pandas(), about
         return self._read[path]
 
-    def recorded_pairs(self, probe: str) -> list[PairSlice]:
-        """The pairs whose records of ``probe`` may be read."""
-        return [p for p in self.recorded if any(i.probe == probe for i in p.instances)]
-
-    def recorded_pair(self, name: str, probe: str) -> PairSlice | None:
-        """That pair, if its records of ``probe`` may be read."""
-        return next((p for p in self.recorded_pairs(probe) if p.name == name), None)
+    def probed(self, probe: str) -> list[Probed]:
+        """The instances of ``probe``, pair by pair, whose records may be read."""
+        return [Probed(p, i) for p in self.recorded for i in p.instances if i.probe == probe]
 
     def images_behind(self, pair: str, probe: str) -> int | None:
         """How many images a probe of a pair used in one domain, None where values are of none."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kdpipe.figures._pictures import bare, first_of, pictures, show
-from kdpipe.figures.base import Figure, Recorded, Tables, figures
+from kdpipe.figures.base import Figure, Probed, Recorded, Tables, figures
 from kdpipe.report import words
-from kdpipe.results.slices import PairSlice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -42,23 +41,24 @@ class Cams(Figure):
         from kdpipe.figures import _style as style
 
         lines = _lines(tables)
-        columns = max(3 + len(pair.methods) for pair, _ in lines)
+        columns = max(3 + len(probed.pair.methods) for probed, _ in lines)
         fig, axes = style.grid(len(lines), columns, width=1.35, height=1.62)
         before = None
-        for row, (pair, where) in zip(axes, lines, strict=True):
-            self._line(row, tables, pair, where, first=pair.name != before)
-            before = pair.name
+        for row, (probed, where) in zip(axes, lines, strict=True):
+            self._line(row, tables, probed, where, first=probed.pair.name != before)
+            before = probed.pair.name
         self._scale(fig, axes)
         return fig
 
-    def _line(self, row: Any, tables: Tables, pair: PairSlice, where: str, first: bool) -> None:
+    def _line(self, row: Any, tables: Tables, probed: Probed, where: str, first: bool) -> None:
+        pair = probed.pair
         methods = [m for m in ("ind", *words.method_order(pair.methods)) if pair.seeds(m)]
-        recorded = {m: first_of(tables, pair, m, PROBE) for m in methods}
+        recorded = {m: first_of(tables, probed, m) for m in methods}
         shown = pictures(recorded[methods[0]])[where]
         known = words.condition_values(where)
         show(row[0], shown["image"])
         label = recorded[methods[0]][1]["notes"]["pictures"][where]["class"]
-        named = f"{pair.name}\n" if len(tables.recorded_pairs(PROBE)) > 1 else ""
+        named = f"{pair.name}\n" if len({p.pair.name for p in tables.probed(PROBE)}) > 1 else ""
         row[0].set_ylabel(f"{named}{known['domain']} image {known['image']}\nclass {label}", size=8)
         _overlay(row[1], shown["image"], shown["teacher_map"])
         row[1].set_xlabel("teacher's map", size=8)
@@ -87,12 +87,12 @@ class Cams(Figure):
         bar.set_ticks([0, 0.5, 1])
 
 
-def _lines(tables: Tables) -> list[tuple[PairSlice, str]]:
-    """The pictured images of every pair, as (pair, condition)."""
+def _lines(tables: Tables) -> list[tuple[Probed, str]]:
+    """The pictured images of every pair, each with its condition."""
     found = []
-    for pair in tables.recorded_pairs(PROBE):
-        one = first_of(tables, pair, pair.first_method, PROBE)
-        found += [(pair, where) for where in pictures(one)]
+    for probed in tables.probed(PROBE):
+        one = first_of(tables, probed, probed.pair.first_method)
+        found += [(probed, where) for where in pictures(one)]
     return found
 
 

@@ -79,8 +79,12 @@ class Cka(Figure):
     def _in_order(self, tables: Tables, rows: pd.DataFrame) -> tuple[list[str], list[str]]:
         """Layers of the teacher and of one student from input to output, as their records say."""
         pair, method, seed = rows[["pair", "method", "seed"]].iloc[0]
-        own = tables.recorded_pair(pair, "cka")
-        notes = tables.records(own, method, seed, "cka")[1]["notes"] if own else {}
+        notes: dict[str, Any] = {}
+        for probed in tables.probed("cka"):
+            if probed.pair.name == pair:
+                own = tables.records(probed, method, seed)[1]["notes"]
+                if set(rows["s"]) <= set(own["layers"]):  # of several instances, that of these rows
+                    notes = own
 
         def in_order(column: str, recorded: str) -> list[str]:
             found = list(dict.fromkeys(rows[column]))

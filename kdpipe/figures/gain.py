@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kdpipe.figures.base import Figure, Tables, figures
-from kdpipe.paths import StudentRef
 from kdpipe.report import verdicts, words
 
 if TYPE_CHECKING:
@@ -114,20 +113,14 @@ def _gain(tables: Tables, pair: str, method: str) -> tuple[float, float]:
     import numpy as np
 
     m = tables.measurements[tables.measurements["pair"] == pair]
-    students = m.loc[m["method"] == "ind", ["student", "seed"]].drop_duplicates()
-    seeds = m.loc[m["method"] == method, "seed"].unique()
-    independent = [f"models/{r.student}/seed{r.seed}" for r in students.itertuples()]
-    distilled = [StudentRef(pair=pair, method=method, seed=int(s)).path for s in seeds]
-    ind, dist = (
-        np.array(
-            [
-                100 * tables.histories[path]["val_accuracy"].iloc[-1]
-                for path in paths
-                if "val_accuracy" in tables.histories.get(path, ())
-            ]
-        )
-        for paths in (independent, distilled)
-    )
+
+    def last(side: str) -> Any:
+        seeds = m.loc[m["method"] == side, "seed"].unique()
+        paths = [tables.path(pair, side, int(seed)) or "" for seed in seeds]
+        known = [tables.histories[path] for path in paths if path in tables.histories]
+        return np.array([100 * h["val_accuracy"].iloc[-1] for h in known if "val_accuracy" in h])
+
+    ind, dist = last("ind"), last(method)
     if not len(ind) or not len(dist):
         return float("nan"), float("nan")
     several = len(ind) > 1 and len(dist) > 1

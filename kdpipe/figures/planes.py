@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from kdpipe.figures.base import Figure, Recorded, Tables, figures
+from kdpipe.figures.base import Figure, Probed, Recorded, Tables, figures
 from kdpipe.report import words
-from kdpipe.results.slices import PairSlice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -38,7 +37,7 @@ class Planes(Figure):
     def missing(self, tables: Tables) -> str | None:
         if reason := super().missing(tables):
             return reason
-        if not any(self._lines(tables, pair) for pair in tables.recorded_pairs(PROBE)):
+        if not any(self._lines(tables, probed) for probed in tables.probed(PROBE)):
             return "This study keeps no planes for pictures (the option pictured of boundary)."
         return None
 
@@ -46,9 +45,9 @@ class Planes(Figure):
         from kdpipe.figures import _style as style
 
         lines = [
-            (pair, where, columns)
-            for pair in tables.recorded_pairs(PROBE)
-            for where, columns in self._lines(tables, pair)
+            (probed.pair, where, columns)
+            for probed in tables.probed(PROBE)
+            for where, columns in self._lines(tables, probed)
         ]
         colours = self._colours([recorded for *_, columns in lines for _, recorded in columns])
         most = 1 + max(len(columns) for *_, columns in lines)
@@ -64,7 +63,7 @@ class Planes(Figure):
             for ax in row[len(panels) :]:
                 ax.set_axis_off()
             value = words.condition_values(where)
-            named = f"{pair.name}\n" if len(tables.recorded_pairs(PROBE)) > 1 else ""
+            named = f"{pair.name}\n" if len({p.pair.name for p in tables.probed(PROBE)}) > 1 else ""
             row[0].set_ylabel(
                 f"{named}{value['domain']} images\ntriplet {int(value['triplet']) + 1}"
             )
@@ -72,12 +71,13 @@ class Planes(Figure):
         self._legend(fig, colours)
         return fig
 
-    def _lines(self, tables: Tables, pair: PairSlice) -> list[tuple[str, list[Any]]]:
+    def _lines(self, tables: Tables, probed: Probed) -> list[tuple[str, list[Any]]]:
         """The planes of a pair, by condition, with (heading, records) of each student."""
+        pair = probed.pair
         wanted = [("ind", seed) for seed in pair.ind_seeds[:1]]
         wanted += [(m, pair.methods[m][0]) for m in words.method_order(pair.methods)]
         columns = [
-            (f"{words.method_words(m)}\nseed {seed}", tables.records(pair, m, seed, PROBE))
+            (f"{words.method_words(m)}\nseed {seed}", tables.records(probed, m, seed))
             for m, seed in wanted
         ]
         if not columns:

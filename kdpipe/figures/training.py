@@ -77,32 +77,14 @@ def _groups(tables: Tables) -> dict[str, list[tuple[str, str]]]:
     The same independent students stand in every pair that uses them. A model that no pair
     measures (a foreign attacker) comes last, on its own.
     """
-    m = tables.measurements
-    models = m[m["method"].isin(["teacher", "teacher2", "ind"])]
-    columns = ["pair", "teacher", "student", "method", "seed"]
-    known = {}
-    for r in models[columns].drop_duplicates().to_dict("records"):
-        model = r["student"] if r["method"] == "ind" else r["teacher"]
-        known[r["pair"], model, int(r["seed"])] = r["method"]
-    # A teacher that only others were compared with has no measurement of its own.
-    seen = {pair for (pair, _, _), method in known.items() if method == "teacher"}
-    unseen = {(r.pair, r.teacher) for r in models.itertuples() if r.pair not in seen}
     refs = {path: parse_network(path) for path in _trained(tables)}
     groups: dict[str, list[tuple[str, str]]] = {}
     placed: set[str] = set()
-    for pair in dict.fromkeys(m["pair"]):
-        members = []
-        for path, ref in refs.items():
-            if isinstance(ref, ModelRef):
-                method = known.get((pair, ref.model, ref.seed))
-                if method is None and (pair, ref.model) in unseen:
-                    method = "teacher"
-            else:
-                method = ref.method if ref.pair == pair else None
-            if method:
-                members.append((path, str(method)))
+    for pair in sorted(tables.pairs, key=lambda p: p.name):  # as in all other figures
+        method_of = {ref.path: method for method, ref in reversed(list(pair.everyone()))}
+        members = [(path, method_of[path]) for path in refs if path in method_of]
         if not {path for path, _ in members} <= placed:  # nothing new: a pair that trained nothing
-            groups[f"{pair} ({tables.names(pair)})"] = members
+            groups[f"{pair.name} ({pair.teacher.model} → {pair.student})"] = members
             placed |= {path for path, _ in members}
     for path, ref in refs.items():
         if path not in placed:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from kdpipe.figures._square import PROBE, draw_square, pairs_in_a_square
 from kdpipe.figures.base import Figure, Tables, figures
-from kdpipe.paths import ModelRef, StudentRef
 from kdpipe.report import words
 
 if TYPE_CHECKING:
@@ -52,11 +51,11 @@ class Why(Figure):
         parts: Any = fig.subfigures(2, 1, height_ratios=heights, hspace=0.04)
         top, bottom = parts
         self._recovery(top, tables)
-        most = 2 + max(len(pair.methods) for pair in squares)
+        most = 2 + max(len(probed.pair.methods) for probed in squares)
         grid = bottom.subplots(len(squares), most, squeeze=False)
-        for line, pair in zip(grid, squares, strict=True):
-            used = draw_square(line, tables, pair)
-            line[0].set_ylabel(pair.name, fontweight="bold")
+        for line, probed in zip(grid, squares, strict=True):
+            used = draw_square(line, tables, probed)
+            line[0].set_ylabel(probed.pair.name, fontweight="bold")
             for ax in line[used:]:
                 ax.set_axis_off()
         return fig
@@ -126,15 +125,9 @@ def _points(tables: Tables) -> pd.DataFrame:
     rows = rows[rows["metric"].isin(METRICS) & (rows["condition"] == "logits=centred")]
     rows = rows[~rows["method"].isin(["teacher", "teacher2"])]
     known = tables.training_images
-    points = [known.get(_path(r), float("nan")) for r in rows.to_dict("records")]
+    paths = [tables.path(r["pair"], r["method"], r["seed"]) for r in rows.to_dict("records")]
+    points = [known.get(path or "", float("nan")) for path in paths]
     return rows.assign(points=points).dropna(subset=["points"])
-
-
-def _path(row: dict[Any, Any]) -> str:
-    """Where the network of a row of the measurements lies."""
-    if row["method"] == "ind":
-        return ModelRef(model=row["student"], seed=row["seed"]).path
-    return StudentRef(pair=row["pair"], method=row["method"], seed=row["seed"]).path
 
 
 def _unknowns(tables: Tables, teacher: str) -> float | None:

@@ -6,6 +6,7 @@ import base64
 import io
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kdpipe.figures.base import Probed
 from kdpipe.report import verdicts, words
 from kdpipe.results.slices import InstanceSlice, PairSlice
 
@@ -46,12 +47,12 @@ def examples(
     row = _claim(tables.transfer, pair.name, instance.probe, without)
     if row is None:
         return None
-    pair = pair.model_copy(update={"instances": [instance]})
+    probed = Probed(pair, instance)
     sides = {"independent": ("ind", pair.ind_seeds)}
     sides[words.method_words(row["method"])] = (row["method"], pair.methods[row["method"]])
     if not instance.relational:
         sides["teacher"] = ("teacher", [pair.teacher.seed])
-    raw = {name: _outcomes(tables, pair, *side, instance, row) for name, side in sides.items()}
+    raw = {name: _outcomes(tables, probed, *side, row) for name, side in sides.items()}
     ind, dist, *_ = (rows.groupby("unit_id")["value"].mean() for rows in raw.values())
     effect = ((dist - ind) * (1 if row["gap"] > 0 else -1)).dropna()
     effect = effect.sort_values(ascending=False, kind="stable")
@@ -94,14 +95,14 @@ def _claim(transfer: pd.DataFrame, pair: str, probe: str, without: list[str]) ->
 
 
 def _outcomes(
-    tables: Tables, pair: PairSlice, method: str, seeds: list[int], instance: Any, row: Any
+    tables: Tables, probed: Probed, method: str, seeds: list[int], row: Any
 ) -> pd.DataFrame:
     """Records of single images (unit_id, value) of the networks of one method."""
     import pandas as pd
 
     parts = []
     for seed in seeds:
-        records, _ = tables.records(pair, method, seed, instance.probe)
+        records, _ = tables.records(probed, method, seed)
         here = (records["condition"] == row["condition"]) & (records["metric"] == row["metric"])
         parts.append(records[here & (records["unit"] == "sample")])
     return pd.concat(parts)

@@ -5,6 +5,7 @@ Only pydantic is imported here, so that planning a study does not load numpy or 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -72,6 +73,15 @@ class PairSlice(Options):
             model = self.teacher.model if method == "teacher2" else self.student
             return ModelRef(model=model, seed=seed)
         return StudentRef(pair=self.name, method=method, seed=seed)
+
+    def everyone(self) -> Iterator[tuple[str, NetworkRef]]:
+        """Every network of the pair with its method, teachers first."""
+        yield "teacher", self.teacher
+        if self.second_teacher is not None:
+            yield "teacher2", self.second_teacher
+        for method in ("ind", *self.methods):
+            for seed in self.seeds(method):
+                yield method, self.network(method, seed)
 
     def networks(self, instance: InstanceSlice) -> list[NetworkRef]:
         """Every network that has records of ``instance``."""

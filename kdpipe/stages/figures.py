@@ -16,6 +16,8 @@ class FiguresSlice(Options):
     figures: list[str]
     networks: list[str] = []
     """Networks whose training curves are shown, such as ``models/teacher/seed0``."""
+    pairs: list[PairSlice] = []
+    """Every pair; of its probes nothing is said."""
     recorded: list[PairSlice] = []
     """Pairs with those of their probes whose record files a figure reads."""
     answer_methods: dict[str, list[str]] = {}
@@ -28,7 +30,7 @@ def run(slice: FiguresSlice, root: Path, out: Path) -> list[Path]:
     """Draw every figure of the slice from ``root/tables`` into ``out``; the files written."""
     from kdpipe.figures import _style as style
 
-    tables = Tables.load(root, slice.networks, slice.recorded)
+    tables = Tables.load(root, slice.networks, slice.recorded, slice.pairs)
     tables.answer_methods = slice.answer_methods
     tables.without_teacher = slice.without_teacher
     written = []

@@ -9,7 +9,8 @@ from typing import Any
 
 from kdpipe.data.store import Subset
 from kdpipe.errors import KdpipeError
-from kdpipe.figures.base import Tables, figures
+from kdpipe.figures._pictures import first_of
+from kdpipe.figures.base import Probed, Tables, figures
 from kdpipe.options import Options
 from kdpipe.paths import subset_dir
 from kdpipe.provenance import write_atomically
@@ -148,12 +149,8 @@ def _settings(tables: Tables, slice: ReportSlice, probe: str) -> dict[str, str]:
 
 def _options(tables: Tables, pair: PairSlice, instance: InstanceSlice) -> dict[str, Any]:
     """What a probe was told, as its records have it."""
-    only = pair.model_copy(update={"instances": [instance]})
-    method = pair.first_method
-    options = tables.records(only, method, pair.seeds(method)[0], instance.probe)[1].get(
-        "options", {}
-    )
-    return dict(options)
+    _, about = first_of(tables, Probed(pair, instance), pair.first_method)
+    return dict(about.get("options", {}))
 
 
 def _class_counts(tables: Tables, slice: ReportSlice, root: Path) -> dict[str, int]:

@@ -12,6 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from kdpipe.paths import ModelRef
+from kdpipe.results.slices import PairSlice
+
 METHODS = ("kl", "hint", "crd", "soft_label")
 SEEDS = (0, 1, 2)
 
@@ -199,3 +202,19 @@ def write(root: Path, made: dict[str, pd.DataFrame] | None = None) -> Path:
         about = {"provenance": {"torch": "2.11.0", "device": "cpu", "digest": f"{k + 10:016x}" * 4}}
         (root / network / "model.json").write_text(json.dumps(about))
     return root
+
+
+def pairs() -> list[PairSlice]:
+    """The pairs of the made-up study, whose networks lie where those of ``NETWORKS`` do."""
+    return [
+        PairSlice(
+            name=name,
+            teacher=ModelRef(model=NETS.get(name, ("wide", "small"))[0]),
+            second_teacher=ModelRef(model=NETS.get(name, ("wide", "small"))[0], seed=1),
+            student=NETS.get(name, ("wide", "small"))[1],
+            ind_seeds=list(SEEDS),
+            methods={method: list(SEEDS) for method in METHODS},
+            instances=[],
+        )
+        for name in dict.fromkeys(line[0] for line in PLAN)
+    ]

@@ -48,6 +48,7 @@ def made(**options: object) -> Tables:
         histories=histories,
         training_images=images,
         answer_methods={"main": ["kl", "soft_label"]},
+        pairs=synthetic_study.pairs(),
     )
 
 
