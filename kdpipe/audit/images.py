@@ -31,6 +31,9 @@ def source(path: Path, columns: Columns) -> dict[str, Any]:
 
     Raises KdpipeError when there is nothing of the kind.
     """
+    from kdpipe.data.sources._parquet_files import holds_parquet
+
+    path = expanded(path)
     names = {key: value for key, value in vars(columns).items() if value is not None}
     if path.suffix == ".parquet" and path.is_file():
         pattern = glob.escape(path.name)
@@ -42,7 +45,7 @@ def source(path: Path, columns: Columns) -> dict[str, Any]:
             f"--data {path}: there is no such folder or Parquet file; give a folder of images "
             f"(CLASS/NAME.jpg) or Parquet files."
         )
-    if any(path.glob("*.parquet")) or any(path.glob("data/*.parquet")):
+    if holds_parquet(path):
         return {"name": "parquet", "path": str(path.absolute()), **names}
     if columns != Columns():
         raise KdpipeError(f"--data {path} is a folder of images, which has no columns.")

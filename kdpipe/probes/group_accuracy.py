@@ -34,7 +34,11 @@ class GroupAccuracy(Probe):
         for images in bench.image_sets(self.options):
             predicted = bench.clean_logits(bench.subject, images).argmax(1).numpy()
             correct = predicted == images.labels
-            names = sorted(np.unique(images.groups))
+            names = [name for name in np.unique(images.groups) if name]  # '' is no group
+            if not names:
+                raise KdpipeError(
+                    f"Probe {self.name}: no image of domain '{images.domain}' belongs to a group."
+                )
             first = self.options.group or names[0]
             if first not in names:
                 raise KdpipeError(

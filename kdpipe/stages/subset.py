@@ -84,7 +84,7 @@ def run(slice_: SubsetSlice, root: Path, out: Path, data_root: Path | None = Non
         "name": slice_.name,
         "classes": classes,
         "domains": list(slice_.domains),
-        "groups": sorted(set(index["group"].tolist())),
+        "groups": sorted(set(index["group"].tolist()) - {""}),
         "counts": {part: int((index["split"][once] == part).sum()) for part in SPLITS},
         "decode": "store" if stores else "on_the_fly",
         "size": slice_.size,
@@ -226,10 +226,11 @@ def assign_splits(slice_: SubsetSlice, listing: Listing, labels: np.ndarray) -> 
     fractions = slice_.split
     needed: tuple[str, ...] = SPLITS
     own = listing.splits
-    if own is not None and (own == "test").all():
-        needed = ("test",)
+    if own is not None:
+        # A test set may lack a class, which then counts in no measurement.
+        needed = ("test",) if (own == "test").all() else ("train", "val")
     if own is not None and (own == "train").all():
-        own = None
+        own, needed = None, SPLITS
     if fractions.train == 0:
         if own is not None:
             labels = np.where(own == "test", labels, -1)

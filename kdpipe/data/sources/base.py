@@ -21,7 +21,7 @@ class Listing:
     """Every image of a source, before any is decoded.
 
     ``refs``: a stable name per image; ``labels``: class number (n,); ``groups``: a word per
-    image, or None; ``splits``: ``train``/``test`` per image where the source has its own split,
+    image, '' for one of no group, or None; ``splits``: ``train``/``test`` per image where the source has its own split,
     or ``train``/``val``/``test``.
     ``domains``: a word per image where a source holds different images in each domain; a study
     then picks from these names. ``cues``: per image the class number that a misleading cue stands

@@ -11,13 +11,27 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from kdpipe.data.sources._columns import spelled
 from kdpipe.data.sources._files import FileSource, numbered
 from kdpipe.data.sources.base import Listing, sources
-from kdpipe.errors import KdpipeError
+from kdpipe.errors import KdpipeError, some_of
 from kdpipe.options import Options
 
 LAYOUT = "fairface_label_train.csv, fairface_label_val.csv and the images they name (train/1.jpg)"
 Column = Literal["gender", "race", "age"]
+VALUES = {
+    "gender": ["Female", "Male"],
+    "race": [
+        "Black",
+        "East Asian",
+        "Indian",
+        "Latino_Hispanic",
+        "Middle Eastern",
+        "Southeast Asian",
+        "White",
+    ],
+    "age": ["0-2", "10-19", "20-29", "3-9", "30-39", "40-49", "50-59", "60-69", "more than 70"],
+}
 
 
 class FairFaceOptions(Options):
@@ -41,7 +55,7 @@ class FairFace(FileSource):
 
     @property
     def usual_classes(self) -> int:  # type: ignore[override]
-        return {"gender": 2, "race": 7, "age": 9}[self.options.label]
+        return len(VALUES[self.options.label])
 
     @cached_property
     def _listing(self) -> Listing:
@@ -51,7 +65,7 @@ class FairFace(FileSource):
             rows += [(part, *row) for row in self._read(self.base / name)]
         splits, refs, labels, groups = (list(column) for column in zip(*rows, strict=True))
         self._require_files(refs)
-        names = sorted(set(labels))
+        names = VALUES[o.label]
         return Listing(
             refs, numbered(names, labels), names, groups=np.array(groups), splits=np.array(splits)
         )
@@ -75,23 +89,40 @@ class FairFace(FileSource):
             ) from None
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise KdpipeError(f"{path} is not readable as CSV: {error}.") from None
-        for number, row in enumerate(rows, start=2):
-            if not all(row):
+        found = []
+        for number, (file, *words) in enumerate(rows, start=2):
+            if not file or not all(words):
                 raise KdpipeError(f"{path}, row {number}: {' and '.join(wanted)} need a value.")
-        if not rows:
+            label, group = (
+                self._known(word, column, f"{path}, row {number}")
+                for column, word in zip(wanted[1:], words, strict=True)
+            )
+            found.append((file.strip(), label, group))
+        if not found:
             raise KdpipeError(f"{path} lists no image.")
-        return rows  # type: ignore[return-value]
+        return found
+
+    def _known(self, word: str, column: str, where: str) -> str:
+        """The value of FairFace that ``word`` is, but for case and spaces."""
+        if (known := spelled(word, VALUES[column])) is None:
+            raise KdpipeError(
+                f"{where}: {column} '{word}' is none of FairFace's, {', '.join(VALUES[column])}."
+            )
+        return known
 
     def _require_files(self, refs: list[str]) -> None:
         """One look into each folder, instead of one question a file."""
         there: dict[str, set[str]] = {}
+        gone = []
         for ref in refs:
             folder, name = os.path.split(ref)
             if folder not in there:
                 where = self.base / folder
                 there[folder] = set(os.listdir(where)) if where.is_dir() else set()
             if name not in there[folder]:
-                raise KdpipeError(
-                    f"The image {self.base / ref} is listed in a CSV file but does not exist; "
-                    f"expected in {self.base} are {LAYOUT}."
-                )
+                gone.append(str(self.base / ref))
+        if gone:
+            what = f"The image {gone[0]} is listed in a CSV file but does not exist"
+            if len(gone) > 1:
+                what = f"{len(gone)} images that CSV files list do not exist: {some_of(gone)}"
+            raise KdpipeError(f"{what}; expected in {self.base} are {LAYOUT}.")

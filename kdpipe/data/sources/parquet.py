@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -12,15 +11,18 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from kdpipe.data.sources import _columns
+from kdpipe.data.sources._columns import classes, missing, named, plain
 from kdpipe.data.sources._decode import decode_all
+from kdpipe.data.sources._layout import tested
+from kdpipe.data.sources._parquet_files import by_split
 from kdpipe.data.sources.base import Listing, Source, sources
-from kdpipe.errors import KdpipeError
+from kdpipe.errors import KdpipeError, some_of
 from kdpipe.options import Options
 
 LAYOUT = (
     "train-00000-of-00001.parquet, test-00000-of-00001.parquet, …, with columns image and label"
 )
-PREFIXES = {"train": "train", "validation": "val", "val": "val", "valid": "val", "test": "test"}
 Split = Literal["train", "val", "test"]
 
 
@@ -31,14 +33,18 @@ class ParquetOptions(Options):
         description="Pattern of each split's files, such as test: validation-*.parquet; null for "
         "what the names begin with (a validation split without a test split is for testing).",
     )
-    image: str = Field("image", description="Column of the images: file content, or bytes in it.")
+    image: str = Field(
+        "image",
+        description="Column of the images: file content or a path, or a struct of bytes and path.",
+    )
     label: str = Field("label", description="Column of the class: a number or a name.")
     group: str | None = Field(None, description="Column of the group; null for none.")
 
 
 @sources.register("parquet")
 class Parquet(Source):
-    """Column ``image`` of {bytes, path}, column ``label``; in one file or many.
+    """Column ``image`` of {bytes, path}, column ``label``; in one file or many, in folders for
+    configuration and split or in none.
 
     Only labels are read in advance. An image is read with its row group, so that files with small
     row groups (the hub writes 100 images each) suit decoding on the fly. Class names come from
@@ -48,38 +54,28 @@ class Parquet(Source):
     Options = ParquetOptions
 
     @cached_property
-    def _files(self) -> dict[str, list[str]]:
-        """Split ('' where the names tell none) to paths relative to the folder."""
+    def _files(self) -> tuple[dict[str, list[str]], tuple[str, ...]]:
+        """Split ('' where the names tell none) to paths relative to the folder, and a sentence on
+        files that are left out."""
         base = self.folder(self.options.path)
         expected = f"expected are files {LAYOUT}"
         if not base.is_dir():
             raise KdpipeError(f"The folder {base} does not exist; {expected}.")
+        if self.options.files is None:
+            return by_split(base, expected)
         folders = (base, base / "data")
         found: dict[str, list[str]] = {}
-        if self.options.files is not None:
-            for split, pattern in self.options.files.items():
-                if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
-                    raise KdpipeError(f"files: '{pattern}' leaves the folder {base}.")
-                try:
-                    paths = [p for folder in folders for p in sorted(folder.glob(pattern))]
-                except (OSError, ValueError, IndexError, NotImplementedError):  # '', '.', a**b, …
-                    raise KdpipeError(f"files: '{pattern:.80}' is no pattern of files.") from None
-                if not paths:
-                    raise KdpipeError(f"The folder {base} has no file {pattern:.80} for {split}.")
-                found[split] = [str(p.relative_to(base)) for p in paths]
-            return found
-        for path in (p for folder in folders for p in sorted(folder.glob("*.parquet"))):
-            split = PREFIXES.get(path.name.removesuffix(".parquet").split("-")[0], "")
-            found.setdefault(split, []).append(str(path.relative_to(base)))
-        if not found:
-            raise KdpipeError(f"The folder {base} holds no .parquet file; {expected}.")
-        if "" in found and len(found) > 1:
-            raise KdpipeError(
-                f"The name of {base / found[''][0]} does not tell its split; give the option files."
-            )
-        if "val" in found and "test" not in found:
-            found["test"] = found.pop("val")
-        return {split: found[split] for split in ("train", "val", "test", "") if split in found}
+        for split, pattern in self.options.files.items():
+            if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
+                raise KdpipeError(f"files: '{pattern}' leaves the folder {base}.")
+            try:
+                paths = [p for folder in folders for p in sorted(folder.glob(pattern))]
+            except (OSError, ValueError, IndexError, NotImplementedError):  # '', '.', a**b, …
+                raise KdpipeError(f"files: '{pattern:.80}' is no pattern of files.") from None
+            if not paths:
+                raise KdpipeError(f"The folder {base} has no file {pattern:.80} for {split}.")
+            found[split] = [str(p.relative_to(base)) for p in paths]
+        return found, ()
 
     @cached_property
     def _opened(self) -> dict[str, Any]:
@@ -117,28 +113,76 @@ class Parquet(Source):
         columns = list(
             dict.fromkeys(c for c in (self.options.label, self.options.group) if c is not None)
         )
-        refs: list[str] = []
-        splits: list[str] = []
-        values: dict[str, list[Any]] = {column: [] for column in columns}
-        for split, names in self._files.items():
+        where, notes = str(self.folder(self.options.path)), [*self._files[1]]
+        refs: dict[str, list[str]] = {}
+        values: dict[str, dict[str, list[Any]]] = {}
+        for split, names in self._files[0].items():
+            refs[split], values[split] = [], {column: [] for column in columns}
             for name in names:
                 file = self._open(name)
                 self._require(name, [self.options.image, *columns])
                 with self._readable(name):
                     table = file.read(columns=columns)
-                refs += [f"{name}#{i}" for i in range(len(table))]
-                splits += [split] * len(table)
-                for column in columns:
-                    values[column] += table[column].to_pylist()
-        labels, class_names = self._classes(values[self.options.label])
-        group = self.options.group
-        return Listing(
-            refs,
-            labels,
-            class_names,
-            groups=None if group is None else np.array([str(g) for g in values[group]]),
-            splits=None if set(splits) == {""} else np.array(splits),
+                    for column in columns:
+                        values[split][column] += map(plain, table[column].to_pylist())
+                refs[split] += [f"{name}#{i}" for i in range(len(table))]
+        notes += self._leave_out_unlabelled(refs, values)
+        role = tested(dict(zip(refs, refs, strict=True))) if self.options.files is None else {}
+        schema = self._open(next(iter(self._files[0].values()))[0]).schema_arrow
+        labels, groups = (
+            None if c is None else [v for part in values.values() for v in part[c]]
+            for c in (self.options.label, self.options.group)
         )
+        assert labels is not None
+        numbers, class_names = classes(
+            labels, named(schema, self.options.label, where), self.options.label, where
+        )
+        if absent := sorted(set(range(len(class_names))) - set(numbers.tolist())):
+            some = some_of([class_names[k] for k in absent], 3)
+            notes.append(
+                f"There is no image of {len(absent)} of {len(class_names)} classes: {some}."
+            )
+        words = None
+        if groups is not None and self.options.group is not None:
+            named_groups = named(schema, self.options.group, where)
+            words, said = _columns.groups(groups, named_groups, self.options.group, where)
+            notes += said
+        splits = [role.get(split, split) for split, names in refs.items() for _ in names]
+        return Listing(
+            [ref for names in refs.values() for ref in names],
+            numbers,
+            class_names,
+            groups=words,
+            splits=None if set(splits) == {""} else np.array(splits),
+            notes=tuple(notes),
+        )
+
+    def _leave_out_unlabelled(
+        self, refs: dict[str, list[str]], values: dict[str, dict[str, list[Any]]]
+    ) -> list[str]:
+        """Drop a test split that keeps its labels to itself, where validation images can be
+        tested on in its place, and say so. Raises KdpipeError for all other rows without."""
+        label, base = self.options.label, self.folder(self.options.path)
+        notes = []
+        for split in list(values):
+            none = sum(map(missing, values[split][label]))
+            if not none:
+                continue
+            if none == len(refs[split]) and split == "test" and "val" in values:
+                notes.append(f"{none} {split} images in {base.name} are left out, without a label.")
+                del refs[split], values[split]
+                continue
+            name, _, row = next(
+                ref
+                for ref, value in zip(refs[split], values[split][label], strict=True)
+                if missing(value)
+            ).rpartition("#")
+            raise KdpipeError(
+                f"Column '{label}' has rows without a label, {none} of {len(refs[split])} in "
+                f"{base / name} and files like it (row {row} is the first); leave such files out "
+                f"with the option files, or in an audit by giving another file."
+            )
+        return notes
 
     def _require(self, name: str, columns: list[str]) -> None:
         have = self._open(name).schema_arrow.names
@@ -148,41 +192,6 @@ class Parquet(Source):
                     f"{self.folder(self.options.path) / name} has no column '{column}'; it has "
                     f"{', '.join(have)}."
                 )
-
-    def _classes(self, values: list[Any]) -> tuple[np.ndarray, list[str]]:
-        """Class numbers (n,) and names. Raises KdpipeError for a row or a class without any."""
-        where = self.folder(self.options.path)
-        if any(v is None or v == -1 for v in values):
-            raise KdpipeError(
-                f"Column '{self.options.label}' in {where} has rows without a label; leave their "
-                f"files out with the option files."
-            )
-        kinds = {type(v) for v in values}
-        if kinds not in ({int}, {str}, {bool}) or (kinds == {int} and min(values) < 0):
-            raise KdpipeError(
-                f"Column '{self.options.label}' in {where} has to hold class numbers from 0, or "
-                f"names, one kind of them."
-            )
-        first = next(iter(self._files.values()))[0]
-        names = _named_classes(self._open(first).schema_arrow, self.options.label)
-        if names is None or kinds != {int}:
-            known = sorted(set(values))
-            number = {value: i for i, value in enumerate(known)}
-            return np.array([number[v] for v in values]), [str(v) for v in known]
-        if len(set(names)) < len(names):
-            raise KdpipeError(
-                f"The schema of column '{self.options.label}' in {where} names a class twice."
-            )
-        if max(values) >= len(names):
-            raise KdpipeError(
-                f"Column '{self.options.label}' in {where} has label {max(values)}, but its "
-                f"schema names {len(names)} classes."
-            )
-        labels = np.asarray(values, dtype=np.int64)
-        counts = np.bincount(labels, minlength=len(names))
-        if not counts.all():
-            raise KdpipeError(f"Class '{names[int(counts.argmin())]}' has no image in {where}.")
-        return labels, names
 
     def listing(self) -> Listing:
         return self._listing
@@ -199,7 +208,11 @@ class Parquet(Source):
             for name, rows in wanted.items():
                 for number, place, content in self._contents(name, sorted(rows)):
                     places.append(place)
-                    yield f"{base / name}, row {number}", content
+                    where = f"{base / name}, row {number}"
+                    if isinstance(content, str):
+                        content = self._beside(name, content)
+                        where += f", {content}"
+                    yield where, content
 
         decoded = decode_all(contents(), shorter)
         found: list[np.ndarray] = [np.empty(0)] * len(refs)
@@ -207,8 +220,17 @@ class Parquet(Source):
             found[place] = image
         return found
 
-    def _contents(self, name: str, rows: list[tuple[int, int]]) -> Iterator[tuple[int, int, bytes]]:
-        """(row, place, file content) of ascending rows; each row group is read once."""
+    def _beside(self, name: str, path: str) -> Path:
+        """The image file that a row of file ``name`` gives by its path: beside it, or below the
+        folder of the data set."""
+        base = self.folder(self.options.path)
+        places = [(base / name).parent / path, base / path]
+        return next((place for place in places if place.is_file()), places[0])
+
+    def _contents(
+        self, name: str, rows: list[tuple[int, int]]
+    ) -> Iterator[tuple[int, int, bytes | str]]:
+        """(row, place, file content or path) of ascending rows; each row group is read once."""
         file = self._open(name)
         self._require(name, [self.options.image])
         ends = np.cumsum([file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)])
@@ -224,24 +246,15 @@ class Parquet(Source):
                 current, start = group, int(ends[group]) - len(column)
             assert column is not None
             value = column[row - start].as_py()
-            content = value.get("bytes") if isinstance(value, dict) else value
-            if not isinstance(content, bytes):
+            content = value
+            if isinstance(value, dict):
+                content = value.get("bytes") or value.get("path")
+            if not isinstance(content, bytes | str):
                 raise KdpipeError(
                     f"{self.folder(self.options.path) / name}, row {row}: column "
-                    f"'{self.options.image}' holds no file content."
+                    f"'{self.options.image}' holds no file content and no path."
                 )
             yield row, place, content
 
     def decode(self, rows: np.ndarray) -> list[np.ndarray]:
         return self.fetch([self._listing.refs[r] for r in rows])
-
-
-def _named_classes(schema: Any, label: str) -> list[str] | None:
-    """Names of the ClassLabel feature in the metadata that the datasets library writes."""
-    try:
-        info = json.loads((schema.metadata or {})[b"huggingface"])
-        feature = info["info"]["features"][label]
-        names = feature["names"]
-    except (KeyError, TypeError, ValueError):
-        return None
-    return [str(name) for name in names] if isinstance(names, list) and names else None
