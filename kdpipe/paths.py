@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -39,6 +41,11 @@ class StudentRef(Options):
 
 
 NetworkRef = ModelRef | StudentRef
+
+
+def expanded(path: str | Path) -> Path:
+    """``path`` with ``~`` and variables of the environment (``$HOME``) written out."""
+    return Path(os.path.expandvars(os.path.expanduser(path)))
 
 
 def subset_dir(name: str) -> str:

@@ -89,5 +89,7 @@ def explain(error: ValidationError) -> str:
             parts.append(f"{key}: {message}" if key else message)
         else:
             got = _briefly(item["input"])
-            parts.append(f"'{key}': {item['msg'].lower()} (got {got})")
+            # The first letter alone: a pattern in other letters is another pattern.
+            message = item["msg"][:1].lower() + item["msg"][1:]
+            parts.append(f"'{key}': {message} (got {got})")
     return "; ".join(parts)

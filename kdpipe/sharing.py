@@ -17,6 +17,7 @@ from typing import Any
 from kdpipe.errors import KdpipeError
 from kdpipe.job import Job
 from kdpipe.machine import gpu_names, read_cpu_flags
+from kdpipe.paths import expanded
 from kdpipe.provenance import canonical, versions
 
 VARIABLE = "SNAKEMAKE_OUTPUT_CACHE"
@@ -59,12 +60,14 @@ def data_digest(job: Job, root: str | None) -> str:
         listing = cls(cls.Options(**settings.source.options), folder).listing()
     except KdpipeError:
         return "absent"  # the job will say what is missing
-    for part in vars(listing).values():
+    for part in (part for name, part in vars(listing).items() if name != "notes"):
         text = "\n".join(map(str, part)) if part is not None else ""
         total.update(f"{text}\0".encode())
     plugins = (settings.source, *settings.domains.values())
     for name in _words([plugin.options for plugin in plugins]):
-        for line in _files(Path(root or ".") / name):  # an absolute path stays as it is
+        for line in _files(
+            expanded(root or ".") / expanded(name)
+        ):  # an absolute path stays as it is
             total.update(line)
     return total.hexdigest()
 

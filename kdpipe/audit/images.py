@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kdpipe.errors import KdpipeError
+from kdpipe.paths import expanded
 
 LOOKED_AT = 16
 SPLIT = {"train": 0.0, "val": 0.1, "test": 0.9}

@@ -16,6 +16,7 @@ from kdpipe.errors import KdpipeError, PassingError
 from kdpipe.models._state_dicts import UNREAD, Part, described, plain, read_parts, select, some
 from kdpipe.models.base import Builder
 from kdpipe.options import Options
+from kdpipe.paths import expanded
 from kdpipe.provenance import file_digest
 
 SEED = "{seed}"
@@ -194,7 +195,7 @@ def _unnormalised(where: object) -> KdpipeError:
 
 
 def _on_disk(weights: Weights, data_root: Path | None) -> Path:
-    path = (data_root or Path()) / str(weights.path)
+    path = expanded(data_root or "") / expanded(str(weights.path))
     if not path.is_file():
         raise KdpipeError(
             f"There are no weights {path}; weights.path is a path below "

@@ -320,6 +320,18 @@ def test_a_source_with_a_split_of_its_own_keeps_its_test_images():
     assert ((split == "train").sum(), (split == "val").sum()) == (34, 6)
 
 
+def test_test_images_of_its_own_may_lack_a_class_but_training_images_may_not():
+    labels = np.repeat([0, 1], 30)
+    own = np.where((np.arange(60) % 3 == 0) & (labels == 0), "test", "train")
+    listing = Listing([str(i) for i in range(60)], labels, ["a", "b"], splits=own)
+    split = assign_splits(slice_of(per_class=None), listing, labels)
+    assert set(split[labels == 1]) == {"train", "val"}
+    own = np.where((np.arange(60) % 3 == 0) | (labels == 0), "test", "train")
+    listing = Listing([str(i) for i in range(60)], labels, ["a", "b"], splits=own)
+    with pytest.raises(KdpipeError, match=r"Class 'a' of .* has no image for the train split"):
+        assign_splits(slice_of(per_class=None), listing, labels)
+
+
 def test_a_source_of_training_images_only_is_split_as_one_without_a_split():
     listing = sources.get("digits")(None, None).listing()
     own = np.full(len(listing.labels), "train")

@@ -87,6 +87,24 @@ def test_group_accuracy_by_hand(kit):
     assert primaries(first) == [("domain=grey;group=new", "accuracy")]
 
 
+def test_images_of_no_group_are_no_group(kit):
+    groups = ["old", "", "young", "", "old", "young"]
+    bench = kit.bench(
+        kit.numbered(6), [0, 1, 2, 0, 1, 2], kit.decides([0, 0, 2, 1, 1, 2], 3), group=groups
+    )
+    records = GroupAccuracy(options(GroupAccuracyOptions)).measure(bench)
+    conditions = {s.condition for s in records.statistics}
+    assert {c for c in conditions if "group=" in c} == {
+        "domain=grey;group=old",
+        "domain=grey;group=young",
+        "domain=grey;group=all",
+    }
+    assert kit.values(records, "accuracy", "domain=grey;group=all").tolist() == [1, 0, 1, 0, 1, 1]
+    nobody = kit.bench(kit.numbered(2), [0, 1], kit.decides([0, 0], 3), group=["", ""])
+    with pytest.raises(KdpipeError, match="no image of domain 'grey' belongs to a group"):
+        GroupAccuracy(options(GroupAccuracyOptions)).measure(nobody)
+
+
 def test_group_accuracy_of_an_unknown_group_is_refused(kit):
     """Otherwise the study would silently have no primary statistic."""
     bench = kit.bench(kit.numbered(2), [0, 1], kit.decides([0, 1], 3), group=["old", "new"])

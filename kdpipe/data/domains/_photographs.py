@@ -9,6 +9,7 @@ import numpy as np
 from kdpipe.data.sources._decode import decode_image
 from kdpipe.data.sources._files import image_files
 from kdpipe.errors import KdpipeError
+from kdpipe.paths import expanded
 from kdpipe.seeding import ranks, stream
 
 LAYOUT = "NAME.jpg, or train/NAME.jpg, val/NAME.jpg and test/NAME.jpg"
@@ -17,7 +18,7 @@ ENDS = {"train": (0.0, 0.6), "val": (0.6, 0.75), "test": (0.75, 1.0)}
 
 
 def folder(root: Path | None, path: str) -> Path:
-    return Path(root or ".") / path
+    return expanded(root or ".") / expanded(path)
 
 
 def of_split(base: Path, split: str) -> list[np.ndarray]:

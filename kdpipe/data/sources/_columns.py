@@ -14,6 +14,8 @@ from kdpipe.errors import KdpipeError, some_of
 UNLABELLED = -1
 """What the hub writes where a test set keeps its labels to itself."""
 
+ALL = "all"
+
 
 def plain(value: Any) -> Any:
     """A value as it is meant: no NaN, no spaces around words, 1.0 (of a column that had nulls) as
@@ -98,6 +100,11 @@ def groups(
     found = sorted(set(words.tolist()) - {""})
     if not found:
         raise KdpipeError(f"Column '{column}' in {where} has no value; take another for groups.")
+    if ALL in found:
+        raise KdpipeError(
+            f"Column '{column}' in {where}: '{ALL}' is what all images are called together; give "
+            f"the group another name."
+        )
     spellings: dict[str, list[str]] = {}
     for word in found:
         spellings.setdefault(word.casefold(), []).append(word)

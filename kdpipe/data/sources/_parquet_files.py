@@ -88,7 +88,13 @@ def _part(file: str) -> str:
 def _split(file: str, part: str) -> str:
     """By the file's name, or its beginning, or the folders from the nearest on."""
     folders = [name.removeprefix("partial-") for name in reversed(Path(file).parts[:-1])]
-    for name in (part, part.split("-")[0], part.split("_")[0], part.split("-")[-1], part.split("_")[-1]):
+    for name in (
+        part,
+        part.split("-")[0],
+        part.split("_")[0],
+        part.split("-")[-1],
+        part.split("_")[-1],
+    ):
         if split := split_of(name):
             return split
     return next(filter(None, map(split_of, folders)), "")

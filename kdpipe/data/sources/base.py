@@ -13,6 +13,7 @@ import numpy as np
 
 from kdpipe.errors import KdpipeError
 from kdpipe.options import Options
+from kdpipe.paths import expanded
 from kdpipe.registry import Registry
 
 
@@ -21,8 +22,8 @@ class Listing:
     """Every image of a source, before any is decoded.
 
     ``refs``: a stable name per image; ``labels``: class number (n,); ``groups``: a word per
-    image, '' for one of no group, or None; ``splits``: ``train``/``test`` per image where the source has its own split,
-    or ``train``/``val``/``test``.
+    image, '' for one of no group, or None; ``splits``: ``train``/``test`` per image where the
+    source has its own split, or ``train``/``val``/``test``.
     ``domains``: a word per image where a source holds different images in each domain; a study
     then picks from these names. ``cues``: per image the class number that a misleading cue stands
     for, or −1. ``notes``: sentences about what lies there and is left out.
@@ -88,12 +89,13 @@ class Source(ABC):
 
     def folder(self, path: str) -> Path:
         """``path`` under the data root. Raises KdpipeError when the study has no data root."""
-        if self.root is None and not Path(path).is_absolute():
+        place = expanded(path)
+        if self.root is None and not place.is_absolute():
             raise KdpipeError(
                 f"Source {self.name} reads from disk: set data.root in the study, KDPIPE_DATA or "
                 f"--config data_root=… to the folder that holds {path}."
             )
-        return Path(self.root or "") / path
+        return expanded(self.root or "") / place
 
 
 sources: Registry[Source] = Registry("sources", "kdpipe.data.sources")

@@ -210,9 +210,10 @@ class Parquet(Source):
                     places.append(place)
                     where = f"{base / name}, row {number}"
                     if isinstance(content, str):
-                        content = self._beside(name, content)
-                        where += f", {content}"
-                    yield where, content
+                        path = self._beside(name, content)
+                        yield f"{where}, {path}", path
+                    else:
+                        yield where, content
 
         decoded = decode_all(contents(), shorter)
         found: list[np.ndarray] = [np.empty(0)] * len(refs)
