@@ -47,6 +47,8 @@ class Sealed(nn.Module):
     def __init__(self, inner: Any) -> None:
         super().__init__()
         self.inner = inner
+        self.batch: int | None = getattr(inner, "fixed_batch", None)
+        """How many images it takes at a time, where that is fixed."""
 
     def forward(self, images: Tensor) -> Tensor:
         return self.inner(images)
@@ -62,6 +64,7 @@ class Program(Builder):
 
     Options = ProgramOptions
     sealed = True
+    third_party = True
 
     def loaded(self, path: Path) -> Any:
         """What the file holds, in evaluation mode, on the CPU. May raise anything."""

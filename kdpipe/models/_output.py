@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 OutputKind = Literal["logits", "softmax", "log_softmax", "sigmoid"]
@@ -29,3 +30,18 @@ def output_kind(outputs: Tensor) -> OutputKind:
     if high <= SUM_TOLERANCE and bool((values.logsumexp(1).abs() < SUM_TOLERANCE).all()):
         return "log_softmax"
     return "logits"
+
+
+def as_logits(outputs: Tensor, kind: OutputKind) -> Tensor:
+    """Logits (n, classes) of what a network gives.
+
+    The logarithm of probabilities is a logit for each class but for a constant that all classes
+    of an image share, which softmax takes out again: nothing is lost. Of a sigmoid it is the score
+    that went into it, the log-odds. Probabilities that were rounded to 0 or 1 are taken as the
+    nearest number in single precision.
+    """
+    if kind == "softmax":
+        return outputs.float().clamp_min(torch.finfo(torch.float32).tiny).log()
+    if kind == "sigmoid":
+        return torch.logit(outputs.float(), eps=2**-24)
+    return outputs

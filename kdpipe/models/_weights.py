@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor, nn
 
 from kdpipe.errors import KdpipeError, PassingError
+from kdpipe.models._output import OutputKind
 from kdpipe.models._state_dicts import UNREAD, Part, described, plain, read_parts, select, some
 from kdpipe.models.base import Builder
 from kdpipe.options import Options
@@ -23,6 +24,9 @@ SEED = "{seed}"
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
+
+
+Outputs = Literal["auto", OutputKind]
 
 
 class Weights(Options):
@@ -65,6 +69,13 @@ class Weights(Options):
         "data",
         description="What the outputs stand for, in their order: the classes of the model's data "
         "set, the 1000 of ImageNet by their names in torchvision, or a list.",
+    )
+
+    outputs: Outputs = Field(
+        "auto",
+        description="What the network gives for each class: logits, probabilities (softmax), their "
+        "logarithm (log_softmax) or independent scores between 0 and 1 (sigmoid); auto to tell by "
+        "the images. kdpipe makes logits of them.",
     )
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdpipe.errors import KdpipeError
+from kdpipe.models._form import Form
 from kdpipe.options import Options
 from kdpipe.plugin import PluginRef
 from kdpipe.registry import Registry
@@ -68,6 +69,8 @@ class Builder(ABC):
     """Height and width that the architecture is built for; None where it takes any."""
     sealed: bool = False
     """Whether nothing inside of the network can be looked at, as in a compiled one."""
+    third_party: bool = False
+    """Whether kdpipe does not know its code, so that how it is called is found by trying."""
 
     def __init__(self, options: Any) -> None:
         self.options = options
@@ -108,6 +111,7 @@ class Network(nn.Module):
         self.body = body
         self.layers = layers
         self.readout: nn.Module | None = None
+        self.form: Form | None = None
         self.image_size: int | None = None
         self.trained_size: int | None = None
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
@@ -117,7 +121,8 @@ class Network(nn.Module):
         """Logits (n, classes) of images (n, 3, h, w) in [0, 1].
 
         With a ``trained_size`` images are first brought to that height and width. With a
-        ``readout`` the classes are those that it makes of the body's. Raises KdpipeError when the
+        ``readout`` the classes are those that it makes of the body's. A body that takes or gives
+        something else than usual is called as its ``form`` says. Raises KdpipeError when the
         architecture is for images of another size.
         """
         if self.trained_size and tuple(images.shape[2:]) != (self.trained_size,) * 2:
@@ -129,7 +134,8 @@ class Network(nn.Module):
                 f"The network takes images of {self.image_size}×{self.image_size} pixels, not "
                 f"{size[0]}×{size[1]}; change the size of the data set or the network's image_size."
             )
-        logits = self.body((images - self.mean) / self.std)
+        normalised = (images - self.mean) / self.std
+        logits = self.form.logits(self.body, normalised) if self.form else self.body(normalised)
         return logits if self.readout is None else self.readout(logits)
 
     def layer(self, name: str) -> nn.Module:
@@ -227,4 +233,5 @@ def build(
         body = builder.body(n_classes)
     network = Network(body, builder.layers(body), mean, std)
     network.image_size = builder.image_size
-    return network.to(memory_format=torch.channels_last)
+    # Weights of a network that somebody brings in half precision as well.
+    return network.float().to(memory_format=torch.channels_last)

@@ -16,8 +16,9 @@ from kdpipe.models.base import builders
 class Exported(Program):
     """A file of torch.export, with ``weights: {published: own, mean: …, std: …}``.
 
-    It has to take any number of images (a dynamic first dimension) and answer images (n, 3,
-    height, width) with logits (n, classes). What looks at its layers (Grad-CAM, representations)
+    It has to answer images (n, 3, height, width) with logits (n, classes). One that was exported
+    for a fixed number of images is given as many at a time, and the answers to those that fill
+    up the last batch are dropped. What looks at its layers (Grad-CAM, representations)
     cannot be measured.
     """
 
@@ -34,9 +35,7 @@ class Exported(Program):
                 f"{path}: an exported network has to take one batch of images (n, 3, height, "
                 f"width), but this one takes inputs of the shapes {shapes}."
             )
+        module: Any = program.module()
         if isinstance(shapes[0][0], int):
-            raise KdpipeError(
-                f"{path} takes exactly {shapes[0][0]} images at a time; export it with a dynamic "
-                f"first dimension (dynamic_shapes=({{0: torch.export.Dim('n')}},))."
-            )
-        return program.module()
+            module.fixed_batch = shapes[0][0]
+        return module

@@ -58,6 +58,7 @@ class Factory(Builder):
     named by the study."""
 
     Options = FactoryOptions
+    third_party = True
 
     def body(self, n_classes: int) -> nn.Module:
         call = self.options.call

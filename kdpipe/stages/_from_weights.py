@@ -12,13 +12,14 @@ from torch import Tensor
 
 from kdpipe.data.store import Subset
 from kdpipe.errors import KdpipeError
-from kdpipe.models._weights import Weights, find, load_into
+from kdpipe.models._form import OtherOutputError, find_form, pick
+from kdpipe.models._weights import Outputs, Weights, find, load_into
 from kdpipe.models.base import Network, build, builders
 from kdpipe.paths import subset_dir
 from kdpipe.plugin import PluginRef
 from kdpipe.provenance import provenance
 from kdpipe.stages._classes import UnknownClassesError, read_as
-from kdpipe.stages._training import load_images
+from kdpipe.stages._training import formed, load_images, some_images
 from kdpipe.training.artefact import save
 from kdpipe.training.loop import evaluate
 
@@ -49,7 +50,9 @@ def run(
     if part.label:
         print(f"{found.origin}: the weights are those under '{part.label}'", flush=True)
     network.to(slice_.compute.device).eval()
-    check_outputs(network, classes, subset.size, slice_.ref.path)
+    images = some_images(subset, slice_.data, slice_.compute.device)
+    tried = weights.outputs if builder.third_party or weights.outputs != "auto" else None
+    check_outputs(network, classes, images, slice_.ref.path, tried)
 
     files = {"subset.json": subset.folder / "subset.json"}
     made_from = provenance(slice_, files | ({"weights": found.file} if found.file else {}))
@@ -63,6 +66,7 @@ def run(
         "layers": list(network.layers.cka),
         "input": {"size": network.image_size, "range": [0, 1], "channels": 3},
         "trained_size": weights.size,
+        **formed(network),
         "parameters": sum(p.numel() for p in network.parameters()),
         "weights": found.origin,
         "provenance": made_from,
@@ -70,12 +74,24 @@ def run(
     save(out, network, about, [{"epoch": 0, **validated(slice_, network, subset, classes)}])
 
 
-@torch.no_grad()
-def check_outputs(network: Network, classes: list[str], size: int, name: str) -> None:
-    """Raise KdpipeError unless the network gives a logit for each class of an image."""
-    device = network.mean.device
+def check_outputs(
+    network: Network, classes: list[str], images: Tensor, name: str, outputs: Outputs | None
+) -> None:
+    """Raise KdpipeError unless the network gives a logit for each class of an image.
+
+    ``images`` (n, 3, h, w) in [0, 1]. With ``outputs`` the form is found in which it does.
+    """
+    size = images.shape[-1]
     try:
-        logits = network(torch.zeros(2, 3, size, size, device=device))
+        if outputs is not None:
+            find_form(network, len(classes), images, None if outputs == "auto" else outputs)
+        with torch.no_grad():
+            logits = pick(network(torch.zeros_like(images[:2])), len(classes), len(images[:2]))
+    except OtherOutputError as error:
+        said = str(error).removeprefix("it ")
+        raise KdpipeError(
+            f"{name} {said}; list what its outputs stand for under weights.classes."
+        ) from None
     except KdpipeError:
         raise
     except Exception as error:  # whatever a network of others raises
@@ -84,13 +100,6 @@ def check_outputs(network: Network, classes: list[str], size: int, name: str) ->
             f"{name} cannot be run on images of {size}×{size} pixels ({reason}); give the size "
             f"that it was trained on as weights.size."
         ) from None
-    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if shape != (2, len(classes)):
-        raise KdpipeError(
-            f"{name} should give {len(classes)} logits an image, one for each of its classes, but "
-            f"for two images it gives {shape}; list what its outputs stand for under "
-            f"weights.classes."
-        )
     if not bool(torch.isfinite(logits).all()):
         raise KdpipeError(
             f"{name} gives logits that are no numbers for a black image; its weights or "

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from kdpipe import parallel
 from kdpipe.data.augment.base import Pipeline
@@ -17,7 +18,8 @@ from kdpipe.data.lazy import LazyPixels
 from kdpipe.data.selection import Selection, select
 from kdpipe.data.store import Subset
 from kdpipe.distill.base import Objective
-from kdpipe.models.base import Network, build
+from kdpipe.models._form import find_form
+from kdpipe.models.base import Network, build, builders
 from kdpipe.options import Options
 from kdpipe.paths import ModelRef, StudentRef, subset_dir
 from kdpipe.plugin import PluginRef
@@ -30,6 +32,7 @@ from kdpipe.training.loop import Images, fit
 from kdpipe.training.recipe import Recipe
 from kdpipe.training.teacher import Teacher, fits
 
+TRIED = 16  # images that it is found with how a network of others is called
 STATISTICS = 2048  # images that a network's normalisation is computed from, where not all are
 
 
@@ -62,6 +65,10 @@ def set_up(slice_: TrainingSlice, root: Path, seed: int) -> Setup:
     train = load_images(subset, slice_.data, "train", device)
     val = load_images(subset, slice_.data, "val", device)
     network = new_network(slice_.network, subset, train, stream("weights", seed), device)
+    if builders.get(slice_.network.name).third_party:
+        images = some_images(subset, slice_.data, device)
+        # What its code keeps without gradients is not to be trained.
+        find_form(network, len(subset.classes), images, gradients=False)
     return Setup(subset, train, val, seed, network)
 
 
@@ -130,6 +137,20 @@ def new_network(ref: PluginRef, subset: Subset, train: Images, seed: int, device
     return build(ref, len(subset.classes), mean, std, seed).to(device)
 
 
+def some_images(subset: Subset, selection: Selection, device: str) -> Tensor:
+    """A few images (n, 3, h, w) in [0, 1] of the selected domains, to try a network with."""
+    own = np.flatnonzero(np.isin(subset.index["domain"], selection.domains))
+    if not len(own):
+        own = np.arange(len(subset.index["domain"]))
+    rows = own[np.unique(np.linspace(0, len(own) - 1, TRIED).astype(int))]
+    return as_float(subset.access(rows, device)[0][:]).to(device)
+
+
+def formed(network: Network) -> dict[str, Any]:
+    """The part of ``model.json`` that says how a network is called, where that is not as usual."""
+    return {"form": network.form.model_dump()} if network.form else {}
+
+
 @torch.no_grad()
 def feature_shapes(
     network: Network, train: Images, layers: tuple[str, ...]
@@ -153,6 +174,7 @@ def describe(network: Network, ref: PluginRef, subset: Subset, train: Images) ->
         "std": network.std.flatten().tolist(),
         "layers": list(network.layers.cka),
         "input": {"size": int(train.pixels.shape[-1]), "range": [0, 1], "channels": 3},
+        **formed(network),
         "parameters": sum(p.numel() for p in network.parameters()),
         "training_images": {c: int(n) for c, n in zip(subset.classes, counts, strict=True)},
     }

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from kdpipe.errors import KdpipeError
+from kdpipe.models._form import Form
 from kdpipe.models.base import Network, build
 from kdpipe.plugin import PluginRef
 from kdpipe.provenance import write_atomically, write_json
@@ -62,6 +62,9 @@ def load(folder: Path, device: str = "cpu") -> Network:
     ref = PluginRef(**about["network"])
     network = build(ref, len(about["classes"]), about["mean"], about["std"], seed=0)
     network.trained_size = about.get("trained_size")
+    if "form" in about:
+        network.form = Form(**about["form"])
+        network.form.prepare(network)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -70,4 +73,4 @@ def load(folder: Path, device: str = "cpu") -> Network:
             f"The weights in {folder} do not fit the architecture '{ref.name}' that model.json "
             f"names: {reason}"
         ) from None
-    return network.to(memory_format=torch.channels_last).to(device).eval()
+    return network.to(device).eval()

@@ -94,10 +94,13 @@ def test_a_file_that_is_none_is_named(root, name):
     assert not (root / "models").exists()
 
 
-def test_an_exported_network_has_to_take_any_number_of_images(root):
+def test_a_network_exported_for_a_fixed_batch_takes_any_number_of_images(root):
     export(root / "net.pt2", batch=2)
-    with pytest.raises(KdpipeError, match="takes exactly 2 images at a time; export it with a dyn"):
-        taken(root, "exported", path="net.pt2")
+    got = taken(root, "exported", path="net.pt2")
+    images = torch.rand(5, 3, 8, 8)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    torch.testing.assert_close(got(images), body()((images - mean) / std))
+    torch.testing.assert_close(got(images[:1]), got(images)[:1])
 
 
 def test_compiled_networks_say_how_images_are_normalised(root):
