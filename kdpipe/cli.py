@@ -194,10 +194,17 @@ def run(
 ) -> None:
     """Run a whole study in this process, without Snakemake and without its cache."""
     from kdpipe.inprocess import run_all
+    from kdpipe.lock import hold_run
     from kdpipe.plan import Plan
     from kdpipe.study import load
 
-    run_all(Plan(load(study)), results, data_root)
+    made = Plan(load(study))
+    with hold_run(results / made.study.study):
+        run_all(made, results, data_root)
+        if made.leave_out:
+            from kdpipe.audit.outcome import tell
+
+            raise typer.Exit(tell(made, results / made.study.study, {}))
 
 
 app.command("audit")(audit)

@@ -49,6 +49,48 @@ def hold(root: Path, target: str, out: Path) -> Iterator[None]:
             stream.close()
 
 
+@contextmanager
+def hold_run(*roots: Path) -> Iterator[Path]:
+    """Hold a folder of results as a whole: the first of ``roots`` that no other run holds.
+
+    Of one folder alone, waits until the other run ends, however long that takes: two runs in one
+    folder would mix their networks. Where the file system has no locks, says so and goes on.
+    """
+    held: TextIO | None = None
+    root = roots[0]
+    try:
+        for root in roots:
+            if (held := _try(_run_file(root))) is not None:
+                break
+        else:
+            root = roots[-1]
+            held = _wait_for_run(root)
+    except OSError as error:
+        print(
+            f"{_run_file(root)} cannot be locked ({error.strerror}): nothing here keeps two runs "
+            f"out of {root}.",
+            flush=True,
+        )
+    try:
+        yield root
+    finally:
+        if held is not None:
+            with suppress(OSError):
+                _run_file(root).unlink()
+            held.close()
+
+
+def _run_file(root: Path) -> Path:
+    return root / ".locks" / "run.lock"
+
+
+def _wait_for_run(root: Path) -> TextIO:
+    print(f"{root} is in use by {_holder(_run_file(root))}; waiting for its end.", flush=True)
+    while (held := _try(_run_file(root))) is None:
+        time.sleep(0.5)
+    return held
+
+
 def _wait(path: Path, target: str, out: Path) -> TextIO:
     if (stream := _try(path)) is not None:
         return stream

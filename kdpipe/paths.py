@@ -84,4 +84,4 @@ def parse_network(path: str) -> NetworkRef:
     return StudentRef(pair=rest[0], method=rest[1], seed=seed)
 
 
-TableName = Literal["measurements", "transfer", "controls", "paper"]
+TableName = Literal["measurements", "transfer", "controls", "paper", "left_out"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from kdpipe import pairs, paths
 from kdpipe.data.augment.base import augmentations
@@ -18,7 +18,7 @@ from kdpipe.figures.base import figures
 from kdpipe.job import Job
 from kdpipe.models.base import builders
 from kdpipe.options import Options
-from kdpipe.paths import MODEL_FILES, ModelRef, NetworkRef, StudentRef
+from kdpipe.paths import MODEL_FILES, ModelRef, NetworkRef, StudentRef, TableName
 from kdpipe.plan_results import (
     figure_names,
     figures_slice,
@@ -40,9 +40,7 @@ from kdpipe.stages.train import TrainSlice
 from kdpipe.study import Study
 
 TABLES = tuple(
-    f"tables/{name}.{ending}"
-    for name in ("measurements", "transfer", "controls", "paper")
-    for ending in ("parquet", "csv")
+    f"tables/{name}.{ending}" for name in get_args(TableName) for ending in ("parquet", "csv")
 )
 
 
@@ -64,6 +62,8 @@ class Plan:
         self.study = study
         self.training = study.compute.resolve()
         self.compute = self.training.model_copy(update={"processes": 1})
+        # Nobody can change what an audit is of: networks and images are given.
+        self.leave_out = any(pair.given for pair in study.pairs.values())
         self.jobs: dict[str, Job] = {}
         self.models: dict[str, ModelRef] = {}
         self.students: dict[str, StudentRef] = {}
@@ -247,7 +247,9 @@ class Plan:
 
     def _calibrate(self, network: ModelRef, instance: Instance) -> None:
         target = paths.calibration_file(network, instance.name)
-        slice_ = CalibrateSlice(network=network, instance=instance, compute=self.compute)
+        slice_ = CalibrateSlice(
+            network=network, instance=instance, compute=self.compute, leave_out=self.leave_out
+        )
         if target in self.jobs and self.jobs[target].slice != slice_:
             raise KdpipeError(
                 f"probes.{instance.name} would be calibrated on {network.path} in two ways; use "
@@ -271,6 +273,7 @@ class Plan:
             reference=group.reference,
             instances=instances,
             compute=self.compute,
+            leave_out=self.leave_out,
         )
         networks: list[NetworkRef] = [group.network]
         if group.reference is not None:

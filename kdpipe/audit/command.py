@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,6 +10,9 @@ import typer
 
 from kdpipe.errors import KdpipeError
 
+NAME = "audit"
+NAMES = [NAME, *(f"{NAME}{k}" for k in range(2, 100))]
+"""Folders of results of audits without a name, of which several may run at once."""
 NETWORKS, IMAGES, RUN = "Networks", "Images and properties", "Running"
 
 
@@ -101,7 +105,12 @@ def audit(
     probes: Annotated[str, _option("Only these properties, with commas.", IMAGES)] = "",
     without: Annotated[str, _option("All but these properties, with commas.", IMAGES)] = "",
     limit: Annotated[int | None, _option("Images per property, at most.", IMAGES)] = None,
-    name: Annotated[str, _option("Of the folder of results.", RUN)] = "audit",
+    name: Annotated[
+        str | None,
+        _option(
+            "Of the folder of results; without it audit, or audit2, … while another runs.", RUN
+        ),
+    ] = None,
     results: Annotated[Path, _option("Where results/<name> goes.", RUN)] = Path("results"),
     study_file: Annotated[
         Path | None, _option("Write the audit as a study file and run nothing.", RUN)
@@ -132,7 +141,7 @@ def audit(
             role: Told(n or normalise, s, c or classes, ema, trust_code)
             for role, (n, s, c) in own.items()
         },
-        name=name,
+        name=name or NAME,
         columns=Columns(image_column, label_column, group),
         unseen=unseen,
         size=size,
@@ -146,7 +155,7 @@ def audit(
     if study_file is not None:
         _write(study, study_file)
     else:
-        _run(study, left_out, results)
+        _run(study, left_out, results, NAMES if name is None else [name])
 
 
 def _words(text: str) -> list[str]:
@@ -177,19 +186,23 @@ def _write(study: dict[str, Any], path: Path) -> None:
     print(f"{path}: run it with 'kdpipe run {path}', or with Snakemake.")
 
 
-def _run(study: dict[str, Any], left_out: dict[str, str], results: Path) -> None:
-    from kdpipe.audit.words import in_words
+def _run(
+    study: dict[str, Any], left_out: dict[str, str], results: Path, names: Sequence[str]
+) -> None:
+    """Run the study under the first of ``names`` whose folder no other audit uses."""
+    from kdpipe.audit.outcome import tell
     from kdpipe.inprocess import run_all
+    from kdpipe.lock import hold_run
     from kdpipe.plan import Plan
     from kdpipe.study import parse
     from kdpipe.workflow import check_writable
 
-    plan = Plan(parse(study, "The audit"))
-    root = results / plan.study.study
-    check_writable(root)
-    run_all(plan, results)
-    for line in in_words(plan, root):
-        print(line)
-    for name, reason in left_out.items():
-        print(f"Not measured: {name}, because {reason}.")
-    print(f"All of it: {root / 'report.html'}, {root / 'tables'}.")
+    parse(study, "The audit")
+    check_writable(results / names[0])
+    with hold_run(*(results / name for name in names)) as root:
+        plan = Plan(parse({**study, "study": root.name}, "The audit"))
+        check_writable(root)
+        run_all(plan, results)
+        code = tell(plan, root, left_out)
+    if code:
+        raise typer.Exit(code)

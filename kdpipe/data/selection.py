@@ -12,6 +12,8 @@ from kdpipe.errors import KdpipeError
 from kdpipe.options import Options
 from kdpipe.seeding import ranks, stream
 
+SPLIT_WORDS = {"train": "training", "val": "validation"}
+
 
 class Selection(Options):
     """The training images of a model.
@@ -63,7 +65,10 @@ def select(
         wanted = {str(name): selection.per_class for name in np.unique(index["class_name"])}
         keep &= _bounded(index, keep, "class_name", wanted, selection)
     if not keep.any():
-        raise KdpipeError(f"Data set '{selection.set}' has no image for {selection!r}.")
+        raise KdpipeError(
+            f"Data set '{selection.set}' has no {SPLIT_WORDS.get(split, split)} images of "
+            f"{', '.join(selection.domains)}; give it more images, or another split."
+        )
     return np.flatnonzero(keep)
 
 

@@ -58,6 +58,8 @@ class Tables:
     """By pair: methods that see the teacher's answers alone, and those that see no teacher."""
     without_teacher: list[str] = field(default_factory=list)
     """Methods that see no teacher, and are controls."""
+    left_out: pd.DataFrame | None = None
+    """Properties that do not apply to a network, with the reason."""
     _read: dict[Path, Recorded] = field(default_factory=dict)
 
     @classmethod
@@ -77,6 +79,8 @@ class Tables:
             if not path.is_file():
                 raise KdpipeError(f"The table {path} is missing; run the stage 'tables' first.")
             frames[name] = pd.read_parquet(path)
+        reasons = root / "tables" / "left_out.parquet"
+        left_out = pd.read_parquet(reasons) if reasons.is_file() else None
         paths = {network: root / network / "history.parquet" for network in networks}
         histories = {n: pd.read_parquet(p) for n, p in paths.items() if p.is_file()}
         files = {network: root / network / "model.json" for network in networks}
@@ -91,8 +95,9 @@ class Tables:
             **frames,
             histories=histories,
             pairs=pairs or recorded,
-            recorded=list(recorded),
+            recorded=[_measured(pair, left_out) for pair in recorded],
             root=root,
+            left_out=left_out,
             training_images=images,
             training_domains={n: s["data"]["domains"] for n, s in settings.items() if "data" in s},
         )
@@ -154,6 +159,15 @@ class Tables:
         """``teacher → student`` of a pair."""
         rows = self.measurements[self.measurements["pair"] == pair]
         return " → ".join(str(rows[c].iloc[0]) for c in ("teacher", "student")) if len(rows) else ""
+
+
+def _measured(pair: PairSlice, left_out: pd.DataFrame | None) -> PairSlice:
+    """``pair`` without the probes that do not apply to it."""
+    if left_out is None or left_out.empty:
+        return pair
+    gone = set(left_out.loc[left_out["pair"] == pair.name, "instance"])
+    kept = [instance for instance in pair.instances if instance.name not in gone]
+    return pair.model_copy(update={"instances": kept})
 
 
 class Figure:

@@ -65,6 +65,19 @@ def headline(
     return sentences + _control(alone)
 
 
+def not_measured(left_out: pd.DataFrame | None) -> list[Sentence]:
+    """Properties that were asked for and do not apply, with the reason."""
+    if left_out is None or left_out.empty:
+        return []
+    several = left_out["pair"].nunique() > 1
+    said: dict[str, None] = {}
+    for row in left_out.drop_duplicates(["pair", "probe"]).to_dict("records"):
+        label = words.property_words(str(row["probe"])).label
+        where = f"{row['pair']}: " if several else ""
+        said[f"{label} ({where}{row['reason']})"] = None
+    return [Sentence("inconclusive", "Not measured", f"{'; '.join(said)}.")]
+
+
 def apart(rows: pd.DataFrame, without: dict[str, list[str]]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows of methods that see their teacher, and rows of those that do not."""
     import numpy as np

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kdpipe.errors import KdpipeError
 from kdpipe.paths import NetworkRef
 from kdpipe.results.comparison import Array, mean
+from kdpipe.results.left_out import reasons
 from kdpipe.results.records import Statistic, read_records
 from kdpipe.results.slices import InstanceSlice, PairSlice, TablesSlice
 from kdpipe.results.win_rate import win_rates
@@ -85,7 +86,7 @@ class Measured:
 
 
 def read_study(tables: TablesSlice, root: Path) -> list[Measured]:
-    """Every probe of every pair, win rates included.
+    """Every probe of every pair, win rates included, but for those that do not apply.
 
     ``root``: folder of the study's results. Raises KdpipeError naming a record file that is
     missing or damaged, or two probes of a pair that would share a row of a table.
@@ -94,6 +95,8 @@ def read_study(tables: TablesSlice, root: Path) -> list[Measured]:
     for pair in tables.pairs:
         owner: dict[tuple[str, str, str], str] = {}
         for instance in pair.instances:
+            if reasons(pair, instance, root):
+                continue
             measured = add_win_rates(read_instance(pair, instance, root))
             for s in measured.statistics:
                 first = owner.setdefault((instance.probe, s.condition, s.metric), instance.name)

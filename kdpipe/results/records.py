@@ -159,6 +159,25 @@ def write_records(path: Path, records: Records, about: dict[str, Any]) -> None:
     pq.write_table(table, path, compression="zstd")
 
 
+def write_left_out(path: Path, reason: str, about: dict[str, Any]) -> None:
+    """Write a record file without records, of a property that does not apply because ``reason``."""
+    meta = {**about, "statistics": [], "notes": {}, "left_out": reason}
+    table = COLUMNS.empty_table().replace_schema_metadata(
+        {b"kdpipe": json.dumps(meta, sort_keys=True).encode()}
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, compression="zstd")
+
+
+def left_out_because(path: Path) -> str | None:
+    """Why a record file holds no records; None where it holds some, or cannot be read."""
+    try:
+        about = json.loads(pq.read_metadata(path).metadata[b"kdpipe"])
+    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
+        return None
+    return about.get("left_out")
+
+
 def read_records(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     """The record table and its description.
 

@@ -70,6 +70,7 @@ SCHEMAS: dict[TableName, pa.Schema] = {
         float2="measured_mean measured_std",
         text2="same_direction",
     ),
+    "left_out": _schema(text1="pair method", int1="seed", text2="instance probe reason"),
 }
 
 _SORT_BY: dict[TableName, tuple[str, ...]] = {
@@ -77,6 +78,7 @@ _SORT_BY: dict[TableName, tuple[str, ...]] = {
     "transfer": ("pair", "method", "probe", "condition", "metric"),
     "controls": ("pair", "method", "probe", "condition", "metric"),
     "paper": ("table", "pair", "method", "condition", "metric"),
+    "left_out": ("pair", "instance", "method", "seed"),
 }
 
 

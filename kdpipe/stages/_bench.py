@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from kdpipe.data.store import Subset
 from kdpipe.options import Options
 from kdpipe.paths import ModelRef, NetworkRef, calibration_file, subset_dir
 from kdpipe.plugin import PluginRef
 from kdpipe.probes.base import Bench, Probe, probes
+from kdpipe.results.left_out import NotApplicableError
 from kdpipe.stages._classes import load_for
 from kdpipe.training.compute import Compute
 
@@ -57,5 +59,12 @@ def open_bench(
     )
 
 
-def read_calibration(root: Path, network: ModelRef, instance: str) -> dict[str, object]:
-    return json.loads((root / calibration_file(network, instance)).read_text())
+def read_calibration(root: Path, network: ModelRef, instance: str) -> dict[str, Any]:
+    """Settings of a probe that were fitted to ``network``.
+
+    Raises NotApplicableError where there was nothing to fit them to.
+    """
+    found = json.loads((root / calibration_file(network, instance)).read_text())
+    if "left_out" in found:
+        raise NotApplicableError(found["left_out"])
+    return {key: value for key, value in found.items() if key != "provenance"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from kdpipe.options import Options
 from kdpipe.paths import ModelRef
 from kdpipe.provenance import provenance, write_json
+from kdpipe.results.left_out import NotApplicableError, tried
 from kdpipe.stages._bench import Instance, make, open_bench
 from kdpipe.training.compute import Compute
 
@@ -15,6 +17,8 @@ class CalibrateSlice(Options):
     network: ModelRef
     instance: Instance
     compute: Compute
+    leave_out: bool = False
+    """As in a probe's settings."""
 
 
 def run(slice_: CalibrateSlice, root: Path, out: Path) -> None:
@@ -30,7 +34,10 @@ def run(slice_: CalibrateSlice, root: Path, out: Path) -> None:
         slice_.compute,
         probe.options.class_map,
     )
-    found = probe.calibrate(bench)
+    try:
+        found = tried(partial(probe.calibrate, bench), leave_out=slice_.leave_out)
+    except NotApplicableError as left_out:
+        found = {"left_out": str(left_out)}
     weights = {"network": root / slice_.network.path / "model.safetensors"}
     print(", ".join(f"{key} {value}" for key, value in found.items()), flush=True)
     write_json(out, {**found, "provenance": provenance(slice_, weights)})

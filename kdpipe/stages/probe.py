@@ -9,7 +9,8 @@ from kdpipe.options import Options
 from kdpipe.paths import ModelRef, StudentRef
 from kdpipe.probes.base import Bench, Probe
 from kdpipe.provenance import canonical, provenance, write_atomically
-from kdpipe.results.records import write_records
+from kdpipe.results.left_out import NotApplicableError, tried
+from kdpipe.results.records import write_left_out, write_records
 from kdpipe.stages._bench import Instance, make, open_bench, read_calibration
 from kdpipe.training.compute import Compute
 
@@ -21,6 +22,8 @@ class ProbeSlice(Options):
     reference: ModelRef | None
     instances: list[Instance]
     compute: Compute
+    leave_out: bool = False
+    """Whether a property that does not apply is left out with its reason, and is no error."""
 
 
 def _place(probe: Probe) -> str:
@@ -63,17 +66,6 @@ def run(slice_: ProbeSlice, root: Path, out: Path) -> None:
                 probe.options.class_map,
             )
         bench = benches[where]
-        if probe.calibrated and slice_.reference is not None:
-            bench.calibrations = {
-                n.path: {
-                    key: value
-                    for key, value in read_calibration(root, n, name).items()
-                    if key != "provenance"
-                }
-                for n in (slice_.reference, *type(probe).networks(probe.options))
-            }
-        records = probe.measure(bench)
-        records.check_primary(probe.name)
         meta = {
             **about,
             "instance": name,
@@ -82,6 +74,17 @@ def run(slice_: ProbeSlice, root: Path, out: Path) -> None:
             # What the tables judge by is theirs: no record depends on it.
             "options": probe.options.model_dump(mode="json", exclude={"min_gap"}),
         }
+        try:
+            if probe.calibrated and slice_.reference is not None:
+                attacked = [slice_.reference, *type(probe).networks(probe.options)]
+                bench.calibrations = {n.path: read_calibration(root, n, name) for n in attacked}
+            records = tried(partial(probe.measure, bench), leave_out=slice_.leave_out)
+        except NotApplicableError as left_out:
+            write = partial(write_left_out, reason=str(left_out), about=meta)
+            write_atomically(out / f"{name}.parquet", write)
+            print(f"{name}: left out, because {left_out}", flush=True)
+            continue
+        records.check_primary(probe.name)
         write = partial(write_records, records=records, about=meta)
         write_atomically(out / f"{name}.parquet", write)
         print(f"{name}: {len(records)} records", flush=True)

@@ -16,7 +16,7 @@ from kdpipe.paths import subset_dir
 from kdpipe.provenance import write_atomically
 from kdpipe.report import audit, sentences, values, verdicts, words
 from kdpipe.report.examples import Examples, examples
-from kdpipe.report.headline import apart, headline
+from kdpipe.report.headline import apart, headline, not_measured
 from kdpipe.report.how import HOW
 from kdpipe.report.page import render
 from kdpipe.report.warnings import warnings
@@ -46,6 +46,7 @@ def run(slice: ReportSlice, root: Path, out_file: Path) -> Path:
     Raises KdpipeError when a table or a figure of the slice is missing.
     """
     tables = Tables.load(root, [], slice.pairs)
+    slice = slice.model_copy(update={"pairs": tables.recorded})
     pictures = {name: _picture(root / "figures", name) for name in slice.figures}
     provenance = _provenance(root, slice.networks)
     shared, digests = values.provenance(provenance)
@@ -59,6 +60,7 @@ def run(slice: ReportSlice, root: Path, out_file: Path) -> Path:
         headline=[
             *headline(*found, slice.without_teacher),
             *audit.headline(audit.Audited(taken, tables.controls), slice.pairs),
+            *not_measured(tables.left_out),
         ],
         heading="What was distilled" if len(trained) else "What the student shares",
         counted=sentences.counted(taught, tables.controls) if len(trained) else None,

@@ -14,6 +14,7 @@ from scipy import stats
 from kdpipe.errors import KdpipeError
 from kdpipe.paths import ModelRef
 from kdpipe.results.records import Records, Statistic, write_records
+from kdpipe.results.schemas import SCHEMAS
 from kdpipe.results.slices import InstanceSlice, PairSlice, TablesSlice
 from kdpipe.results.transfer import judge
 from kdpipe.stages.tables import run
@@ -149,7 +150,7 @@ def test_same_records_same_bytes(study, tmp_path):
     run(tables, root, tmp_path)
     for path in out.iterdir():
         assert path.read_bytes() == (tmp_path / path.name).read_bytes()
-    assert len(list(tmp_path.iterdir())) == 8
+    assert len(list(tmp_path.iterdir())) == 2 * len(SCHEMAS)
 
 
 def test_one_row_for_each_pair_method_and_statistic(study):

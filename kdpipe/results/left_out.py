@@ -1,0 +1,64 @@
+"""Properties that do not apply to the networks or images of a pair: left out, with the reason.
+
+Black-and-white images have no colour to change, five images a class leave none to fit an attack
+to. Where nothing is trained, that ends no run: the record file of such a property holds the reason
+and no records, the tables leave it out of the pair, and the reason stands in the table
+``left_out`` and in the first sentences of the report.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kdpipe.errors import KdpipeError, PassingError, StoppedError
+from kdpipe.results.records import left_out_because
+from kdpipe.results.slices import InstanceSlice, PairSlice
+
+Made = TypeVar("Made")
+
+
+class NotApplicableError(Exception):
+    """A property does not apply; the text is the reason."""
+
+
+def tried(make: Callable[[], Made], *, leave_out: bool) -> Made:
+    """What ``make`` gives.
+
+    With ``leave_out`` what a person could mend becomes a NotApplicableError whose text is the fact
+    alone: what to do about it is said by whoever knows how the run was started.
+    """
+    try:
+        return make()
+    except (PassingError, StoppedError):
+        raise
+    except KdpipeError as error:
+        if not leave_out:
+            raise
+        fact = str(error).partition("; ")[0].rstrip(".")
+        raise NotApplicableError(re.sub(r"^Probe \w+: ", "", fact)) from None
+
+
+def reasons(pair: PairSlice, instance: InstanceSlice, root: Path) -> list[dict[str, Any]]:
+    """Rows of the table ``left_out``: one for each network to which ``instance`` does not apply.
+
+    ``root``: folder of the study's results. Empty where all networks were measured.
+    """
+    found = []
+    for method, seed in _networks(pair, instance):
+        reason = left_out_because(root / pair.record_file(pair.network(method, seed), instance))
+        if reason is not None:
+            row = {"pair": pair.name, "method": method, "seed": seed, "reason": reason}
+            found.append({**row, "instance": instance.name, "probe": instance.probe})
+    return found
+
+
+def _networks(pair: PairSlice, instance: InstanceSlice) -> Sequence[tuple[str, int]]:
+    found = [(m, s) for m in ("ind", *pair.methods) for s in pair.seeds(m)]
+    if not instance.relational or instance.on_teacher:
+        found.append(("teacher", pair.teacher.seed))
+    if instance.relational and pair.second_teacher is not None:
+        found.append(("teacher2", pair.second_teacher.seed))
+    return found
