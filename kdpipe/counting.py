@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from kdpipe.errors import KdpipeError
+from kdpipe.models._by_shape import cannot_take
 from kdpipe.models.base import Network, build
 from kdpipe.plugin import PluginRef
 
@@ -21,19 +23,47 @@ class Size:
     activations: int
 
 
-def without_weights(ref: PluginRef, n_classes: int) -> Network:
-    """A network on torch's meta device, to count on."""
+def without_weights(ref: PluginRef, n_classes: int, side: int | None = None) -> Network:
+    """A network for images of ``side`` × ``side`` pixels on torch's meta device, to count on.
+
+    Raises KdpipeError when there is no such network, or it takes no images of that size.
+    """
+    options = (ref, n_classes, [0.5] * 3, [1.0] * 3, 0, side)
     try:
         with torch.device("meta"):
-            network = build(ref, n_classes, [0.5] * 3, [1.0] * 3, seed=0)
+            network = build(*options)
     except (NotImplementedError, RuntimeError):  # one that reads a tensor while it is built
-        network = build(ref, n_classes, [0.5] * 3, [1.0] * 3, seed=0)
+        network = build(*options)
     return network.to("meta").eval()
 
 
 @torch.no_grad()
-def counted(network: Network, side: int) -> Size:
-    """In one forward pass of an image of ``side`` × ``side`` pixels, which computes nothing."""
+def tried(network: Network, ref: PluginRef, side: int) -> torch.Tensor:
+    """Logits (1, classes), without values, of a network on the meta device for an image of
+    ``side`` × ``side`` pixels.
+
+    Raises KdpipeError when the architecture cannot take such images.
+    """
+    try:
+        return network(torch.zeros(1, 3, side, side, device="meta"))
+    except KdpipeError as error:
+        raise KdpipeError(f"{words(ref)}: {error}") from None
+    except Exception as error:  # whatever an architecture raises
+        raise cannot_take(words(ref), side, error) from None
+
+
+def words(ref: PluginRef) -> str:
+    """A network as a study names it."""
+    arch = ref.options.get("arch") or ref.options.get("call")
+    return f"{ref.name}/{arch}" if arch else ref.name
+
+
+@torch.no_grad()
+def counted(network: Network, ref: PluginRef, side: int) -> Size:
+    """In one forward pass of an image of ``side`` × ``side`` pixels, which computes nothing.
+
+    Raises KdpipeError when the architecture cannot take such images.
+    """
     values = 0
 
     def add(_module: object, _inputs: object, output: object) -> None:
@@ -46,6 +76,6 @@ def counted(network: Network, side: int) -> Size:
             module.register_forward_hook(add)
     counter = FlopCounterMode(display=False)
     with counter:
-        network(torch.zeros(1, 3, side, side, device="meta"))
+        tried(network, ref, side)
     parameters = sum(p.numel() for p in network.parameters())
     return Size(parameters, counter.get_total_flops(), values)

@@ -246,7 +246,7 @@ class Estimate:
         ref = PluginRef.model_validate_json(network)
         if builders.get(ref.name).sealed:
             return Size(0, 0, 0)  # nothing can be counted
-        return counted(without_weights(ref, self.images(set_name)[1]), side)
+        return counted(without_weights(ref, self.images(set_name)[1], side), ref, side)
 
 
 def print_needs(plan: Plan, data_root: Path | None) -> None:

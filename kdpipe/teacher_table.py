@@ -40,8 +40,8 @@ def teacher_table(name: str, estimate: Estimate) -> TeacherTable:
     if not found.wanted:
         return TeacherTable(False, f"no: {found.reason}", data.set)
     teacher = study.models[pair.teacher.model].network
-    network = without_weights(teacher, estimate.images(data.set)[1])
     size = study.data.sets[data.set].size
+    network = without_weights(teacher, estimate.images(data.set)[1], size)
     images = torch.zeros(1, 3, size, size, device="meta")
     logits, features = network.with_features(images, found.layers)
     numbers = sum(x.numel() for x in (logits, *features.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,18 +10,24 @@ import torch
 from torch import Tensor, nn
 
 from kdpipe.errors import KdpipeError
-from kdpipe.models.base import Layers
+from kdpipe.models.base import PREFIX, Layers, first_tensor, square
 
 STAGES = 5
+BATCH = 2  # tells a dimension that counts images from one that counts windows of one image
 
 
 @dataclass(frozen=True)
 class Call:
-    """A module that ran, and the shape of its output per image."""
+    """A module that ran, the shape of its output per image, and whether that is one tensor."""
 
     name: str
     module: nn.Module
     shape: tuple[int, ...]
+    plain: bool
+    side: int = 0
+    """Height of the maps, or of the grid that the tokens are; 0 without spatial extent."""
+    prefix: int = 0
+    """Tokens in front of those of the image: class token, registers."""
 
     @property
     def leaf(self) -> bool:
@@ -31,97 +38,188 @@ class Call:
         return self.name.count(".")
 
     @property
-    def places(self) -> int:
-        """Height of maps, number of tokens; 0 for anything without spatial extent."""
-        if len(self.shape) == 3 and (self.shape[1] == self.shape[2] > 1 or self.channels_last):
-            return self.shape[1]
-        return self.shape[0] if len(self.shape) == 2 and self.shape[0] > 1 else 0
-
-    @property
     def channels_last(self) -> bool:
         return len(self.shape) == 3 and self.shape[0] == self.shape[1] > 1 != self.shape[2]
+
+    @property
+    def normalises(self) -> bool:
+        return self.leaf and "norm" in type(self.module).__name__.lower()
 
 
 def describe(body: nn.Module, size: int) -> Layers:
     """Name the layers of ``body``, a classifier of square images of ``size`` pixels.
 
-    A stage is the outermost module that comes last at one resolution; where the resolution hardly
-    changes, as with tokens, a quarter of the blocks. The classifier is the last linear map or
-    convolution, and its input, before dropout, gets a module of its own: ``body`` is given one,
-    without weights.
+    A stage is the outermost module that comes last at one resolution. Where the resolution hardly
+    changes, as with tokens, the stages are what the blocks get and a quarter of the blocks each.
+    The classifier is the last linear map or convolution, and its input, before dropout, gets a
+    module of its own: ``body`` is given one, without weights.
 
-    Raises KdpipeError when no such layers show.
+    Raises KdpipeError when no such layers show, or the network cannot take images of that size.
     """
-    calls = _trace(body, size)
+    try:
+        calls = _trace(body, size)
+    except Exception as error:  # whatever an architecture raises
+        raise cannot_take(type(body).__name__, size, error) from None
     leaves = [call for call in calls if call.leaf]
     heads = [i for i, c in enumerate(leaves) if isinstance(c.module, nn.Linear | nn.Conv2d)]
-    stages = _stages(body, [c for c in calls if c.name])
-    if not heads or len(stages) < 2:
+    stages = _stages([c for c in calls if c.name])
+    blocks = _blocks(body, calls)
+    entry = None
+    if len(stages) < 3 and len(blocks) > (3 if len(stages) == 2 else 1):
+        entry = _entry(calls, blocks)
+        count = min(4, len(blocks))
+        stages = [blocks[(k + 1) * len(blocks) // count - 1] for k in range(count)]
+    if not heads or not stages:
         raise KdpipeError(
-            f"The layers of a {type(body).__name__} cannot be told from their shapes; use a "
-            f"network whose layers kdpipe knows, or register a builder of your own."
+            f"The layers of a {type(body).__name__} cannot be told from their shapes at "
+            f"{size}×{size} pixels; use a network whose layers kdpipe knows, or register a builder "
+            f"of your own."
         )
-    entry = head = heads[-1]
-    while entry > 0 and isinstance(leaves[entry - 1].module, nn.Dropout):
-        entry -= 1
-    _tap(leaves[entry].module)
-    last = stages[-1].name
-    before = f"{last}.norm1"  # of timm's transformers: nothing reaches the tokens behind it
-    tokens = len(stages[-1].shape) == 2 and before in {c.name for c in calls}
+    before = head = heads[-1]
+    while before > 0 and isinstance(leaves[before - 1].module, nn.Dropout):
+        before -= 1
+    _tap(leaves[before].module)
+    compared = [*([entry] if entry else []), *stages]
     return Layers(
-        penultimate=f"{leaves[entry].name}.{TAP}",
-        cam=before if tokens else last,
+        penultimate=f"{leaves[before].name}.{TAP}",
+        cam=_explained(calls, stages, blocks),
         hint=stages[(len(stages) - 1) // 2].name,
-        cka=(*(s.name for s in stages), f"{leaves[entry].name}.{TAP}", leaves[head].name),
-        nhwc=tuple(s.name for s in stages if s.channels_last),
+        cka=(*(s.name for s in compared), f"{leaves[before].name}.{TAP}", leaves[head].name),
+        nhwc=tuple(s.name for s in compared if s.channels_last),
+        prefix=stages[-1].prefix,
+    )
+
+
+def cannot_take(what: str, size: int, error: Exception) -> KdpipeError:
+    """The sentence about an architecture that fails on images of ``size`` pixels."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = (lines[-1] if lines else type(error).__name__)[:200].rstrip(".")
+    return KdpipeError(
+        f"{what} cannot take images of {size}×{size} pixels ({reason}); change the size of the "
+        f"data set, or take another network."
     )
 
 
 def _trace(body: nn.Module, size: int) -> list[Call]:
-    """Every module, in the order in which they end. Nothing is computed: on the meta device."""
-    calls: list[Call] = []
+    """Every module, in the order in which they end.
+
+    On the meta device, where nothing is computed; a network that cannot run there, because it
+    keeps tensors that are no buffers, answers black images where it lies.
+    """
+    try:
+        return _calls(body, size, "meta")
+    except Exception:
+        device = next((p.device.type for p in body.parameters()), "cpu")
+        if device == "meta":
+            raise
+        return _calls(body, size, device)
+
+
+def _calls(body: nn.Module, size: int, device: str) -> list[Call]:
+    found: list[tuple[str, nn.Module, tuple[int, ...], bool]] = []
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, _inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor):
-                calls.append(Call(name, module, tuple(output.shape[1:])))
+            tensor = first_tensor(output)
+            if tensor is not None and tensor.dim() and len(tensor) == BATCH:
+                plain = isinstance(output, Tensor)
+                found.append((name, module, tuple(tensor.shape[1:]), plain))
 
         return hook
 
     handles = [m.register_forward_hook(keep(name)) for name, m in body.named_modules()]
-    state = {name: tensor.to("meta") for name, tensor in body.state_dict(keep_vars=True).items()}
-    state |= {name: tensor.to("meta") for name, tensor in body.named_buffers()}
-    training = body.training
+    modes = [(module, module.training) for module in body.modules()]
     try:
-        with torch.no_grad():
-            image = torch.empty(1, 3, size, size, device="meta")
-            torch.func.functional_call(body.eval(), state, (image,))
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            images = torch.zeros(BATCH, 3, size, size, device=device)
+            if device == "meta":
+                state = {n: t.to("meta") for n, t in body.state_dict(keep_vars=True).items()}
+                state |= {n: t.to("meta") for n, t in body.named_buffers()}
+                torch.func.functional_call(body.eval(), state, (images,))
+            else:
+                body.eval()(images)
     finally:
-        body.train(training)
+        for module, mode in modes:
+            module.training = mode
         for handle in handles:
             handle.remove()
+    return _placed(found, size)
+
+
+def _placed(found: list[tuple[str, nn.Module, tuple[int, ...], bool]], size: int) -> list[Call]:
+    """The calls with the grids that their outputs are, at most as fine as the image."""
+    grids: list[int] = []
+    calls = []
+    for name, module, shape, plain in found:
+        call = Call(name, module, shape, plain)
+        side = prefix = 0
+        if len(shape) == 3 and (shape[1] == shape[2] > 1 or call.channels_last):
+            side = shape[1]
+            grids.append(side)
+        elif len(shape) == 2 and shape[0] > 3:
+            # The patches were maps before they became tokens; else the largest square counts.
+            known = (g for g in reversed(grids) if 0 <= shape[0] - g * g <= PREFIX)
+            side, prefix = (g, shape[0] - g * g) if (g := next(known, 0)) else square(shape[0])
+        if side > size:
+            side = prefix = 0
+        calls.append(Call(name, module, shape, plain, side, prefix))
     return calls
 
 
-def _stages(body: nn.Module, calls: list[Call]) -> list[Call]:
+def _stages(calls: list[Call]) -> list[Call]:
+    """The last and outermost call at each resolution, from input to output."""
     ends: dict[int, Call] = {}
     for call in calls:
         # Blocks rather than what is inside of them, where the resolution may lag behind.
-        if call.places and (call.places not in ends or call.depth <= ends[call.places].depth):
-            ends[call.places] = call
+        if call.side and (call.side not in ends or call.depth <= ends[call.side].depth):
+            ends[call.side] = call
     outer = min((end.depth for end in ends.values()), default=0)
-    stages = [ends[n] for n in sorted(ends, reverse=True) if ends[n].depth <= outer + 1]
-    if len(stages) > 2:
-        return stages[-STAGES:]
-    found = {call.name: call for call in calls if call.places}
-    rows = [
-        [found[f"{name}.{child}"] for child, _ in m.named_children() if f"{name}.{child}" in found]
-        for name, m in body.named_modules()
-        if isinstance(m, nn.Sequential | nn.ModuleList)
-    ]
-    blocks = max(rows, key=len, default=[])
-    quarters = [blocks[(k + 1) * len(blocks) // 4 - 1] for k in range(4)] if len(blocks) > 3 else []
-    return list({stage.name: stage for stage in quarters or stages}.values())
+    kept = {end.name for end in ends.values() if end.depth <= outer + 1}
+    stages = [call for call in calls if call.name in kept and call is ends.get(call.side)]
+    return stages[-STAGES:]
+
+
+def _blocks(body: nn.Module, calls: list[Call]) -> list[Call]:
+    """The longest row of modules in a list that all give maps or tokens of one grid; of modules
+    that have parts, where there are such."""
+    found = {call.name: call for call in calls if call.name and call.side}
+    rows: list[list[Call]] = []
+    for name, module in body.named_modules():
+        if isinstance(module, nn.Sequential | nn.ModuleList):
+            places = (f"{name}.{child}".lstrip(".") for child, _ in module.named_children())
+            row = [found[place] for place in places if place in found]
+            last = [call for call in row if call.side == row[-1].side]
+            rows.append([c for c in last if not c.leaf] or last)
+    return max(rows, key=lambda row: (len(row) > 1 and not row[0].leaf, len(row)), default=[])
+
+
+def _entry(calls: list[Call], blocks: Sequence[Call]) -> Call | None:
+    """What the first block gets: the first of the outermost calls before it."""
+    first = blocks[0].name
+    start = next(k for k, c in enumerate(calls) if f"{c.name}.".startswith(f"{first}."))
+    before = [c for c in calls[:start] if c.side]
+    return min(before, key=lambda call: call.depth, default=None)
+
+
+def _explained(calls: list[Call], stages: Sequence[Call], blocks: Sequence[Call]) -> str:
+    """The layer that Grad-CAM explains: the last one whose places the answer depends on.
+
+    A classifier that reads a class token gets nothing from the other tokens behind the last
+    attention. Then it is the normalisation in front of that attention, or, where attention comes
+    first, the block before.
+    """
+    last = stages[-1]
+    if last.prefix and len(blocks) > 1 and blocks[-1].prefix:
+        block = blocks[-1].name
+        inside = [c for c in calls if c.name.startswith(f"{block}.") and c.leaf]
+        if inside and inside[0].normalises and inside[0].shape == blocks[-1].shape:
+            return inside[0].name
+        return blocks[-2].name
+    if last.prefix and blocks:
+        last = blocks[-1]
+    # Grad-CAM needs a tensor of its own to ask for the gradient of.
+    plain = [call for call in (*calls, *stages) if call.plain and call.side > 1 and call.name]
+    return last.name if last.plain or not plain else plain[-1].name
 
 
 TAP = "features"

@@ -20,6 +20,11 @@ from kdpipe.plugin import PluginRef
 from kdpipe.registry import Registry
 
 MANY = 60  # more names than that nobody reads
+PREFIX = 16
+"""Most tokens that stand in front of those of the image: a class token, registers."""
+
+
+ALIASES = ("penultimate", "cam", "hint")
 
 
 @dataclass(frozen=True)
@@ -29,17 +34,20 @@ class Layers:
     penultimate: str
     """Output is the feature vector before the classifier; CRD's default."""
     cam: str
-    """Last layer with spatial extent; Grad-CAM's default."""
+    """Last layer with spatial extent; Grad-CAM's default. Where it has a single place at the size
+    of the images, :attr:`Network.cam` is an earlier one."""
     hint: str
     """Middle layer; Hint's default."""
     cka: tuple[str, ...]
     """Layers from input to output whose representations are compared; also called F1, F2, …."""
     nhwc: tuple[str, ...] = ()
     """Beginnings of the names of layers whose maps come as (n, height, width, channels)."""
+    prefix: int | None = None
+    """Tokens in front of those of the image; None for what the largest square leaves over."""
 
     def dotted(self, name: str) -> str:
         """The module's name behind an alias; any other name as it is."""
-        if name in ("penultimate", "cam", "hint"):
+        if name in ALIASES:
             return getattr(self, name)
         number = int(name[1:]) if name[:1] == "F" and name[1:].isdigit() else 0
         return self.cka[number - 1] if 0 < number <= len(self.cka) else name
@@ -65,6 +73,9 @@ class Builder(ABC):
     name: str
     Options: type[Options] = Options
 
+    side: int | None = None
+    """Height and width of the images that the network will get, where :func:`build` was told;
+    both methods may look at it."""
     image_size: int | None = None
     """Height and width that the architecture is built for; None where it takes any."""
     sealed: bool = False
@@ -114,6 +125,8 @@ class Network(nn.Module):
         self.form: Form | None = None
         self.image_size: int | None = None
         self.trained_size: int | None = None
+        self.side: int | None = None
+        self._cam: str | None = None
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
 
@@ -144,15 +157,62 @@ class Network(nn.Module):
 
         Raises KdpipeError when the body has no such layer, or nobody can say which one it is.
         """
-        if not self.layers.dotted(name):
+        dotted = self.dotted(name)
+        if not dotted:
             raise KdpipeError(
                 f"Which layer of this network is '{name}' cannot be told; name one of its modules "
                 f"where a layer can be chosen, or leave out what looks at layers."
             )
         try:
-            return self.body.get_submodule(self.layers.dotted(name))
+            return self.body.get_submodule(dotted)
         except AttributeError:
             raise KdpipeError(f"The network has no layer '{name}'; {self._known()}.") from None
+
+    def dotted(self, name: str) -> str:
+        """The module's name behind an alias; any other name as it is."""
+        return self.cam if name == "cam" else self.layers.dotted(name)
+
+    @property
+    def cam(self) -> str:
+        """The last of the layers from ``layers.cam`` back to the input that has more than one
+        place for images of ``side`` pixels.
+
+        ``layers.cam`` where none has, or nobody said which size images have. Looked up once, with
+        one black image.
+        """
+        if self._cam is None:
+            self._cam = self._with_places()
+        return self._cam
+
+    def _with_places(self) -> str:
+        first, compared = self.layers.cam, self.layers.cka
+        if self.side is None or not first:
+            return first
+        # Of layers that CKA compares, those before the one that is meant; all where it is none.
+        end = compared.index(first) if first in compared else len(compared)
+        names = list(dict.fromkeys((first, *reversed(compared[:end]))))
+        image = torch.zeros(1, self.mean.shape[1], self.side, self.side, device=self.mean.device)
+        modes = [(module, module.training) for module in self.modules()]
+        places: dict[str, int] = {}
+
+        def keep(name: str) -> Any:
+            def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+                tensor = first_tensor(output)
+                found = tensor if tensor is None else self.maps(name, tensor)
+                places[name] = found[0, 0].numel() if found is not None and found.dim() == 4 else 0
+
+            return hook
+
+        handles = [self.body.get_submodule(n).register_forward_hook(keep(n)) for n in names]
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                self.eval()(image.to(self.mean.dtype))
+        finally:
+            for handle in handles:
+                handle.remove()
+            for module, mode in modes:
+                module.training = mode
+        return next((name for name in names if places.get(name, 0) > 1), first)
 
     def _known(self) -> str:
         modules = {name: module for name, module in self.body.named_modules() if name}
@@ -167,14 +227,14 @@ class Network(nn.Module):
     def maps(self, name: str, output: Tensor) -> Tensor:
         """The output of layer ``name`` as feature maps (n, channels, height, width).
 
-        Tokens (n, t, channels) become a square grid, without the class token where there is one;
-        vectors stay as they are.
+        Tokens (n, t, channels) become a square grid, without class token and registers where there
+        are some; vectors stay as they are, and so do tokens that fill no square.
         """
         if output.dim() == 3:
-            side = math.isqrt(output.shape[1])
-            if side**2 != output.shape[1]:
-                side, output = math.isqrt(output.shape[1] - 1), output[:, 1:]
-            return output.transpose(1, 2).unflatten(2, (side, side))
+            side, prefix = square(output.shape[1], self.layers.prefix)
+            if not side:
+                return output
+            return output[:, prefix:].transpose(1, 2).unflatten(2, (side, side))
         if output.dim() == 4 and self.layers.dotted(name).startswith(self.layers.nhwc):
             return output.permute(0, 3, 1, 2)
         return output
@@ -189,7 +249,8 @@ class Network(nn.Module):
         kept: dict[str, Any] = {}
 
         def keep(name: str) -> Any:
-            def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+                output = first_tensor(output)
                 kept[name] = self.maps(name, output) if as_maps else output
 
             return hook
@@ -201,6 +262,29 @@ class Network(nn.Module):
             for handle in handles:
                 handle.remove()
         return logits, kept
+
+
+def first_tensor(output: Any) -> Tensor | None:
+    """What a module gave, or the first tensor of several things that it gave."""
+    if isinstance(output, dict):
+        output = list(output.values())
+    if isinstance(output, list | tuple):
+        return next((found for part in output if (found := first_tensor(part)) is not None), None)
+    return output if isinstance(output, Tensor) else None
+
+
+def square(tokens: int, prefix: int | None = None) -> tuple[int, int]:
+    """Height of the grid that ``tokens`` fill, and how many stand in front of it.
+
+    ``prefix``: how many stand there in this network, in layers that have any; None for what the
+    largest square leaves over. (0, 0) where they fill no square.
+    """
+    for known in () if prefix is None else (prefix, 0):
+        side = math.isqrt(max(0, tokens - known))
+        if side and side**2 == tokens - known:
+            return side, known
+    side = math.isqrt(tokens)
+    return (side, tokens - side**2) if tokens - side**2 <= PREFIX else (0, 0)
 
 
 def out_of_place(body: nn.Module) -> nn.Module:
@@ -219,19 +303,27 @@ builders: Registry[Builder] = Registry("models", "kdpipe.models")
 
 
 def build(
-    ref: PluginRef, n_classes: int, mean: Sequence[float], std: Sequence[float], seed: int
+    ref: PluginRef,
+    n_classes: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    seed: int,
+    side: int | None = None,
 ) -> Network:
     """A freshly initialised network in training mode; ``seed`` alone decides its weights.
 
-    ``mean`` and ``std`` (3,): of the training images per channel, in [0, 1]. Raises KdpipeError
-    when there is no such network.
+    ``mean`` and ``std`` (3,): of the training images per channel, in [0, 1]. ``side``: height and
+    width of the images it will get; None for what its architecture was published for. Raises
+    KdpipeError when there is no such network, or it takes no images of that size.
     """
     cls = builders.get(ref.name)
     builder = cls(cls.Options(**ref.options))
+    builder.side = side
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         body = builder.body(n_classes)
     network = Network(body, builder.layers(body), mean, std)
     network.image_size = builder.image_size
+    network.side = builder.image_size or side
     # Weights of a network that somebody brings in half precision as well.
     return network.float().to(memory_format=torch.channels_last)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -16,7 +17,7 @@ from kdpipe.models._code import CodeOptions
 from kdpipe.models.base import UNTOLD, Builder, Layers, builders, out_of_place
 
 SIZES = (224, 32, 64, 28)
-"""Heights and widths that layers are looked for with, where the study names none."""
+"""Heights and widths that layers are looked for with, where nobody knows that of the images."""
 
 
 class FactoryOptions(CodeOptions):
@@ -28,7 +29,7 @@ class FactoryOptions(CodeOptions):
     image_size: int | None = Field(
         None,
         ge=8,
-        description="Pixels of a side to look for layers with; null to try some.",
+        description="Pixels of a side to look for layers with; null for those of the images.",
     )
     layers: dict[str, str | list[str]] | None = Field(
         None,
@@ -81,12 +82,10 @@ class Factory(Builder):
     def layers(self, body: nn.Module) -> Layers:
         if named := self.options.layers:
             return Layers(**{**named, "cka": tuple(named["cka"])})
-        for size in (self.options.image_size, *SIZES):
-            try:
-                if size is not None:
-                    return describe(body, size)
-            except Exception:  # no layers show, or it takes no image of this size
-                continue
+        known = self.options.image_size or self.side
+        for size in (known,) if known else SIZES:
+            with suppress(KdpipeError):  # no layers show, or it takes no images of this size
+                return describe(body, size)
         return UNTOLD
 
     def _function(self) -> Any:

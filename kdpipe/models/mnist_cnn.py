@@ -8,9 +8,16 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from kdpipe.errors import KdpipeError
 from kdpipe.models._blur_pool import BlurPool
 from kdpipe.models.base import Builder, Layers, builders
 from kdpipe.options import Options
+
+SIDE = 28
+"""Height and width of MNIST's images."""
+SMALLEST = {False: 6, True: 7}
+"""The same of the smallest images that convolutions and pooling leave a place of; the blur in the
+pooling (``antialias``) mirrors one more."""
 
 
 class MnistCnnOptions(Options):
@@ -34,12 +41,21 @@ class Flatten(nn.Flatten):
 class MnistCnn(Builder):
     """conv32 – ReLU – conv64 – ReLU – max pool – dropout – fc128 – ReLU – dropout – fc.
 
-    28×28 images; 1,200,458 parameters with 3 input channels and 10 classes.
+    1,200,458 parameters with 3 input channels, 10 classes and MNIST's 28×28 pixels. For images of
+    another size, 6×6 at least, fc128 takes what the pooling leaves of it: 64·((size − 4) // 2)².
     """
 
     Options = MnistCnnOptions
 
     def body(self, n_classes: int) -> nn.Module:
+        side = self.side or SIDE
+        if side < (least := SMALLEST[self.options.antialias]):
+            raise KdpipeError(
+                f"mnist_cnn cannot take images of {side}×{side} pixels, only of {least}×{least} "
+                f"and more; change the size of the data set, or take another network."
+            )
+        self.image_size = side
+        pooled = (side - 4) // 2
         pool: nn.Module = nn.MaxPool2d(2)
         if self.options.antialias:
             pool = nn.Sequential(nn.MaxPool2d(2, stride=1), BlurPool(64))
@@ -52,7 +68,7 @@ class MnistCnn(Builder):
                 pool=pool,
                 dropout1=nn.Dropout(0.25),
                 flatten=Flatten(),
-                fc1=nn.Linear(9216, 128),
+                fc1=nn.Linear(64 * pooled**2, 128),
                 relu3=nn.ReLU(),
                 dropout2=nn.Dropout(0.5),
                 fc2=nn.Linear(128, n_classes),

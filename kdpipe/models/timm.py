@@ -32,7 +32,8 @@ class Timm(Builder):
         return body
 
     def layers(self, body: nn.Module) -> Layers:
-        return describe(body, _about(body).get("input_size", (3, SIZE, SIZE))[-1])
+        usual = _about(body).get("input_size", (3, SIZE, SIZE))[-1]
+        return describe(body, self.image_size or self.side or usual)
 
     def published(self, name: str) -> Published:
         """Weights by their tag in timm, or ``default``; timm downloads and keeps them."""

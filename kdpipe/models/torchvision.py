@@ -76,8 +76,8 @@ class Torchvision(Builder):
         family = _family(self.options.arch, DESCRIBED)
         if family is not None:
             return DESCRIBED[family](body, self.options.arch)
-        size = 299 if self.options.arch == "inception_v3" else self.image_size or SIZE
-        return describe(body, size)
+        usual = 299 if self.options.arch == "inception_v3" else SIZE
+        return describe(body, self.image_size or self.side or usual)
 
     def published(self, name: str) -> Published:
         """Weights of torchvision, which downloads them into torch's own cache.

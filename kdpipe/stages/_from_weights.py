@@ -41,7 +41,8 @@ def run(
     builder = cls(cls.Options(**ref.options))
     found = find(weights, builder, data_root)
     ref = PluginRef(name=ref.name, options=builder.pinned())
-    network = build(ref, len(classes), found.mean, found.std, seed=0)
+    side = weights.size or subset.size
+    network = build(ref, len(classes), found.mean, found.std, seed=0, side=side)
     network.trained_size = weights.size
     arch = ref.options.get("arch", ref.name)
     part = load_into(
@@ -66,6 +67,7 @@ def run(
         "layers": list(network.layers.cka),
         "input": {"size": network.image_size, "range": [0, 1], "channels": 3},
         "trained_size": weights.size,
+        "side": network.side,
         **formed(network),
         "parameters": sum(p.numel() for p in network.parameters()),
         "weights": found.origin,

@@ -134,7 +134,7 @@ def new_network(ref: PluginRef, subset: Subset, train: Images, seed: int, device
         parts = np.array_split(np.sort(some), max(1, len(some) // 64))
         pixels = torch.cat([images for _, images in pixels.stream(parts)])
     mean, std = channel_statistics(pixels.permute(0, 2, 3, 1).cpu().numpy())
-    return build(ref, len(subset.classes), mean, std, seed).to(device)
+    return build(ref, len(subset.classes), mean, std, seed, subset.size).to(device)
 
 
 def some_images(subset: Subset, selection: Selection, device: str) -> Tensor:
@@ -174,6 +174,7 @@ def describe(network: Network, ref: PluginRef, subset: Subset, train: Images) ->
         "std": network.std.flatten().tolist(),
         "layers": list(network.layers.cka),
         "input": {"size": int(train.pixels.shape[-1]), "range": [0, 1], "channels": 3},
+        "side": network.side,
         **formed(network),
         "parameters": sum(p.numel() for p in network.parameters()),
         "training_images": {c: int(n) for c, n in zip(subset.classes, counts, strict=True)},

@@ -60,7 +60,8 @@ def load(folder: Path, device: str = "cpu") -> Network:
     except (SafetensorError, json.JSONDecodeError) as error:
         raise KdpipeError(f"The network in {folder} cannot be read: {error}.") from None
     ref = PluginRef(**about["network"])
-    network = build(ref, len(about["classes"]), about["mean"], about["std"], seed=0)
+    classes, side = len(about["classes"]), about.get("side") or about.get("input", {}).get("size")
+    network = build(ref, classes, about["mean"], about["std"], seed=0, side=side)
     network.trained_size = about.get("trained_size")
     if "form" in about:
         network.form = Form(**about["form"])

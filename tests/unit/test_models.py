@@ -88,7 +88,7 @@ def test_features_come_from_the_pass_that_gives_the_logits(images):
 def test_taps_are_removed_after_the_pass_even_when_it_fails(images):
     network = mnist_cnn()
     network.with_features(images, ["conv1"])
-    with pytest.raises(RuntimeError):
+    with pytest.raises(KdpipeError, match="takes images of 28×28 pixels, not 20×28"):
         network.with_features(images[:, :, :20], ["conv1", "relu2"])
     assert not any(module._forward_hooks for module in network.modules())
 

@@ -154,11 +154,11 @@ def test_layers_of_tokens_are_quarters_of_the_blocks():
     body = Blocks()
     layers = describe(body, 32)
     quarters = ["blocks.1", "blocks.3", "blocks.5", "blocks.7"]
-    assert layers.cka == (*quarters, "head_drop.features", "head")
-    assert layers.cam == "blocks.7.norm1"
+    assert layers.cka == ("patches", *quarters, "head_drop.features", "head")
+    assert layers.cam == "blocks.7"  # of which the classifier takes the mean
     net = Network(body, layers, [0.5] * 3, [0.25] * 3).eval()
-    logits, features = net.with_features(torch.rand(2, 3, 32, 32), ["F2", "penultimate"])
-    assert features["F2"].shape == (2, 6, 4, 4)
+    logits, features = net.with_features(torch.rand(2, 3, 32, 32), ["F3", "penultimate"])
+    assert features["F3"].shape == (2, 6, 4, 4)
     torch.testing.assert_close(body.head(features["penultimate"]), logits)
 
 
