@@ -172,7 +172,7 @@ def layers(network: Network, images: Tensor) -> Check | None:
         return None
     said = []
     for alias, use in (("cam", "Grad-CAM"), ("hint", "Hint")):
-        name = network.layers.dotted(alias)
+        name = network.dotted(alias)
         try:
             maps = network.with_features(images, [alias])[1][alias]
         except KdpipeError:

@@ -346,7 +346,7 @@ def test_classes_of_imagenet_by_name_beside_another_task(root, kit, patched):
 def test_published_weights_on_fewer_classes_are_refused(root, patched):
     ref = PluginRef(name="torchvision", options={"arch": TINY})
     with pytest.raises(KdpipeError, match=r"'classifier.1.bias' has the shape \(1000,\)"):
-        taken(root, ref, published="IMAGENET1K_V1")
+        taken(root, ref, published="IMAGENET1K_V1", size=64)
 
 
 def test_unknown_published_weights_are_answered_with_the_known(root):
