@@ -58,7 +58,7 @@ def describe(body: nn.Module, size: int) -> Layers:
     """
     try:
         calls = _trace(body, size)
-    except Exception as error:  # whatever an architecture raises
+    except Exception as error:
         raise cannot_take(type(body).__name__, size, error) from None
     leaves = [call for call in calls if call.leaf]
     heads = [i for i, c in enumerate(leaves) if isinstance(c.module, nn.Linear | nn.Conv2d)]
@@ -104,18 +104,22 @@ def _trace(body: nn.Module, size: int) -> list[Call]:
     """Every module, in the order in which they end.
 
     On the meta device, where nothing is computed; a network that cannot run there, because it
-    keeps tensors that are no buffers, answers black images where it lies.
+    keeps tensors that are no buffers, answers black images where it lies. One that does not take
+    three channels gets one.
     """
-    try:
-        return _calls(body, size, "meta")
-    except Exception:
-        device = next((p.device.type for p in body.parameters()), "cpu")
-        if device == "meta":
-            raise
-        return _calls(body, size, device)
+    device = next((p.device.type for p in body.parameters()), "cpu")
+    ways = [(where, channels) for channels in (3, 1) for where in dict.fromkeys(("meta", device))]
+    first: Exception | None = None
+    for where, channels in ways:
+        try:
+            return _calls(body, size, where, channels)
+        except Exception as error:  # whatever an architecture raises
+            first = first or error
+    assert first is not None
+    raise first
 
 
-def _calls(body: nn.Module, size: int, device: str) -> list[Call]:
+def _calls(body: nn.Module, size: int, device: str, channels: int) -> list[Call]:
     found: list[tuple[str, nn.Module, tuple[int, ...], bool]] = []
 
     def keep(name: str) -> Any:
@@ -129,9 +133,11 @@ def _calls(body: nn.Module, size: int, device: str) -> list[Call]:
 
     handles = [m.register_forward_hook(keep(name)) for name, m in body.named_modules()]
     modes = [(module, module.training) for module in body.modules()]
+    floats = (p.dtype for p in body.parameters() if p.is_floating_point())
+    precision = next(floats, torch.float32)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            images = torch.zeros(BATCH, 3, size, size, device=device)
+            images = torch.zeros(BATCH, channels, size, size, device=device, dtype=precision)
             if device == "meta":
                 state = {n: t.to("meta") for n, t in body.state_dict(keep_vars=True).items()}
                 state |= {n: t.to("meta") for n, t in body.named_buffers()}

@@ -135,6 +135,16 @@ def test_blocks_that_give_more_than_one_thing() -> None:
     assert places(mean) == 16
 
 
+@pytest.mark.parametrize(("channels", "precision"), [(1, torch.float32), (3, torch.float16)])
+def test_networks_of_one_channel_or_half_precision(channels: int, precision: torch.dtype) -> None:
+    body = nn.Sequential(
+        nn.Conv2d(channels, 4, 3, 2, 1), nn.Conv2d(4, 6, 3, 2, 1), nn.Conv2d(6, 8, 3, 2, 1),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5),
+    )  # fmt: skip
+    layers = describe(body.to(precision), 16)
+    assert (layers.hint, layers.cam) == ("1", "2")
+
+
 class Scaled(nn.Module):
     """Keeps a tensor that is no buffer, so that it cannot run without values."""
 
