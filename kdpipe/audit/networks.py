@@ -10,18 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from kdpipe.errors import KdpipeError
+from kdpipe.models._normalisation import NORMALISATIONS
 from kdpipe.models.base import builders
 from kdpipe.plugin import of_library, resolve
 
-# Means and deviations per channel, for images in [0, 1], that are usual in training scripts.
-NORMALISATIONS: dict[str, tuple[list[float], list[float]]] = {
-    "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-    "cifar10": ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]),
-    "cifar100": ([0.5071, 0.4865, 0.4409], [0.2673, 0.2564, 0.2762]),
-    "mnist": ([0.1307] * 3, [0.3081] * 3),
-    "half": ([0.5] * 3, [0.5] * 3),
-    "none": ([0.0] * 3, [1.0] * 3),
-}
 CODE = {"torchscript": "a TorchScript file", "exported": "a file of torch.export"}
 FORMS = (
     "NETWORK@CHECKPOINT (torchvision/resnet18@best.pth, package.module:factory@best.pth), a "

@@ -97,7 +97,10 @@ def any_batch(network: Network, images: Tensor, largest: int) -> Check:
 
 
 def logits(network: Network, outputs: Tensor) -> Check:
-    """Whether ``outputs`` (n, classes) are logits. Those of log-softmax are."""
+    """Whether the network gives logits, and ``outputs`` (n, classes) are some. Those of log-softmax
+    are."""
+    if network.form and network.form.outputs in CONVERTED:
+        return Check("logits", "warn", CONVERTED[network.form.outputs])
     kind = output_kind(outputs)
     words = {
         "softmax": "its outputs sum to one for every image, so they are probabilities and no "
@@ -188,6 +191,44 @@ def layers(network: Network, images: Tensor) -> Check | None:
         return Check("layers")
     words = "; ".join(said)
     return Check("layers", "warn", f"{words}; use larger images or name another layer")
+
+
+CONVERTED = {
+    "softmax": "its outputs sum to one for every image, so they are probabilities (softmax); "
+    "kdpipe takes their logarithm, which are logits of the same probabilities",
+    "sigmoid": "its outputs lie between 0 and 1 for every image, as after a sigmoid; kdpipe takes "
+    "the scores before it (log-odds) for logits",
+}
+
+
+def what_goes_in(network: Network, size: int) -> str:
+    """``3×32×32, mean 0.5, std 0.25``, of images of ``size`` pixels a side."""
+    form, trained = network.form, network.trained_size or size
+    words = [f"{form.channels if form else 3}×{trained}×{trained}"]
+    words += [f"mean {_numbers(network.mean)}, std {_numbers(network.std)}"]
+    if trained != size:
+        words.append(f"enlarged from {size}" if trained > size else f"reduced from {size}")
+    if form:
+        words += ["grey"] if form.channels == 1 else []
+        words += [form.dtype] if form.dtype != "float32" else []
+        words += [f"{form.batch} images at a time"] if form.batch else []
+        words += [f"at least {form.at_least} images"] if form.at_least > 1 else []
+    return ", ".join(words)
+
+
+def made_of(network: Network) -> str:
+    """What the logits are made of, if the network does not give them as they are; else empty."""
+    if network.form is None:
+        return ""
+    made = {"softmax": "log of its probabilities", "sigmoid": "log-odds of its scores"}
+    words = filter(None, [network.form.several, made.get(network.form.outputs, "")])
+    return "".join(f", {word}" for word in words)
+
+
+def _numbers(values: Tensor) -> str:
+    """The values of three channels, once where they are the same."""
+    words = [f"{v:.3g}" for v in values.flatten().tolist()]
+    return words[0] if len(set(words)) == 1 else " ".join(words)
 
 
 def _apart(one: Tensor, other: Tensor) -> float:

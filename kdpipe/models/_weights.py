@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor, nn
 
 from kdpipe.errors import KdpipeError, PassingError
+from kdpipe.models._normalisation import in_unit_range
 from kdpipe.models._output import OutputKind
 from kdpipe.models._state_dicts import UNREAD, Part, described, plain, read_parts, select, some
 from kdpipe.models.base import Builder
@@ -57,7 +58,11 @@ class Weights(Options):
         description="Whether to take the averaged weights of a file that holds those of the last "
         "step and their average; null where it holds one of the two.",
     )
-    mean: Channels | None = Field(None, description="Of the input, per channel, for [0, 1].")
+    mean: Channels | None = Field(
+        None,
+        description="Of the input, per channel, for images in [0, 1]; with a mean above 1, mean "
+        "and std are taken for pixels in 0…255.",
+    )
     std: Channels | None = Field(None, description="As mean.")
     size: int | None = Field(
         None,
@@ -87,8 +92,10 @@ class Weights(Options):
             raise ValueError("sha256: a url needs it, so that nobody can exchange the file")
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std go together")
-        if self.std and min(self.std) <= 0:
-            raise ValueError("std: has to be above 0")
+        if self.mean and self.std:
+            if min(self.std) <= 0:
+                raise ValueError("std: has to be above 0")
+            in_unit_range(self.mean, self.std)
         for pattern, replacement in self.key_map.items():
             try:
                 compiled = re.compile(pattern)
@@ -105,6 +112,13 @@ class Weights(Options):
         if isinstance(self.sha256, dict) and not self.by_seed:
             raise ValueError(f"sha256: by seed only where the path or url has a {SEED}")
         return self
+
+    @property
+    def normalisation(self) -> tuple[list[float], list[float]] | tuple[None, None]:
+        """Mean and deviation per channel of images in [0, 1], where they are given."""
+        if self.mean is None or self.std is None:
+            return None, None
+        return in_unit_range(self.mean, self.std)
 
     @property
     def by_seed(self) -> bool:
@@ -161,7 +175,8 @@ def find(weights: Weights, builder: Builder, data_root: Path | None) -> Found:
     """
     if weights.published:
         got = builder.published(weights.published)
-        usual = (weights.mean or list(got.mean), weights.std or list(got.std))
+        mean, std = weights.normalisation
+        usual = (mean or list(got.mean), std or list(got.std))
         if not usual[0]:
             raise _unnormalised(got.origin)
         return Found(got.origin, [Part("", got.state)], *usual, got.file)
@@ -172,7 +187,7 @@ def find(weights: Weights, builder: Builder, data_root: Path | None) -> Found:
             f"another file than the study means."
         )
     parts = read_parts(path)
-    mean, std = weights.mean, weights.std
+    mean, std = weights.normalisation
     state = parts[0].state
     if {"mean", "std"} < set(state) and all(
         name.startswith("body.") for name in state if name not in ("mean", "std")

@@ -108,11 +108,10 @@ def look(
         else:
             options = options.model_copy(update={"limit": limit})
             accuracy = _accuracy(bench, options, slice_.domain)
-    size = network.trained_size or subset.size
     return {
         "network": ref.path,
-        "input": f"3×{size}×{size}, mean {_numbers(network.mean)}, std {_numbers(network.std)}",
-        "output": f"{len(classes)} logits",
+        "input": checks.what_goes_in(network, subset.size),
+        "output": f"{len(classes)} logits{checks.made_of(network)}",
         "checks": [{"name": c.name, "status": c.status, "words": c.words} for c in made],
         "accuracy": accuracy,
     }
@@ -144,8 +143,3 @@ def _accuracy(bench: Bench, options: ProbeOptions, domain: str) -> dict[str, Any
         "predicted": np.bincount(predicted, minlength=n_classes).tolist(),
     }
 
-
-def _numbers(values: Tensor) -> str:
-    """The values of three channels, once where they are the same."""
-    words = [f"{v:.3g}" for v in values.flatten().tolist()]
-    return words[0] if len(set(words)) == 1 else " ".join(words)

@@ -1,0 +1,76 @@
+"""Whether another normalisation or order of channels is the one a network was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import comb
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdpipe.models._normalisation import NORMALISATIONS, PIXELS, listed
+from kdpipe.models.base import Network
+
+BETTER = 0.1
+"""Share of the images by which another reading has to be right more often to be said, …"""
+CHANCE = 1e-3
+"""… and how rarely chance may make such a difference (exact McNemar test)."""
+
+
+def another_reading(network: Network, images: Tensor, labels: np.ndarray) -> str:
+    """How ``network`` would be right far more often than as it is read now; empty where no usual
+    normalisation or order of channels does that.
+
+    ``images`` (n, 3, h, w) in [0, 1] with their ``labels`` (n,). Every other reading is compared
+    with the present one image by image.
+    """
+    now = _right(network, images, labels)
+    best, words = np.zeros(len(labels), dtype=bool), ""
+    for name, mean, std in _readings():
+        with _normalised(network, mean, std):
+            right = _right(network, images, labels)
+        if right.sum() > best.sum():
+            best, words = right, f"normalised with mean {listed(mean)} and std {listed(std)}{name}"
+    right = _right(network, images.flip(1), labels)
+    if right.sum() > best.sum():
+        best, words = right, "with blue as the first channel (BGR)"
+    gained, lost = int((best & ~now).sum()), int((now & ~best).sum())
+    if gained - lost < BETTER * len(labels) or _p_value(gained, lost) > CHANCE:
+        return ""
+    return (
+        f"with its images {words} it is right on {best.mean():.0%} of {len(labels)} images, as it "
+        f"is read now on {now.mean():.0%}; give the normalisation that it was trained with"
+    )
+
+
+def _readings() -> Iterator[tuple[str, list[float], list[float]]]:
+    for name, (mean, std) in NORMALISATIONS.items():
+        yield f" ({name})", mean, std
+    yield " (pixels in 0…255)", [0.0] * 3, [1 / PIXELS] * 3
+    mean = NORMALISATIONS["imagenet"][0]
+    yield " (pixels in 0…255 less ImageNet's mean)", mean, [1 / PIXELS] * 3
+
+
+@contextmanager
+def _normalised(network: Network, mean: list[float], std: list[float]) -> Iterator[None]:
+    kept = network.mean.clone(), network.std.clone()
+    try:
+        network.mean.copy_(torch.tensor(mean).view(1, 3, 1, 1))
+        network.std.copy_(torch.tensor(std).view(1, 3, 1, 1))
+        yield
+    finally:
+        network.mean.copy_(kept[0])
+        network.std.copy_(kept[1])
+
+
+@torch.no_grad()
+def _right(network: Network, images: Tensor, labels: np.ndarray) -> np.ndarray:
+    return network(images).float().cpu().argmax(1).numpy() == labels
+
+
+def _p_value(gained: int, lost: int) -> float:
+    """Probability of at least ``gained`` of gained + lost images by fair coins."""
+    n = gained + lost
+    return sum(comb(n, k) for k in range(gained, n + 1)) / 2**n
