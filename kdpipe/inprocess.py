@@ -37,3 +37,12 @@ def run_all(plan: Plan, results: Path, data_root: Path | None = None) -> None:
         for job in plan.by_stage(stage):
             print(f"{stage}: {job.target}", flush=True)
             run_job(job, root, data_root)
+        if stage == "gate":
+            _print_networks(plan, root)
+
+
+def _print_networks(plan: Plan, root: Path) -> None:
+    """What the gate found, before anything is measured."""
+    from kdpipe.report.networks import print_table
+
+    print_table(root, [*plan.models, *plan.students])

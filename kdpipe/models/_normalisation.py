@@ -18,6 +18,7 @@ PIXELS = 255
 LARGE_STD = 20.0
 """A deviation above this one is of pixels in 0…255: in [0, 1] the largest is 0.5."""
 
+
 def in_unit_range(mean: Sequence[float], std: Sequence[float]) -> tuple[list[float], list[float]]:
     """Mean and deviation per channel for images in [0, 1], of those for [0, 1] or for 0…255.
 

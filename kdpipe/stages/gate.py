@@ -20,6 +20,7 @@ from kdpipe.data.store import Subset
 from kdpipe.errors import KdpipeError
 from kdpipe.models import _checks as checks
 from kdpipe.models._checks import Check
+from kdpipe.models._readings import another_reading
 from kdpipe.models.base import Network
 from kdpipe.options import Options
 from kdpipe.paths import ModelRef, NetworkRef, StudentRef, subset_dir
@@ -36,6 +37,8 @@ MOST, FEWEST = 512, 32
 """Images whose classes are compared with their labels."""
 STRUCTURE = 8
 """Images that the other checks look at."""
+READINGS = 10
+"""Other normalisations that are tried on a network that was trained elsewhere, about."""
 LARGE_BATCH = 257
 """More images than a probe ever shows a network at once."""
 
@@ -61,7 +64,7 @@ def run(slice_: GateSlice, root: Path, out: Path) -> None:
     for ref in slice_.networks:
         network = load(root / ref.path, slice_.compute.device)
         about = json.loads((root / ref.path / "model.json").read_text())
-        found = look(network, about["classes"], subset, ref, slice_)
+        found = look(network, about["classes"], subset, ref, slice_, given="weights" in about)
         for check in found["checks"]:
             if check["status"] != "ok":
                 print(f"{ref.path}: {check['name']}: {check['words']}.", flush=True)
@@ -75,9 +78,15 @@ def run(slice_: GateSlice, root: Path, out: Path) -> None:
 
 
 def look(
-    network: Network, classes: list[str], subset: Subset, ref: NetworkRef, slice_: GateSlice
+    network: Network,
+    classes: list[str],
+    subset: Subset,
+    ref: NetworkRef,
+    slice_: GateSlice,
+    given: bool = False,
 ) -> dict[str, Any]:
-    """Everything the gate says of one network. ``classes``: what its outputs stand for."""
+    """Everything the gate says of one network. ``classes``: what its outputs stand for; ``given``:
+    whether its weights come from elsewhere."""
     bench = Bench(subset, network, slice_.compute, subset.classes)
     options = ProbeOptions(set=slice_.set, split=slice_.split, limit=STRUCTURE)
     few = bench.image_set(options, slice_.domain).images
@@ -108,6 +117,10 @@ def look(
         else:
             options = options.model_copy(update={"limit": limit})
             accuracy = _accuracy(bench, options, slice_.domain)
+            n = int(budget / max(flops, 1) / READINGS)
+            if given and n >= FEWEST:
+                options = options.model_copy(update={"limit": min(n, limit)})
+                made.append(_other_reading(bench, options, slice_.domain))
     return {
         "network": ref.path,
         "input": checks.what_goes_in(network, subset.size),
@@ -123,6 +136,13 @@ def _answered(network: Network, images: Tensor) -> tuple[float, Tensor]:
     with FlopCounterMode(display=False) as counter:
         outputs = network(images)
     return counter.get_total_flops() / len(images), outputs.float().cpu()
+
+
+def _other_reading(bench: Bench, options: ProbeOptions, domain: str) -> Check:
+    """Whether a network that somebody brings is right far more often with other normalisations."""
+    images = bench.image_set(options, domain)
+    words = another_reading(bench.subject, images.images, images.labels)
+    return Check("reading", "warn" if words else "ok", words)
 
 
 def _accuracy(bench: Bench, options: ProbeOptions, domain: str) -> dict[str, Any]:
@@ -142,4 +162,3 @@ def _accuracy(bench: Bench, options: ProbeOptions, domain: str) -> dict[str, Any
         "per_class": [[int(a), int(b)] for a, b in zip(shown, hit, strict=True)],
         "predicted": np.bincount(predicted, minlength=n_classes).tolist(),
     }
-

@@ -14,7 +14,7 @@ from kdpipe.figures.base import Probed, Tables, figures
 from kdpipe.options import Options
 from kdpipe.paths import subset_dir
 from kdpipe.provenance import write_atomically
-from kdpipe.report import audit, sentences, values, verdicts, words
+from kdpipe.report import audit, networks, sentences, values, verdicts, words
 from kdpipe.report.examples import Examples, examples
 from kdpipe.report.headline import apart, headline, not_measured
 from kdpipe.report.how import HOW
@@ -79,6 +79,7 @@ def run(slice: ReportSlice, root: Path, out_file: Path) -> Path:
         summary=slice.summary,
         shared={key.removeprefix("versions."): value for key, value in shared.items()},
         digests=digests,
+        looked_at=networks.table(root, slice.networks),
         warnings=[
             *audit.unlike(tables, slice.pairs, _class_counts(tables, slice, root)),
             *warnings(tables.transfer, tables.controls, tables.measurements, provenance),

@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,10 +15,13 @@ from kdpipe.data.selection import Selection
 from kdpipe.errors import KdpipeError
 from kdpipe.models import _checks as checks
 from kdpipe.models._output import output_kind
+from kdpipe.models._readings import another_reading
 from kdpipe.models._weights import Weights
 from kdpipe.models.base import Layers, Network
 from kdpipe.paths import ModelRef
 from kdpipe.plugin import PluginRef
+from kdpipe.report import networks
+from kdpipe.report.networks import print_table
 from kdpipe.stages import gate, train
 from kdpipe.training.compute import Compute
 from kdpipe.training.recipe import Recipe
@@ -225,3 +229,77 @@ def test_other_classes_leave_only_the_accuracy_unknown(root):
     found = looked_at(root, classes=["x", "y", "z"])
     assert found["accuracy"] is None
     assert status(found)["accuracy"] == "warn"
+
+
+def test_pixels_up_to_255_are_the_same_normalisation(root):
+    pixels = Weights(path="x", mean=[255 * m for m in MEAN], std=[255 * s for s in STD])
+    mean, std = pixels.normalisation
+    assert mean == pytest.approx(MEAN)
+    assert std == pytest.approx(STD)
+    # Caffe: the mean alone. Nothing at all: a network that takes pixels as they are.
+    assert Weights(path="x", mean=[102, 51, 51], std=[1] * 3).normalisation == (
+        [0.4, 0.2, 0.2],
+        [1 / 255] * 3,
+    )
+    assert Weights(path="x", mean=[0] * 3, std=[255] * 3).normalisation == ([0] * 3, [1] * 3)
+    assert Weights(path="x", mean=[0.5] * 3, std=[1] * 3).normalisation == ([0.5] * 3, [1] * 3)
+    with pytest.raises(ValueError, match=r"mean 0.5, .* but std 57, .* of pixels in 0…255"):
+        Weights(path="x", mean=[0.5] * 3, std=[57] * 3)
+
+
+LEVELS = [0.45, 0.5, 0.55]
+
+
+class Red(nn.Module):
+    """Decides by how red an image is, once it is normalised as it was in training."""
+
+    def __init__(self, mean: float, std: float) -> None:
+        super().__init__()
+        self.mean, self.std = mean, std
+
+    def forward(self, normalised: Tensor) -> Tensor:
+        level = (normalised[:, 0] * self.std + self.mean).mean((1, 2))
+        return -((level[:, None] - torch.tensor(LEVELS)) ** 2)
+
+
+def reading(net: nn.Module, mean: float, std: float, turned: bool = False) -> str:
+    labels = np.arange(60) % 3
+    images = torch.full((60, 3, 4, 4), 0.3)
+    images[:, 2 if turned else 0] = torch.tensor(LEVELS)[labels, None, None]
+    own = Network(net, Layers("", "", "", ()), [mean] * 3, [std] * 3).eval()
+    kept = own.mean.clone()
+    said = another_reading(own, images, labels)
+    assert torch.equal(own.mean, kept)
+    return said
+
+
+def test_another_normalisation_that_is_far_better_is_said():
+    assert reading(Red(0.5, 0.5), 0.5, 0.5) == ""
+    said = reading(Red(0.5, 0.5), 0.0, 1.0)
+    assert "mean 0.5, 0.5, 0.5 and std 0.5, 0.5, 0.5 (half) it is right on 100% of 60" in said
+    assert "as it is read now on 33%" in said or "as it is read now on 67%" in said
+    assert "(pixels in 0…255)" in reading(Red(0.0, 1 / 255), 0.5, 0.5)
+    assert "blue as the first channel" in reading(Red(0.5, 0.5), 0.5, 0.5, turned=True)
+
+
+def test_what_is_no_better_than_by_chance_is_not_said():
+    class Noise(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.randn(
+                len(x), 3, generator=torch.Generator().manual_seed(int(1e3 * x.sum()))
+            )
+
+    assert reading(Noise(), 0.0, 1.0) == ""
+
+
+def test_one_table_of_all_networks(root, capsys):
+    looked_at(root, "softmax")
+    print_table(root, ["models/m/seed0", "models/ghost/seed0"])
+    out = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "network input output checks" in out
+    for part in ("models/m/seed0", "3×8×8, mean 0.4 0.5 0.6", "3 logits, log of its", "sum to one"):
+        assert part in out
+    ((name, _, output, checks_),) = networks.looked_at(root, ["models/m/seed0"])
+    assert (name, output) == ("models/m/seed0", "3 logits, log of its probabilities")
+    assert checks_.startswith("7 of 8 passed, right on ")
+    assert networks.table(root, ["models/m/seed0"]).head == ["Network", "Input", "Output", "Checks"]

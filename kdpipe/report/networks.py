@@ -1,0 +1,59 @@
+"""What the gate found in every network: one table, on the terminal and in the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kdpipe.paths import gate_file, parse_network
+from kdpipe.report.values import Cell, Table
+
+HEAD = ("network", "input", "output", "checks")
+WIDTH = 160
+"""Characters of a line where nobody looks at a terminal."""
+
+
+def looked_at(root: Path, networks: Sequence[str]) -> list[tuple[str, str, str, str]]:
+    """A row of :data:`HEAD` for each of the ``networks`` (paths) that the gate has looked at.
+
+    ``root``: the study's results.
+    """
+    rows = []
+    for path in networks:
+        file = root / gate_file(parse_network(path))
+        if file.is_file():
+            about = json.loads(file.read_text(encoding="utf-8"))
+            rows.append((path, about["input"], about["output"], _checks(about)))
+    return rows
+
+
+def _checks(about: dict[str, Any]) -> str:
+    said = [f"{c['name']}: {c['words']}" for c in about["checks"] if c["status"] != "ok"]
+    passed = len(about["checks"]) - len(said)
+    words = [f"{passed} of {len(about['checks'])} passed" if said else "all passed"]
+    if own := about["accuracy"]:
+        words.append(f"right on {own['correct'] / max(own['n'], 1):.1%} of {own['n']} images")
+    return "; ".join([", ".join(words), *said])
+
+
+def table(root: Path, networks: Sequence[str]) -> Table:
+    """The same for the report."""
+    rows = [[Cell(text) for text in row] for row in looked_at(root, networks)]
+    return Table([name.capitalize() for name in HEAD], rows)
+
+
+def print_table(root: Path, networks: Sequence[str]) -> None:
+    """The same for the terminal; nothing where the gate has looked at none."""
+    from rich.console import Console
+    from rich.table import Table as Printed
+
+    rows = looked_at(root, networks)
+    if not rows:
+        return
+    printed = Printed(*HEAD, title="Networks, before anything is measured")
+    for row in rows:
+        printed.add_row(*row)
+    console = Console(markup=False, highlight=False)
+    console.print(printed, width=None if console.is_terminal else WIDTH)
