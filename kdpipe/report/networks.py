@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,5 +56,5 @@ def print_table(root: Path, networks: Sequence[str]) -> None:
     printed = Printed(*HEAD, title="Networks, before anything is measured")
     for row in rows:
         printed.add_row(*row)
-    console = Console(markup=False, highlight=False)
-    console.print(printed, width=None if console.is_terminal else WIDTH)
+    width = None if sys.stdout.isatty() else WIDTH
+    Console(markup=False, highlight=False, width=width).print(printed)
