@@ -41,7 +41,9 @@ class DataSet(ImageFormat):
         min_length=1, description="Versions of the images, each under a name of its own."
     )
     class_map: plugin(class_map_registry) | None = Field(  # type: ignore[valid-type]
-        None, description="How networks that know other classes decide on these when probed."
+        None,
+        description="How networks that know other classes decide on these, when they are probed "
+        "or teach.",
     )
 
 

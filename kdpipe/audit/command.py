@@ -26,8 +26,9 @@ NORMALISE = (
 )
 SIZE = "Pixels of a side that it was trained on; images are brought to it."
 CLASSES = (
-    "What its outputs stand for, in their order: a file of one name a line, names with commas, or "
-    "imagenet; without it the classes of the data in their order."
+    "What its outputs stand for, in their order: a file of one name a line, names with commas, "
+    "imagenet, or the classes of the data sorted as numbers (2 before 10) or as text; without it "
+    "those in the order of the data."
 )
 
 

@@ -15,6 +15,8 @@ from kdpipe.models.base import builders
 from kdpipe.plugin import of_library, resolve
 
 CODE = {"torchscript": "a TorchScript file", "exported": "a file of torch.export"}
+ORDER_WORDS = ("numbers", "text", "imagenet")
+"""Orders of classes that ``weights.classes`` has a word for."""
 FORMS = (
     "NETWORK@CHECKPOINT (torchvision/resnet18@best.pth, package.module:factory@best.pth), a "
     "TorchScript file, a file of torch.export (.pt2), or the folder of a network of kdpipe"
@@ -160,9 +162,9 @@ def normalisation(text: str) -> tuple[list[float], list[float]]:
 
 
 def class_list(text: str) -> list[str] | str:
-    """Names in the order of a network's outputs: ``imagenet``, a file of one a line, or with
-    commas."""
-    if text == "imagenet":
+    """Names in the order of a network's outputs: one of ``ORDER_WORDS``, a file of one a line, or
+    with commas."""
+    if text in ORDER_WORDS:
         return text
     path = Path(text)
     if "," not in text and path.is_file():

@@ -1,11 +1,31 @@
-"""Where the classes of a data set stand among those of a network."""
+"""In which order classes stand, and where those of a data set are among those of a network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 
 from kdpipe.data.imagenet_names import wordnet_ids
 from kdpipe.errors import KdpipeError
+
+
+def by_number(names: Sequence[str]) -> list[str]:
+    """Sorted so that 2 comes before 10, as people count and timm sorts folders."""
+
+    def key(name: str) -> list[tuple[bool, int, str]]:
+        parts = re.split(r"(\d+)", name.lower())
+        return [(not p.isdecimal(), int(p) if p.isdecimal() else 0, p) for p in parts if p]
+
+    return sorted(names, key=key)
+
+
+def by_text(names: Sequence[str]) -> list[str]:
+    """Sorted so that 10 comes before 2, as torchvision's ImageFolder does."""
+    return sorted(names)
+
+
+ORDERS: dict[str, Callable[[Sequence[str]], list[str]]] = {"numbers": by_number, "text": by_text}
+"""Orders that ``weights.classes`` has a word for."""
 
 
 def positions(own: Sequence[str], wanted: Sequence[str]) -> list[int] | None:
@@ -19,7 +39,7 @@ def positions(own: Sequence[str], wanted: Sequence[str]) -> list[int] | None:
 
 
 def _found(own: Sequence[str | None], wanted: Sequence[str | None]) -> list[int] | None:
-    if None in wanted or not set(wanted) <= set(own):
+    if None in wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(own):
         return None
     for name in wanted:
         if own.count(name) > 1:

@@ -25,15 +25,20 @@ def _ids() -> dict[str, str]:
     return {name: wordnet_id for wordnet_id, name in names().items()}
 
 
+def _first(name: str) -> str:
+    return name.partition(",")[0].strip().replace("_", " ")
+
+
 def wordnet_ids(classes: Sequence[str]) -> list[str | None]:
     """WordNet id of each class; None for one that is not of ImageNet.
 
     A class is written as its id (``n02102040``, also with more behind it, as in
-    ``n02102040-English_springer``) or as its name (``English springer``, ``English_springer``).
+    ``n02102040-English_springer``) or as its name (``English springer``, ``English_springer``,
+    also with further names behind it, as in ``tench, Tinca tinca``).
     """
     found: list[str | None] = []
     for name in classes:
         told = WORDNET_ID.fullmatch(name)
-        wordnet_id = told[1] if told else _ids().get(name.replace("_", " "))
+        wordnet_id = told[1] if told else _ids().get(_first(name))
         found.append(wordnet_id if wordnet_id in names() else None)
     return found

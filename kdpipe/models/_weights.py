@@ -70,10 +70,11 @@ class Weights(Options):
         description="Height and width of the images that the network was trained on; those of the "
         "data set are brought to it inside the network. Null for the data set's.",
     )
-    classes: Literal["data", "imagenet"] | list[str] = Field(
+    classes: Literal["data", "numbers", "text", "imagenet"] | list[str] = Field(
         "data",
         description="What the outputs stand for, in their order: the classes of the model's data "
-        "set, the 1000 of ImageNet by their names in torchvision, or a list.",
+        "set as it counts them, sorted as numbers (2 before 10) or as text (10 before 2), the 1000 "
+        "of ImageNet, or a list.",
     )
 
     outputs: Outputs = Field(

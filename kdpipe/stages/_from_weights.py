@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from kdpipe.data.class_order import ORDERS
+from kdpipe.data.images import as_float
 from kdpipe.data.store import Subset
 from kdpipe.errors import KdpipeError
 from kdpipe.models._form import OtherOutputError, find_form, pick
-from kdpipe.models._weights import Outputs, Weights, find, load_into
+from kdpipe.models._weights import Found, Outputs, Weights, find, load_into
 from kdpipe.models.base import Network, build, builders
 from kdpipe.paths import subset_dir
 from kdpipe.plugin import PluginRef
 from kdpipe.provenance import provenance
+from kdpipe.seeding import ranks, stream
+from kdpipe.stages._class_names import class_names, order_found, order_unknown
 from kdpipe.stages._classes import UnknownClassesError, read_as
 from kdpipe.stages._training import formed, load_images, some_images
 from kdpipe.training.artefact import save
@@ -26,7 +31,8 @@ from kdpipe.training.loop import evaluate
 if TYPE_CHECKING:
     from kdpipe.stages.train import TrainSlice
 
-WORDNET_ID = re.compile(r"n\d{8}")
+LOOKED_AT, BATCH = 512, 64
+"""Images a split, and at once, whose answers tell the order of the classes."""
 
 
 def run(
@@ -36,24 +42,20 @@ def run(
     slice_.compute.start()
     ref, weights = slice_.network, weights.of_seed(slice_.ref.seed)
     subset = Subset(root / subset_dir(slice_.data.set))
-    classes = class_names(weights, subset.classes, slice_.data.set)
+    possible = class_names(weights, subset.classes, slice_.data.set)
     cls = builders.get(ref.name)
     builder = cls(cls.Options(**ref.options))
     found = find(weights, builder, data_root)
     ref = PluginRef(name=ref.name, options=builder.pinned())
-    side = weights.size or subset.size
-    network = build(ref, len(classes), found.mean, found.std, seed=0, side=side)
-    network.trained_size = weights.size
-    arch = ref.options.get("arch", ref.name)
-    part = load_into(
-        network.body, found, weights.key_map, f"the network '{arch}' of {len(classes)} classes"
-    )
-    if part.label:
-        print(f"{found.origin}: the weights are those under '{part.label}'", flush=True)
-    network.to(slice_.compute.device).eval()
     images = some_images(subset, slice_.data, slice_.compute.device)
     tried = weights.outputs if builder.third_party or weights.outputs != "auto" else None
-    check_outputs(network, classes, images, slice_.ref.path, tried)
+    network, classes = fitted(slice_, weights, ref, found, possible, images, tried)
+    order = None
+    if order_unknown(weights, subset.classes):
+        answers = partial(answered, slice_, network, subset)
+        order = order_found(subset.classes, slice_.data.set, slice_.ref.path, answers)
+        classes = ORDERS[order](subset.classes)
+        print(f"{slice_.ref.path}: its outputs count the classes as {order}", flush=True)
 
     files = {"subset.json": subset.folder / "subset.json"}
     made_from = provenance(slice_, files | ({"weights": found.file} if found.file else {}))
@@ -73,7 +75,40 @@ def run(
         "weights": found.origin,
         "provenance": made_from,
     }
+    if order is not None:
+        about["order_found"] = order
     save(out, network, about, [{"epoch": 0, **validated(slice_, network, subset, classes)}])
+
+
+def fitted(
+    slice_: TrainSlice,
+    weights: Weights,
+    ref: PluginRef,
+    found: Found,
+    possible: list[list[str]],
+    images: Tensor,
+    outputs: Outputs | None,
+) -> tuple[Network, list[str]]:
+    """The network with the weights, and the first of the ``possible`` classes that it has outputs
+    for. Raises KdpipeError, of the first of them, when none fits."""
+    refused: list[KdpipeError] = []
+    side = weights.size or images.shape[-1]
+    arch = ref.options.get("arch", ref.name)
+    for classes in possible:
+        try:
+            network = build(ref, len(classes), found.mean, found.std, seed=0, side=side)
+            network.trained_size = weights.size
+            about = f"the network '{arch}' of {len(classes)} classes"
+            part = load_into(network.body, found, weights.key_map, about)
+            network.to(slice_.compute.device).eval()
+            check_outputs(network, classes, images, slice_.ref.path, outputs)
+        except KdpipeError as error:
+            refused.append(error)
+            continue
+        if part.label:
+            print(f"{found.origin}: the weights are those under '{part.label}'", flush=True)
+        return network, classes
+    raise refused[0]
 
 
 def check_outputs(
@@ -109,26 +144,24 @@ def check_outputs(
         )
 
 
-def class_names(weights: Weights, of_data: list[str], set_name: str) -> list[str]:
-    """What the network's outputs stand for, in their order.
-
-    Raises KdpipeError when the data set counts ImageNet's classes in another order than the
-    published weights do.
-    """
-    if isinstance(weights.classes, list):
-        return weights.classes
-    if weights.classes == "imagenet":
-        from torchvision.models import ResNet18_Weights
-
-        return list(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
-    ids = all(WORDNET_ID.fullmatch(name) for name in of_data)
-    if weights.published and ids and of_data != sorted(of_data):
-        raise KdpipeError(
-            f"weights: published weights count ImageNet's classes in the order of their WordNet "
-            f"ids, but data set '{set_name}' begins with {', '.join(of_data[:3])}; let it list "
-            f"its classes in that order, or give weights.classes."
-        )
-    return of_data
+@torch.no_grad()
+def answered(slice_: TrainSlice, network: Network, subset: Subset) -> tuple[np.ndarray, np.ndarray]:
+    """Labels, and the number of the output that answers, of some images (n,) that were not trained
+    on here."""
+    compute, labels, outputs = slice_.compute, [], []
+    kept = np.isin(subset.index["domain"], slice_.data.domains)
+    for split in ("val", "test"):
+        if not (kept & (subset.index["split"] == split)).any():
+            continue
+        images = load_images(subset, slice_.data, split, compute.device)
+        some = torch.from_numpy(ranks(stream("class order"), images.ids).argsort()[:LOOKED_AT])
+        for rows in some.split(BATCH):
+            with compute.autocast():
+                logits = network(as_float(images.pixels[rows].to(images.labels.device)))
+            labels.append(images.labels[rows.to(images.labels.device)].cpu())
+            outputs.append(logits.argmax(1).cpu())
+    none = [torch.empty(0, dtype=torch.int64)]
+    return torch.cat(labels or none).numpy(), torch.cat(outputs or none).numpy()
 
 
 def validated(

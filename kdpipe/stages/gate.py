@@ -27,6 +27,7 @@ from kdpipe.paths import ModelRef, NetworkRef, StudentRef, subset_dir
 from kdpipe.plugin import PluginRef
 from kdpipe.probes.base import Bench, ProbeOptions
 from kdpipe.provenance import provenance, write_json
+from kdpipe.results.permuted import class_order
 from kdpipe.stages._classes import UnknownClassesError, read_as
 from kdpipe.training.artefact import load
 from kdpipe.training.compute import Compute
@@ -64,7 +65,8 @@ def run(slice_: GateSlice, root: Path, out: Path) -> None:
     for ref in slice_.networks:
         network = load(root / ref.path, slice_.compute.device)
         about = json.loads((root / ref.path / "model.json").read_text())
-        found = look(network, about["classes"], subset, ref, slice_, given="weights" in about)
+        given, order = "weights" in about, about.get("order_found")
+        found = look(network, about["classes"], subset, ref, slice_, given, order)
         for check in found["checks"]:
             if check["status"] != "ok":
                 print(f"{ref.path}: {check['name']}: {check['words']}.", flush=True)
@@ -84,9 +86,11 @@ def look(
     ref: NetworkRef,
     slice_: GateSlice,
     given: bool = False,
+    order: str | None = None,
 ) -> dict[str, Any]:
     """Everything the gate says of one network. ``classes``: what its outputs stand for; ``given``:
-    whether its weights come from elsewhere."""
+    whether its weights come from elsewhere; ``order``: that of the classes, where its answers
+    told."""
     bench = Bench(subset, network, slice_.compute, subset.classes)
     options = ProbeOptions(set=slice_.set, split=slice_.split, limit=STRUCTURE)
     few = bench.image_set(options, slice_.domain).images
@@ -116,15 +120,23 @@ def look(
             made.append(Check("accuracy", "warn", words))
         else:
             options = options.model_copy(update={"limit": limit})
-            accuracy = _accuracy(bench, options, slice_.domain)
+            labels, predicted = _answers(bench, options, slice_.domain)
+            made.append(Check(**class_order(labels, predicted, subset.classes, order)))
+            accuracy = {
+                "set": slice_.set,
+                "domain": slice_.domain,
+                "split": slice_.split,
+                **_accuracy(labels, predicted, len(subset.classes)),
+            }
             n = int(budget / max(flops, 1) / READINGS)
             if given and n >= FEWEST:
                 options = options.model_copy(update={"limit": min(n, limit)})
                 made.append(_other_reading(bench, options, slice_.domain))
+    logits = f"{len(classes)} logits{checks.made_of(network)}"
     return {
         "network": ref.path,
         "input": checks.what_goes_in(network, subset.size),
-        "output": f"{len(classes)} logits{checks.made_of(network)}",
+        "output": logits + _read(len(classes), len(subset.classes)),
         "checks": [{"name": c.name, "status": c.status, "words": c.words} for c in made],
         "accuracy": accuracy,
     }
@@ -145,18 +157,24 @@ def _other_reading(bench: Bench, options: ProbeOptions, domain: str) -> Check:
     return Check("reading", "warn" if words else "ok", words)
 
 
-def _accuracy(bench: Bench, options: ProbeOptions, domain: str) -> dict[str, Any]:
+def _read(own: int, of_set: int) -> str:
+    """How a network decides among fewer classes than it knows."""
+    return f", which decide among the {of_set} classes of the set" if own != of_set else ""
+
+
+def _answers(bench: Bench, options: ProbeOptions, domain: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and predictions (n,) of the images that have a label."""
     images = bench.image_set(options, domain)
     known = images.labels >= 0
-    labels = images.labels[known]
-    predicted = bench.clean_logits(bench.subject, images).argmax(1).numpy()[known]
-    n_classes, right = len(bench.classes), predicted == labels
+    predicted = bench.clean_logits(bench.subject, images).argmax(1).numpy()
+    return images.labels[known], predicted[known]
+
+
+def _accuracy(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> dict[str, Any]:
+    right = predicted == labels
     shown = np.bincount(labels, minlength=n_classes)
     hit = np.bincount(labels[right], minlength=n_classes)
     return {
-        "set": options.set,
-        "domain": domain,
-        "split": options.split,
         "correct": int(right.sum()),
         "n": len(labels),
         "per_class": [[int(a), int(b)] for a, b in zip(shown, hit, strict=True)],
