@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 import time
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,15 +50,20 @@ def prepare(compute: Any) -> Any:
     return compute
 
 
-@cache
 def claim(count: int = 1) -> str:
     """Claim free visible devices, waiting for them; their names as CUDA_VISIBLE_DEVICES takes them.
 
-    A process keeps its claim for as long as it lives: CUDA keeps the devices it started with.
+    A process keeps its claims for as long as it lives, because CUDA keeps the devices it started
+    with, and uses them again: a study in one process claims more only for a job that needs more.
 
     Raises PassingError where too few are visible or do not get free in time.
     """
-    devices = visible()
+    mine = _mine()
+    if len(mine.held) >= count:
+        return mine.first(count)
+    if not mine.held:  # later on the variable names what this process claimed
+        mine.seen = visible()
+    devices = mine.seen
     if len(devices) < count:
         raise PassingError(
             f"This job was planned for {_gpus(count)}, but {len(devices) or 'none'} is visible "
@@ -67,8 +73,8 @@ def claim(count: int = 1) -> str:
     patience, told = _patience(), False
     end = time.monotonic() + patience
     while True:
-        if names := _lock_several(devices, count):
-            return ",".join(names)
+        if _lock_several(mine, count):
+            return mine.first(count)
         if time.monotonic() > end:
             raise PassingError(
                 f"Other jobs hold the GPUs that this one may use ({', '.join(devices)}) since "
@@ -80,22 +86,49 @@ def claim(count: int = 1) -> str:
         time.sleep(0.2)
 
 
+@dataclass
+class _Claims:
+    """What this process has claimed: the devices in order, each with the handle of its lock."""
+
+    held: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, str] = field(default_factory=dict)
+    """The devices that were visible before the first claim."""
+
+    def first(self, count: int) -> str:
+        return ",".join(list(self.held)[:count])
+
+
+@cache
+def _mine() -> _Claims:
+    return _Claims()
+
+
+def release() -> None:
+    """Let go of every claim of this process, which must not have started CUDA."""
+    for handle in _mine().held.values():
+        os.close(handle)
+    _mine.cache_clear()
+
+
 def _gpus(count: int) -> str:
     return "a GPU" if count == 1 else f"{count} GPUs"
 
 
-def _lock_several(devices: dict[str, str], count: int) -> list[str]:
-    """Lock ``count`` of the devices and name them, or lock none: two jobs with half of what they
-    need would wait for each other."""
-    held: dict[str, int] = {}
-    for name, identity in devices.items():
-        if len(held) < count and (handle := _lock(identity)) is not None:
-            held[name] = handle
-    if len(held) == count:
-        return list(held)
-    for handle in held.values():
+def _lock_several(mine: _Claims, count: int) -> bool:
+    """Hold ``count`` devices, or no more than before: two jobs with half of what they need would
+    wait for each other."""
+    new: dict[str, int] = {}
+    for name, identity in mine.seen.items():
+        if name in mine.held or len(mine.held) + len(new) == count:
+            continue
+        if (handle := _lock(identity)) is not None:
+            new[name] = handle
+    if len(mine.held) + len(new) == count:
+        mine.held.update(new)
+        return True
+    for handle in new.values():
         os.close(handle)
-    return []
+    return False
 
 
 def visible() -> dict[str, str]:
@@ -104,7 +137,10 @@ def visible() -> dict[str, str]:
     if VISIBLE in os.environ:
         names = _words(os.environ[VISIBLE])
     else:
-        names = bound or _installed()
+        # CUDA counts from 0 whatever the numbers of the devices that a container shows.
+        installed = _installed()
+        names = bound or [str(number) for number in range(len(installed))]
+        bound = bound or installed
     # CUDA takes the devices up to the first that it does not know, such as -1.
     for number, name in enumerate(names):
         if name.startswith("-") or name == "NoDevFiles":

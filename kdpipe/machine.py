@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from kdpipe import devices
 from kdpipe.options import Options
 from kdpipe.training.compute import Compute
 
@@ -18,7 +19,8 @@ class ComputeWish(Options):
     """How to compute, as a study says it."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="auto: cuda where the planning machine has an NVIDIA GPU."
+        "auto", description="auto: cuda where the planning machine has an NVIDIA GPU that "
+        "CUDA_VISIBLE_DEVICES does not hide."
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 on a GPU or where the CPU multiplies bf16, else fp32."
@@ -71,7 +73,8 @@ class ComputeWish(Options):
 
 
 def has_gpu() -> bool:
-    return any(Path("/dev").glob("nvidia[0-9]*"))
+    """Whether a job of this process would see a GPU: CUDA_VISIBLE_DEVICES may hide all of them."""
+    return bool(devices.visible())
 
 
 def gpu_names() -> list[str]:

@@ -81,6 +81,7 @@ class LazyPixels:
             _Batches(self),  # type: ignore[arg-type]
             batch_size=None,
             sampler=order,  # type: ignore[arg-type]
+            collate_fn=_as_it_is,
             num_workers=count,
             prefetch_factor=PREFETCH if count else None,
             pin_memory=self.device.type == "cuda",
@@ -102,7 +103,7 @@ class LazyPixels:
                 ) from None
             if isinstance(images, str):
                 raise KdpipeError(images)
-            yield rows.numpy(), images.to(self.device, non_blocking=True)
+            yield rows, torch.as_tensor(images).to(self.device, non_blocking=True)
 
 
 class _Batches:
@@ -111,9 +112,28 @@ class _Batches:
     def __init__(self, pixels: LazyPixels) -> None:
         self.pixels = pixels
 
-    def __getitem__(self, rows: np.ndarray) -> tuple[Tensor, Any]:
-        where = torch.from_numpy(rows)
+    def __getitem__(self, rows: np.ndarray) -> tuple[np.ndarray, Any]:
         try:
-            return where, self.pixels._decode(self.pixels.rows[rows])
+            return rows, _to_send(self.pixels._decode(self.pixels.rows[rows]))
         except KdpipeError as error:
-            return where, str(error)  # as an exception it would arrive with a traceback as its text
+            return rows, str(error)  # as an exception it would arrive with a traceback as its text
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
+
+
+def _to_send(images: Tensor) -> Any:
+    """``images`` in shared memory, or as an array, which goes through a pipe, where that is full.
+
+    A container has 64 MB of shared memory unless told otherwise. torch would find out in a thread
+    of the worker, which cannot tell anybody: the training would wait for ever.
+    """
+    from torch.utils.data import get_worker_info
+
+    if get_worker_info() is None:
+        return images
+    try:
+        return images.share_memory_()
+    except RuntimeError:
+        return images.numpy()

@@ -42,6 +42,8 @@ class Compute(Options):
         torch.set_num_threads(self.threads)
         threadpool_limits(self.threads)
         if self.device == "cuda":
+            # cuBLAS sums in the same order at every call only with a workspace of fixed size.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.cuda.set_device(local)
             # On a CPU torch is deterministic for a given number of threads; asking for it there
             # would only import the compiler, which takes longer than many a job.

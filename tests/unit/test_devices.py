@@ -12,6 +12,7 @@ import pytest
 
 from kdpipe import devices
 from kdpipe.errors import KdpipeError, PassingError
+from kdpipe.machine import ComputeWish
 from kdpipe.training.compute import Compute
 
 HOLD = """
@@ -34,9 +35,9 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dic
     monkeypatch.setenv(devices.FOLDER, str(tmp_path / "claims"))
     monkeypatch.setenv(devices.PATIENCE, "0")
     monkeypatch.setenv(devices.VISIBLE, "0,1")
-    devices.claim.cache_clear()
+    devices.release()
     yield dict(os.environ)
-    devices.claim.cache_clear()
+    devices.release()
 
 
 @pytest.fixture
@@ -170,3 +171,46 @@ def test_a_job_that_wants_a_gpu_gets_it_before_its_stage_starts(
 
     assert jobs._on_this_machine(Slice())["compute"].device == "cuda"
     assert os.environ[devices.VISIBLE] == "0"
+
+
+def test_a_study_in_one_process_claims_more_only_where_a_job_needs_more(
+    environment, hold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A probe on one GPU, a training on two, a probe again: no job waits for its own process."""
+    monkeypatch.setenv(devices.VISIBLE, "0,1,2")
+    seen = []
+    for processes in (1, 2, 1, 2, 3):
+        devices.prepare(Compute(device="cuda", processes=processes))
+        seen.append(os.environ[devices.VISIBLE])
+    # The device that CUDA started with stays the first one.
+    assert seen == ["0", "0,1", "0", "0,1", "0,1,2"]
+    with pytest.raises(PassingError, match="planned for 4 GPUs, but 3 is visible"):
+        devices.claim(4)
+    devices.release()
+    monkeypatch.setenv(devices.VISIBLE, "0,1")
+    process, _ = hold(dict(os.environ))
+    devices.claim(1)
+    with pytest.raises(PassingError, match="Other jobs hold"):
+        devices.claim(2)
+    process.kill()
+    process.wait()
+    assert devices.claim(2) == "1,0"
+
+
+def test_cuda_counts_from_0_whatever_a_container_calls_its_device(
+    environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(devices.VISIBLE)
+    monkeypatch.setattr(devices, "_installed", lambda: ["3", "5"])
+    assert devices.visible() == {"0": "3", "1": "5"}
+
+
+@pytest.mark.parametrize(("variable", "device"), [(None, "cuda"), ("0", "cuda"), ("", "cpu")])
+def test_a_hidden_gpu_is_none_when_a_study_is_planned(
+    environment, monkeypatch: pytest.MonkeyPatch, variable: str | None, device: str
+) -> None:
+    monkeypatch.setattr(devices, "_installed", lambda: ["0"])
+    monkeypatch.delenv(devices.VISIBLE)
+    if variable is not None:
+        monkeypatch.setenv(devices.VISIBLE, variable)
+    assert ComputeWish().resolve(frozenset()).device == device

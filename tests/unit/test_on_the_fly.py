@@ -229,3 +229,17 @@ def test_a_stage_finds_the_data_where_its_command_says(data, studies, tmp_path, 
     jobs.run_stage("train", slice_json, root, out, data_root=data)
     assert (out / "model.json").is_file()
     assert os.environ["KDPIPE_DATA"] == "/nowhere"
+
+
+def test_workers_send_images_through_a_pipe_where_shared_memory_is_full(sets, monkeypatch):
+    """A container has 64 MB of it, or less; torch's own error is raised where nobody hears it."""
+    monkeypatch.setenv("KDPIPE_WORKERS", "2")
+    stored, later = sets["store"], sets["on_the_fly"]
+    pixels = LazyPixels(later, np.arange(60), "cpu", 36)
+
+    def full(*_: object) -> None:
+        raise RuntimeError("unable to allocate shared memory(shm): No space left on device (28)")
+
+    monkeypatch.setattr(torch.UntypedStorage, "_share_fd_cpu_", full)
+    found = torch.cat(list(pixels.split(16)))
+    np.testing.assert_array_equal(found.permute(0, 2, 3, 1).numpy(), stored.pixels[:])
