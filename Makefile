@@ -33,7 +33,7 @@ lint: environment
 	mypy
 
 unit: environment
-	python -m pytest tests/unit tests/parity tests/docs tests/fuzz -n $(CORES)
+	python -m pytest tests/unit tests/parity tests/docs tests/fuzz tests/gpu -n $(CORES)
 
 docs: environment
 	sphinx-build --fail-on-warning --keep-going --nitpicky --quiet --builder html docs build/docs

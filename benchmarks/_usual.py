@@ -85,6 +85,7 @@ class Contestant:
     threads: int = 1
     precision: str = ""
     tabulated: bool = False
+    device: str = "cpu"
 
 
 def network(pair: PairOfNetworks, ref: dict[str, Any], seed: int) -> Network:
@@ -118,7 +119,14 @@ def data_set(pair: PairOfNetworks, folder: Path):
     each = [transforms.ToTensor(), transforms.Normalize(pair.mean, pair.std)]
     if not pair.augment:
         each.insert(0, transforms.Grayscale(3))
-        images = datasets.MNIST(str(folder), train=True, transform=transforms.Compose(each))
+        every = transforms.Compose(each)
+        if folder == Path():  # noise in the place of its files
+            pixels, labels = some_pixels(pair)
+            images = datasets.MNIST.__new__(datasets.MNIST)
+            images.data, images.targets = torch.from_numpy(pixels[..., 0].copy()), labels
+            images.transform, images.target_transform = every, None
+            return images, labels
+        images = datasets.MNIST(str(folder), train=True, transform=every)
         return images, images.targets
     each = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), *each]
     images = datasets.CIFAR10.__new__(datasets.CIFAR10)  # without its files
@@ -143,11 +151,17 @@ def usual_way(contestant: Contestant, method: str) -> float:
     crd.similarities = gathered
     images, labels = data_set(pair, Path(contestant.folder))
     loader = torch.utils.data.DataLoader(
-        WithRows(images), pair.batch_size, shuffle=True, num_workers=contestant.workers
+        WithRows(images),
+        pair.batch_size,
+        shuffle=True,
+        num_workers=contestant.workers,
+        pin_memory=contestant.device == "cuda",
     )
     student, teacher = network(pair, pair.student, 0), network(pair, pair.teacher, 1)
     loss_of = objective(pair, method, labels, student, teacher)
-    student, teacher = plain(student), plain(teacher).eval()
+    device = contestant.device
+    student, teacher = plain(student).to(device), plain(teacher).to(device).eval()
+    loss_of = loss_of.to(device)
     layers = type(loss_of).student_layers(loss_of.options)
     others = type(loss_of).teacher_layers(loss_of.options)
     optimiser = the_optimiser(pair, [*student.parameters(), *loss_of.parameters()])
@@ -156,6 +170,7 @@ def usual_way(contestant: Contestant, method: str) -> float:
     for number, (x, y, rows) in enumerate(loader):
         if number == 2:
             start = time.perf_counter()
+        x, y, rows = (part.to(device, non_blocking=True) for part in (x, y, rows))
         step = Step(rows=rows, labels=y, logits=torch.empty(0))
         if loss_of.uses_teacher:
             with torch.no_grad():
@@ -216,14 +231,17 @@ def unpack(data: Path, folder: Path) -> None:
 def kdpipe_way(contestant: Contestant, method: str) -> float:
     """Seconds per image, and the share of an image in the making of the table."""
     pair = PAIRS[contestant.pair]
-    compute = Compute(precision=contestant.precision)
+    device = contestant.device
+    compute = Compute(device=device, precision=contestant.precision)
     compute.start()
     pixels, labels = all_pixels(pair, Path(contestant.folder))
     n = contestant.steps * pair.batch_size
-    images = Images(torch.from_numpy(pixels[:n]).permute(0, 3, 1, 2), labels[:n], np.arange(n))
+    kept = torch.from_numpy(pixels[:n]).permute(0, 3, 1, 2).to(device)
+    images = Images(kept, labels[:n].to(device), np.arange(n))
     student, other = network(pair, pair.student, 0), network(pair, pair.teacher, 1)
     # The bank of CRD is that of all images, as in the usual way.
-    loss_of = objective(pair, method, labels, student, other)
+    loss_of = objective(pair, method, labels, student, other).to(device)
+    student, other = student.to(device), other.to(device)
     layers = type(loss_of).teacher_layers(loss_of.options)
     augment = Pipeline([resolve(augmentations, name) for name in pair.augment], 0)
     live = LiveTeacher(other, layers, pair.batch_size)
@@ -247,7 +265,7 @@ def kdpipe_way(contestant: Contestant, method: str) -> float:
 
 def all_pixels(pair: PairOfNetworks, folder: Path) -> tuple[np.ndarray, torch.Tensor]:
     """Images uint8 (n, size, size, 3) and labels (n,)."""
-    if pair.augment:
+    if pair.augment or not (folder / "MNIST").is_dir():
         return some_pixels(pair)
     from torchvision.datasets import MNIST
 
@@ -262,20 +280,21 @@ def tabulated(
     the same work, are copies."""
 
     def outputs(rows: torch.Tensor) -> dict[str, torch.Tensor]:
-        draws = augment.draws_of(torch.zeros(len(rows), dtype=torch.int64))
+        draws = augment.draws_of(torch.zeros(len(rows), dtype=torch.int64, device=device))
         with compute.autocast():
             x = augment.apply(as_float(images.pixels[rows]), draws)
             logits, features = live(x, rows)
         return {"logits": logits, **features}
 
+    device = images.labels.device
     n, views = len(images.labels), augment.views or 1
     shapes = {k: ((views, n, *x.shape[1:]), x.dtype) for k, x in outputs(torch.arange(2)).items()}
     tensors = table.create(path, shapes)
     start = time.perf_counter()
     for rows in torch.arange(n).split(live.batch_size):
         for name, x in outputs(rows).items():
-            tensors[name][0, rows] = x
+            tensors[name][0, rows] = x.cpu()
     seconds = time.perf_counter() - start
     for x in tensors.values():
         x[1:] = x[0]
-    return TabulatedTeacher(path, live.layers, torch.device("cpu")), seconds / n
+    return TabulatedTeacher(path, live.layers, device), seconds / n

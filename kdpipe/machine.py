@@ -19,8 +19,9 @@ class ComputeWish(Options):
     """How to compute, as a study says it."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="auto: cuda where the planning machine has an NVIDIA GPU that "
-        "CUDA_VISIBLE_DEVICES does not hide."
+        "auto",
+        description="auto: cuda where the planning machine has an NVIDIA GPU that "
+        "CUDA_VISIBLE_DEVICES does not hide.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 on a GPU or where the CPU multiplies bf16, else fp32."

@@ -21,13 +21,6 @@ from kdpipe.training import checkpoint as module
 from kdpipe.training.checkpoint import Checkpoint, seconds_between
 from kdpipe.training.recipe import Recipe
 
-DEVICES = [
-    "cpu",
-    pytest.param(
-        "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-    ),
-]
-
 
 class EveryFew(Checkpoint):
     """Due at every third opportunity, so that a kill finds a checkpoint of some steps ago."""
@@ -62,20 +55,17 @@ def previous(path: Path) -> Path:
 # The same bytes
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kind", [Checkpoint, EveryFew])
 @pytest.mark.parametrize("stop", [(0, 1), (1, 3), (3, 0)], ids=str)
 @pytest.mark.parametrize("objective", ["labels", "kl", "soft_label", "hint", "crd"])
-def test_interrupted_training_ends_in_the_same_weights(tmp_path, objective, stop, kind, device):
+def test_interrupted_training_ends_in_the_same_weights(tmp_path, objective, stop, kind):
     """In the middle of an epoch: memory banks, Z, regressor, dropout and negatives included."""
-    network, trained, history = fitted(objective, device=device)
+    network, trained, history = fitted(objective)
     path = tmp_path / "kept.pt"
     with pytest.raises(KilledError):
-        fitted(objective, checkpoint=kind(path, 0), stop=stop, device=device)
+        fitted(objective, checkpoint=kind(path, 0), stop=stop)
     assert path.exists() == (kind is Checkpoint or stop != (0, 1))
-    resumed, trained_again, history_again = fitted(
-        objective, checkpoint=Checkpoint(path, 0), device=device
-    )
+    resumed, trained_again, history_again = fitted(objective, checkpoint=Checkpoint(path, 0))
     assert_same_state(network, resumed)
     assert_same_state(trained, trained_again)
     assert history_again == history
