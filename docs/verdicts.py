@@ -41,6 +41,8 @@ def page(transfer: pd.DataFrame) -> str:
     claims = verdicts.primary_claims(transfer)
     found = claims["verdict"].value_counts()
     counts = ", ".join(f"{found.get(verdict, 0)} {verdict}" for verdict in ORDER)
+    if without := int(claims["verdict"].isna().sum()):
+        counts += f", {without} {verdicts.NOT_JUDGED}"
     total = f"Of {len(claims)} claims (a property, a pair, a method): {counts}."
     return "\n".join([HEAD, total, "", claims_table(claims)]) + "\n"
 
@@ -52,7 +54,7 @@ def claims_table(claims: pd.DataFrame) -> str:
 
 def _line(row: pd.Series) -> str:
     values = [words.number(row[c], row["metric"]) for c in ("ind_mean", "target")]
-    closed = verdicts.why_no_gap(row) if row["verdict"] == "no gap" else "–"
+    closed = verdicts.why(row) or "–"
     if row["gap_closed"] == row["gap_closed"]:
         interval = words.share_interval(row["closed_low"], row["closed_high"])
         closed = f"{words.share(row['gap_closed'])} {interval}"
@@ -65,7 +67,7 @@ def _line(row: pd.Series) -> str:
         closed,
         f"{words.units(row['n_units'])}, "
         f"seeds {int(row['n_seeds_ind'])} vs {int(row['n_seeds_dist'])}",
-        row["verdict"],
+        row["verdict"] if isinstance(row["verdict"], str) else verdicts.NOT_JUDGED,
     )
     return f"| {' | '.join(cells)} |"
 

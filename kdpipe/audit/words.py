@@ -12,10 +12,7 @@ if TYPE_CHECKING:
 
 
 def in_words(plan: Plan, tables: Tables) -> list[str]:
-    """The first sentences of the report."""
-    from kdpipe.report.audit import audited, headline
-    from kdpipe.report.headline import not_measured
+    """The first sentences of the report: what casts doubt on the answer, then the answer."""
+    from kdpipe.report.answer import lines
 
-    pairs = tables_slice(plan.study).pairs
-    found = [*headline(audited(tables, pairs), pairs), *not_measured(tables.left_out)]
-    return ["", *(f"{sentence.lead}: {sentence.text}" for sentence in found)]
+    return ["", *lines(tables, tables_slice(plan.study).pairs, {})]

@@ -97,7 +97,8 @@ def _counts(points: pd.DataFrame) -> str:
 def _points(tables: Tables) -> pd.DataFrame:
     """Primary claims with a gap, with the gain in accuracy (percentage points) beside them."""
     claims = verdicts.primary_claims(tables.counted())
-    claims = claims[(claims["probe"] != "accuracy") & claims["gap_closed"].notna()]
+    known = claims["gap_closed"].notna() & claims["verdict"].notna()
+    claims = claims[(claims["probe"] != "accuracy") & known]
     gains = [_gain(tables, str(r.pair), str(r.method)) for r in claims.itertuples()]
     found = [verdicts.finding(tables.controls, row) for _, row in claims.iterrows()]
     claims = claims.assign(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdpipe.figures.base import Figure, Tables, figures
 from kdpipe.report import verdicts, words
+from kdpipe.results import reasons
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -71,7 +72,8 @@ class Transfer(Figure):
             for _, part in lines:
                 self._row(ax, y, part, tables, methods)
                 y += _ROW
-        _legend(ax, y + 0.25, width)
+        without = claims.loc[claims["verdict"].isna(), "reason"]
+        _legend(ax, y + 0.25, width, str(without.iloc[0]) if len(without) else "")
         return fig
 
     def _row(self, ax: Any, y: float, part: Any, tables: Tables, methods: list[str]) -> None:
@@ -129,13 +131,13 @@ def _cell(ax: Any, x: float, y: float, row: Any, finding: str, width: float = _C
     box = (x + 0.03, y + 0.03), width - 0.06, _ROW - 0.06
     middle = x + width / 2
     closed = row["gap_closed"]
-    if finding == "no gap" or closed != closed:
-        ax.add_patch(Rectangle(*box, fc=_GREY, ec="none"))
+    if finding in ("no gap", verdicts.NOT_JUDGED) or closed != closed:
+        crossed = "xx" if finding == verdicts.NOT_JUDGED else None
+        ax.add_patch(Rectangle(*box, fc=_GREY, ec="white", hatch=crossed, lw=0))
         change = words.number(row["diff"], row["metric"], signed=True)
         ax.text(middle, y + 0.17, finding, ha="center", va="center", size=8, color="#555555")
-        ax.text(
-            middle, y + 0.34, f"Δ {change}", ha="center", va="center", size=6.5, color="#555555"
-        )
+        below = f"Δ {change}" if finding == "no gap" else _SHORTLY.get(_begin(row), "")
+        ax.text(middle, y + 0.34, below, ha="center", va="center", size=6.5, color="#555555")
         return
     hatch = {"inconclusive": "////", verdicts.NO_FINDING: "...."}.get(finding)
     # Paler where nothing is decided; blended, because transparency would fade the hatching too.
@@ -151,6 +153,15 @@ def _cell(ax: Any, x: float, y: float, row: Any, finding: str, width: float = _C
     ax.text(middle, y + 0.17, mark + words.share(closed), weight=weight, size=9.5, **text)
     spread = words.share_interval(row["closed_low"], row["closed_high"])
     ax.text(middle, y + 0.34, spread, size=6.5, **text)
+
+
+_SHORTLY = {reasons.AT_CHANCE: "network at chance", reasons.NO_VALUE: "no value"}
+
+
+def _begin(row: Any) -> str:
+    """What kind of reason a row has."""
+    reason = str(row["reason"])
+    return next((kind for kind in _SHORTLY if reason.startswith(kind)), "")
 
 
 def _control(ax: Any, x: float, y: float, row: Any, width: float = _CELL) -> None:
@@ -169,8 +180,15 @@ def _control(ax: Any, x: float, y: float, row: Any, width: float = _CELL) -> Non
     ax.text(x + width / 2, y + 0.34, spread, size=6.5, **text)
 
 
-def _legend(ax: Any, y: float, width: float) -> None:
-    """One sample cell for each kind of verdict, and the colour scale."""
+def _legend(ax: Any, y: float, width: float, without: str) -> None:
+    """One sample cell for each kind of verdict, and the colour scale.
+
+    ``without``: a reason why a claim of the picture has no verdict; empty where all have one.
+    """
+    not_judged = [
+        (verdicts.NOT_JUDGED, float("nan"), "not judged", "no verdict, for\nthe reason given")
+    ]
+    not_judged = not_judged if without else []
     blank = {"diff": 0.002, "diff_low": -0.01, "diff_high": 0.014, "metric": "accuracy"}
     samples = [
         ("transferred", 0.65, "transferred", "students are closer\nto the target"),
@@ -179,13 +197,14 @@ def _legend(ax: Any, y: float, width: float) -> None:
         ("inconclusive", 0.3, "inconclusive", "these seeds and images\ncannot tell"),
         (verdicts.NO_FINDING, 0.3, "† within seeds", "independent students\ndiffer as much"),
         ("no gap", float("nan"), "no gap", "nothing to transfer;\nΔ is the change"),
+        *not_judged,
         ("control", float("nan"), "control", "no verdict; framed\nif the change is not 0"),
     ]
     step = (width - 0.2) / len(samples)
     for k, (finding, closed, label, meaning) in enumerate(samples):
         x = 0.1 + k * step
         ends = {"closed_low": closed - 0.1, "closed_high": closed + 0.1}
-        row = {**blank, **ends, "gap_closed": closed}
+        row = {**blank, **ends, "gap_closed": closed, "reason": without}
         if finding == "control":
             _control(ax, x, y, row, width=0.9)
         else:

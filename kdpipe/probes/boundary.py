@@ -162,6 +162,7 @@ class Boundary(Probe):
                     metric=metric,
                     target="one",
                     primary=images.domain == o.primary_domain and metric == "boundary_agreement",
+                    missing="no triplet of images spans a plane",
                 )
                 records.add(statistic, values, unit="triplet")
         return records

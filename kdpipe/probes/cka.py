@@ -125,7 +125,11 @@ class CKA(Probe):
                         wanted = halves if primary else []
                         records.add_set(
                             Statistic(
-                                condition=where, metric=metric, target="one", primary=primary
+                                condition=where,
+                                metric=metric,
+                                target="one",
+                                primary=primary,
+                                missing="the output of a layer is the same for all images",
                             ),
                             cka(k, m, unbiased),
                             [cka(k[np.ix_(h, h)], m[np.ix_(h, h)], unbiased) for h in wanted],

@@ -144,6 +144,7 @@ class Localization(Probe):
                     metric="cam_similarity",
                     target="one",
                     primary=images.domain == self.options.primary_domain,
+                    missing="on every image a Grad-CAM map is all zero",
                     win_rate="cam_win_rate",
                 ),
                 Statistic(

@@ -44,6 +44,11 @@ class ShapeBias(Probe):
                 ("shape_accuracy", np.where(conflict, shape, np.nan)),
             ):
                 primary = metric == "shape_bias" and images.domain == self.options.primary_domain
-                statistic = Statistic(condition=where, metric=metric, primary=primary)
+                statistic = Statistic(
+                    condition=where,
+                    metric=metric,
+                    primary=primary,
+                    missing="it decides for neither cue on every image",
+                )
                 records.add(statistic, values, unit_ids=images.ids)
         return records

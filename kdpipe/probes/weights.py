@@ -133,6 +133,7 @@ class Weights(Probe):
                     metric="weight_cosine",
                     target="one",
                     primary=kind == "centred",
+                    missing="a linear map is zero",
                 ),
                 float((mine * theirs).sum()) / (norms[0] * norms[1]) if all(norms) else np.nan,
             )

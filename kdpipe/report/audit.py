@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdpipe.report import verdicts, words
-from kdpipe.report.headline import Sentence, apart
+from kdpipe.report.headline import Sentence, apart, not_judged
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from kdpipe.figures.base import Tables
     from kdpipe.results.slices import PairSlice
-
-CHANCE = 1.5
-"""A network that is right this often as often as by chance is probably not read as it should be."""
 
 
 class Audited(NamedTuple):
@@ -68,6 +65,7 @@ def headline(found: Audited, pairs: Sequence[PairSlice]) -> list[Sentence]:
                 + (f" No gap between baselines and teacher: {nothing}." if nothing else ""),
             ),
         ]
+        sentences += not_judged(claims, "Not judged")
     return sentences + [s for pair in alone for s in _without_baseline(found, pair)]
 
 
@@ -108,26 +106,3 @@ def _level(row: dict[Any, Any], named: bool) -> str:
     if own == own and own is not None:
         parts.append(f"teacher {words.number(own, metric)}")
     return (f"{words.method_words(row['method'])} " if named else "") + ", ".join(parts)
-
-
-def unlike(tables: Tables, pairs: Sequence[PairSlice], classes: dict[str, int]) -> list[str]:
-    """A sentence for each network of an audit that is right hardly more often than by chance.
-
-    ``classes``: how many classes the images of a pair's accuracy have, by pair.
-    """
-    said = []
-    m = tables.measurements
-    for pair in pairs:
-        if not given(pairs)[pair.name] or pair.name not in classes:
-            continue
-        rows = m[(m["pair"] == pair.name) & (m["probe"] == "accuracy") & (m["unit"] == "sample")]
-        for row in rows[rows["metric"] == "accuracy"].to_dict("records"):
-            if row["value"] < CHANCE / classes[pair.name]:
-                who = words.method_words(row["method"])
-                said.append(
-                    f"{who} (network {row['seed']}) is right on "
-                    f"{words.number(row['value'], 'accuracy')} of the images, hardly more often "
-                    f"than by chance: see whether its classes are declared in the order of its "
-                    f"outputs, and its normalisation and size as in its training."
-                )
-    return said

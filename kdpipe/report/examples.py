@@ -88,7 +88,7 @@ def _claim(transfer: pd.DataFrame, pair: str, probe: str, without: list[str]) ->
     claims = claims[
         (claims["pair"] == pair) & (claims["probe"] == probe) & ~claims["method"].isin(without)
     ]
-    claims = claims.dropna(subset=["gap_closed"])
+    claims = claims.dropna(subset=["gap_closed", "verdict"])
     if claims.empty:
         return None
     return claims.sort_values("gap_closed", ascending=False, kind="stable").iloc[0]

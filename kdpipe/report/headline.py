@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdpipe.report import verdicts, words
+from kdpipe.results.reasons import AT_CHANCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +63,28 @@ def headline(
             or "nothing.",
         ),
     ]
-    return sentences + _control(alone)
+    return [*sentences, *not_judged(taught, "Not judged"), *_control(alone)]
+
+
+def not_judged(claims: pd.DataFrame, lead: str) -> list[Sentence]:
+    """Claims that were asked for and have no verdict, each with its reason; none if all have one.
+
+    ``claims``: primary claims with their ``finding``.
+    """
+    rows = claims[claims["finding"] == verdicts.NOT_JUDGED]
+    said = [
+        f"{_listed(part, False)}, because of {_because(str(reason))}."
+        for reason, part in rows.groupby("reason", sort=False)
+    ]
+    return [Sentence("not-judged", lead, " ".join(said))] if said else []
+
+
+def _because(reason: str) -> str:
+    """A reason of the table in a sentence."""
+    begin, _, rest = reason.partition(": ")
+    if begin == AT_CHANCE:
+        return f"a network that is right no more often than by chance: {rest}"
+    return reason
 
 
 def not_measured(left_out: pd.DataFrame | None) -> list[Sentence]:

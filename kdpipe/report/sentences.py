@@ -58,6 +58,12 @@ _GROUPS = {
         "0) or smaller than the smallest that counts, so no method can be judged.",
         "{method} changes it by {change} ({why})",
     ),
+    verdicts.NOT_JUDGED: (
+        "Not judged",
+        "No verdict is built on a network that is right no more often than by chance, or on a side "
+        "without a value.",
+        "{method} ({why})",
+    ),
 }
 
 
@@ -90,6 +96,11 @@ _OF_GIVEN = {
         "Nothing to share",
         "The gap between baselines and target is not measurable (its interval contains 0) or "
         "smaller than the smallest that counts, so that no student can be judged.",
+    ),
+    verdicts.NOT_JUDGED: (
+        "Not judged",
+        "Nothing is concluded from a network that is right no more often than by chance, or from a "
+        "side without a value.",
     ),
 }
 
@@ -132,6 +143,7 @@ _SHORT = {
     "inconclusive": "undecided",
     verdicts.NO_FINDING: "within the spread of independent students",
     "no gap": "without a gap to close",
+    verdicts.NOT_JUDGED: "not judged",
 }
 
 
@@ -185,7 +197,7 @@ def _line(part: pd.DataFrame, phrase: str) -> Line:
             share=words.share(row["gap_closed"]),
             interval=words.share_interval(row["closed_low"], row["closed_high"]),
             change=f"{words.number(row['diff'], row['metric'], signed=True)} {_interval(row)}",
-            why=verdicts.why_no_gap(row) if row["verdict"] == "no gap" else "",
+            why=verdicts.why(row),
         )
         for _, row in _by_method(part).iterrows()
     ]

@@ -86,8 +86,9 @@ def _comparison_row(row: dict[Any, Any], control: dict[Any, Any] | None) -> list
     corrected = row["p_adjusted"] == row["p_adjusted"] and row["p_adjusted"] is not None
     p = row["p_adjusted"] if corrected else row["p_value"]
     verdict = row["verdict"] if isinstance(row["verdict"], str) else "–"
-    if verdict == "no gap":
-        closed = verdicts.why_no_gap(row)
+    if row["role"] != "control" and (said := verdicts.why(row)):
+        closed = said
+        verdict = verdict if verdict == "no gap" else verdicts.NOT_JUDGED
     if row["role"] == "control":
         verdict = "control"
     elif verdict in ("transferred", "opposite") and control is not None and control["inside"]:

@@ -5,21 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kdpipe.report import words
-from kdpipe.results.reasons import SMALL
+from kdpipe.results.reasons import ALONE, NOT_MEASURABLE, SMALL
 
 if TYPE_CHECKING:
     import pandas as pd
 
 KEY = ["pair", "probe", "condition", "metric"]
 NO_FINDING = "within seeds"
+NOT_JUDGED = "not judged"
 
 
 def primary_claims(transfer: pd.DataFrame) -> pd.DataFrame:
     """The one row per pair, property and method that a verdict is about, in reading order.
 
-    Where there is no independent student, nothing is compared and nothing claimed.
+    Where there is no independent student, nothing is compared and nothing claimed. A claim that
+    could not be judged is among them: it was asked for.
     """
-    compared = transfer["n_seeds_ind"] > 0
+    compared = transfer["reason"] != ALONE
     return _in_order(transfer[transfer["primary"] & (transfer["role"] == "claim") & compared])
 
 
@@ -62,19 +64,27 @@ def inside_control(controls: pd.DataFrame, row: pd.Series) -> bool | None:
 
 
 def finding(controls: pd.DataFrame, row: pd.Series) -> str:
-    """The verdict, lowered to ``within seeds`` where independent students differ as much."""
-    verdict = str(row["verdict"])
+    """The verdict, lowered to ``within seeds`` where independent students differ as much;
+    ``not judged`` without a verdict."""
+    verdict = row["verdict"]
+    if not isinstance(verdict, str):
+        return NOT_JUDGED
     if verdict in ("transferred", "opposite") and inside_control(controls, row):
         return NO_FINDING
     return verdict
 
 
-def why_no_gap(row: Any) -> str:
-    """Gap with its interval, and which of two reasons makes it none."""
-    metric = row["metric"]
+def why(row: Any) -> str:
+    """Of a claim without a gap: the gap, and which of two reasons makes it none; of one that is
+    not judged the reason. Empty for all others."""
+    metric, reason = row["metric"], row["reason"]
+    if not isinstance(reason, str):
+        return ""
+    if reason not in (SMALL, NOT_MEASURABLE):
+        return reason
     gap = words.number(row["gap"], metric, signed=True)
     spread = words.interval(row["gap_low"], row["gap_high"], metric, signed=True)
-    if row["reason"] == SMALL:
+    if reason == SMALL:
         return f"gap {gap} {spread}, smaller than {words.amount(row['min_gap'], metric)}"
     return f"gap {gap} {spread}, not measurable"
 

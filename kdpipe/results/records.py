@@ -51,6 +51,8 @@ class Statistic(Options):
     target: Literal["teacher", "one", "none"] = "teacher"
     min_gap: float | None = None
     tables: Literal["all", "measurements", "none"] = "all"
+    missing: str = ""
+    """Why a network may have no value, in words that go on from "no value, because"."""
     win_rate: str | None = None
     """Name of a derived metric: how often a unit's value is higher than an independent's."""
 

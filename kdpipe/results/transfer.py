@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from kdpipe.results import reasons
 from kdpipe.results import statistics as st
+from kdpipe.results.chance import Level, broken
 from kdpipe.results.collect import SET, Measured, Network, Outcome, aligned, outcomes_of
 from kdpipe.results.comparison import (
     Comparison,
@@ -19,26 +21,37 @@ from kdpipe.results.records import Statistic
 from kdpipe.results.schemas import Row
 
 
-def transfer_rows(found: Iterable[Measured]) -> list[Row]:
+def transfer_rows(
+    found: Iterable[Measured], levels: Mapping[str, Level] | None = None
+) -> list[Row]:
     """Rows of ``transfer``, one for each pair, method and statistic of the study.
 
-    Only primary claims are corrected for being many (Holm within a probe) and get a verdict; none
-    does where there is no independent student to compare with.
+    Only primary claims are corrected for being many (Holm within a probe) and get a verdict. None
+    does, and ``reason`` says why, where there is no independent student to compare with, where a
+    network of the comparison is at chance, or where one side has no value. ``levels``: how often
+    each network is right, by its path, where that is known.
     """
     rows = []
+    levels = levels or {}
     for measured in found:
         for statistic in measured.statistics:
             for method, networks in measured.dist.items():
-                rows.append(_row(measured, statistic, method, networks))
+                row = _row(measured, statistic, method, networks)
+                if row["primary"] and row["role"] == "claim":
+                    row["reason"] = _unjudged(measured, statistic, method, row, levels)
+                rows.append(row)
     judge(rows)
     return rows
 
 
 def judge(rows: Sequence[Row]) -> None:
-    """Fill ``p_adjusted``, ``verdict`` and ``reason`` of the primary claims, in place."""
+    """Fill ``p_adjusted``, ``verdict`` and ``reason`` of the primary claims, in place.
+
+    Claims that have a reason already are not judged and count in no family.
+    """
     families: dict[str, list[Row]] = {}
     for row in rows:
-        if row["primary"] and row["role"] == "claim" and row["n_seeds_ind"]:
+        if row["primary"] and row["role"] == "claim" and row["reason"] is None:
             families.setdefault(row["family"], []).append(row)
     for family in families.values():
         adjusted = st.holm([row["p_value"] for row in family])
@@ -52,6 +65,30 @@ def judge(rows: Sequence[Row]) -> None:
                 p_adjusted=p,
                 closed_high=row["closed_high"],
             )
+
+
+def _unjudged(
+    measured: Measured,
+    statistic: Statistic,
+    method: str,
+    row: Row,
+    levels: Mapping[str, Level],
+) -> str | None:
+    """Why no verdict can be given on a claim; None where one can."""
+    if not measured.ind:
+        return reasons.ALONE
+    pair = measured.pair
+    compared = [pair.teacher, *pair.independents(), *pair.students(method)]
+    weak = broken((ref.path for ref in compared), levels)
+    if weak:
+        return reasons.at_chance(weak, levels)
+    sides = {
+        "the teacher": statistic.target == "none" or np.isfinite(row["target"]),
+        "independent students": row["n_seeds_ind"],
+        f"the students of {method}": row["n_seeds_dist"],
+    }
+    without = [side for side, known in sides.items() if not known]
+    return reasons.no_value(without, statistic.missing) if without else None
 
 
 def _gap_of(row: Row) -> st.Interval:

@@ -15,6 +15,7 @@ from kdpipe.options import Options
 from kdpipe.paths import subset_dir
 from kdpipe.provenance import write_atomically
 from kdpipe.report import audit, networks, sentences, values, verdicts, words
+from kdpipe.report.doubts import doubts
 from kdpipe.report.examples import Examples, examples
 from kdpipe.report.headline import apart, headline, not_measured
 from kdpipe.report.how import HOW
@@ -80,8 +81,8 @@ def run(slice: ReportSlice, root: Path, out_file: Path) -> Path:
         shared={key.removeprefix("versions."): value for key, value in shared.items()},
         digests=digests,
         looked_at=networks.table(root, slice.networks),
+        doubts=doubts(tables, slice.pairs, root),
         warnings=[
-            *audit.unlike(tables, slice.pairs, _class_counts(tables, slice, root)),
             *warnings(tables.transfer, tables.controls, tables.measurements, provenance),
             *_notes(root, slice.sets),
         ],
@@ -154,16 +155,6 @@ def _options(tables: Tables, pair: PairSlice, instance: InstanceSlice) -> dict[s
     """What a probe was told, as its records have it."""
     _, about = first_of(tables, Probed(pair, instance), pair.first_method)
     return dict(about.get("options", {}))
-
-
-def _class_counts(tables: Tables, slice: ReportSlice, root: Path) -> dict[str, int]:
-    """How many classes the images have on which the accuracy of a pair was measured."""
-    found = {}
-    for pair in slice.pairs:
-        for instance in (i for i in pair.instances if i.probe == "accuracy"):
-            name = str(_options(tables, pair, instance)["set"])
-            found[pair.name] = len(Subset(root / subset_dir(name)).classes)
-    return found
 
 
 def _notes(root: Path, sets: list[str]) -> list[str]:

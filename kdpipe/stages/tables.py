@@ -16,6 +16,8 @@ def run(slice: TablesSlice, root: Path, out: Path) -> None:
     ``root``: the study's folder of results, under which the record files lie. Raises KdpipeError
     naming a record file that is missing, or where none of the properties applies.
     """
+    from kdpipe.results import gate
+    from kdpipe.results.chance import levels
     from kdpipe.results.collect import read_study
     from kdpipe.results.controls import control_rows
     from kdpipe.results.left_out import reasons
@@ -36,8 +38,9 @@ def run(slice: TablesSlice, root: Path, out: Path) -> None:
             f"None of the properties can be measured; the first, {left_out[0]['probe']}, because "
             f"{left_out[0]['reason']}; see whether the images and networks are those you mean."
         )
+    looked_at = gate.read(Path(root), (ref for pair in slice.pairs for _, ref in pair.everyone()))
     measurements = measurement_rows(slice.study, found)
-    transfer = transfer_rows(found)
+    transfer = transfer_rows(found, levels(looked_at))
     write_table("measurements", measurements, Path(out))
     write_table("transfer", transfer, Path(out))
     write_table("controls", control_rows(found, transfer), Path(out))

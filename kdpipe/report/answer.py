@@ -1,0 +1,39 @@
+"""The first lines of the report, for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from kdpipe.report import audit
+from kdpipe.report.doubts import doubts
+from kdpipe.report.headline import Sentence, apart, headline, not_measured
+from kdpipe.results.slices import PairSlice
+
+if TYPE_CHECKING:
+    from kdpipe.figures.base import Tables
+
+
+def sentences(
+    tables: Tables, pairs: Sequence[PairSlice], without_teacher: Mapping[str, list[str]]
+) -> list[Sentence]:
+    """What students that were distilled here have of their teachers, what given ones share with
+    theirs, and what could not be measured.
+
+    ``without_teacher``: by pair, methods that see no teacher.
+    """
+    trained, taken = apart(tables.transfer, audit.given(pairs))
+    return [
+        *headline(trained, tables.controls, dict(without_teacher)),
+        *audit.headline(audit.Audited(taken, tables.controls), pairs),
+        *not_measured(tables.left_out),
+    ]
+
+
+def lines(
+    tables: Tables, pairs: Sequence[PairSlice], without_teacher: Mapping[str, list[str]]
+) -> list[str]:
+    """What casts doubt on the answer, then the answer: one line a sentence."""
+    warned = [f"Warning: {text}" for text in doubts(tables, pairs, tables.root)]
+    said = [f"{s.lead}: {s.text}" for s in sentences(tables, pairs, without_teacher)]
+    return [*warned, *said]

@@ -1,0 +1,140 @@
+"""What changes how the answer is to be read: it stands above the answer, in the report and on the
+terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdpipe.report import words
+from kdpipe.results import gate
+from kdpipe.results.chance import Level, levels
+from kdpipe.results.slices import PairSlice
+
+if TYPE_CHECKING:
+    from kdpipe.figures.base import Tables
+
+SHOWN = 3
+"""Networks that are named; the others are counted."""
+REMEDY = (
+    "See whether their classes are declared in the order of their outputs, and their normalisation "
+    "and size are as in their training."
+)
+PLACES = ("path", "trust_code", "image_size")
+"""Options that say where a network comes from, and not which architecture it has."""
+
+
+def doubts(tables: Tables, pairs: Sequence[PairSlice], root: Path) -> list[str]:
+    """Sentences, the most far-reaching first; empty where nothing is to be said.
+
+    ``root``: the study's results, with what the gate found and a ``model.json`` of each network.
+    """
+    everyone = {ref.path: ref for pair in pairs for _, ref in pair.everyone()}
+    looked_at = gate.read(root, everyone.values())
+    return [
+        *_weak(levels(looked_at)),
+        *_orders(looked_at),
+        *(said for pair in pairs for said in _teacher(tables, pair)),
+        *(said for pair in pairs for said in _baselines(pair, root)),
+    ]
+
+
+def _weak(known: Mapping[str, Level]) -> list[str]:
+    said = []
+    at = {path: own for path, own in known.items() if own.at_chance}
+    near = {path: own for path, own in known.items() if own.near_chance and path not in at}
+    if at:
+        said.append(
+            f"Right no more often than by chance: {_named(at)}. No verdict is built on them. "
+            f"{REMEDY}"
+        )
+    if near:
+        said.append(f"Right hardly more often than by chance: {_named(near)}. {REMEDY}")
+    return said
+
+
+def _named(found: Mapping[str, Level]) -> str:
+    parts = [
+        f"{path} ({words.number(own.accuracy, 'accuracy')} of {own.n} images, by chance "
+        f"{words.number(own.chance, 'accuracy')})"
+        for path, own in list(found.items())[:SHOWN]
+    ]
+    more = len(found) - len(parts)
+    return ", ".join(parts) + (f" and {more} more" if more else "")
+
+
+def _orders(looked_at: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+    """Networks that another order of their classes would make far better."""
+    for path, about in looked_at.items():
+        for check in about.get("checks", []):
+            if check["name"] == "class order" and check["status"] != "ok":
+                yield f"{path}: {check['words'].rstrip('.')}."
+
+
+def _teacher(tables: Tables, pair: PairSlice) -> list[str]:
+    """A teacher that is right no more often than its students in every domain that was measured."""
+    rows = tables.transfer
+    rows = rows[(rows["pair"] == pair.name) & (rows["probe"] == "accuracy")]
+    rows = rows[(rows["metric"] == "accuracy") & rows["teacher"].notna()]
+    side = "ind_mean" if pair.ind_seeds else "dist_mean"
+    rows = rows.dropna(subset=[side])
+    if pair.role == "control" or rows.empty or (rows["teacher"] > rows[side]).any():
+        return []
+    first = rows.sort_values("primary", ascending=False, kind="stable").iloc[0]
+    who = ("its baselines" if "ind" in pair.taken else "students without a teacher") if (
+        pair.ind_seeds
+    ) else "its students"  # fmt: skip
+    return [
+        f"The teacher of pair {pair.name} is no better than {who} (accuracy "
+        f"{words.number(first['teacher'], 'accuracy')} against "
+        f"{words.number(first[side], 'accuracy')}): there is little that it could pass on, or it "
+        f"is not the network that is meant."
+    ]
+
+
+def _baselines(pair: PairSlice, root: Path) -> list[str]:
+    """Baselines of another architecture than the students that stand beside them."""
+    if "ind" not in pair.taken:
+        return []
+    own = {
+        method: _architecture(root, pair.network(method, pair.seeds(method)[0]).path)
+        for method in pair.methods
+    }
+    said = []
+    for ref in pair.independents():
+        baseline = _architecture(root, ref.path)
+        unlike = {m: a for m, a in own.items() if a and baseline and not _same(a, baseline)}
+        if unlike and baseline:
+            method, other = next(iter(unlike.items()))
+            said.append(
+                f"The baseline {ref.path} ({_in_words(baseline)}) has another architecture than the "
+                f"student {method} ({_in_words(other)}): what the student has beyond it may come "
+                f"from the architecture and not from the teacher."
+            )
+    return said
+
+
+def _architecture(root: Path, network: str) -> dict[str, Any] | None:
+    """Name, options and number of parameters of a network; None where they are not recorded."""
+    try:
+        about = json.loads((root / network / "model.json").read_text(encoding="utf-8"))
+        name, options = about["network"]["name"], about["network"]["options"]
+        kept = {k: v for k, v in options.items() if k not in PLACES}
+        return {"name": name, "options": kept, "parameters": about.get("parameters")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _same(one: dict[str, Any], two: dict[str, Any]) -> bool:
+    """A file that holds a network does not name its architecture: its parameters are counted."""
+    named = one["options"] and two["options"]
+    alike = (one["name"], one["options"]) == (two["name"], two["options"])
+    return alike if named and one["name"] == two["name"] else one["parameters"] == two["parameters"]
+
+
+def _in_words(about: dict[str, Any]) -> str:
+    options = ", ".join(f"{k} {v}" for k, v in about["options"].items() if isinstance(v, int | str))
+    count = f"{about['parameters']} parameters" if about["parameters"] is not None else ""
+    return ", ".join(filter(None, [about["name"], options, count]))
