@@ -50,7 +50,9 @@ class Transfer(Figure):
         rows = [(name, lines) for name, lines in rows if lines]
         methods = words.method_order(claims["method"])
         width = max(_LABEL + _CELL * len(methods) + _VALUES, 9.3)
+        absent = _left_out(tables)
         height = 0.4 + sum(_HEAD + _ROW * len(lines) for _, lines in rows) + 1.6
+        height += (_HEAD + 0.22 * len(absent)) if absent else 0
         fig = style.Canvas(figsize=(width, height))
         ax = fig.add_axes((0, 0, 1, 1))
         ax.set(xlim=(0, width), ylim=(height, 0))
@@ -72,6 +74,12 @@ class Transfer(Figure):
             for _, part in lines:
                 self._row(ax, y, part, tables, methods)
                 y += _ROW
+        if absent:
+            ax.text(0.1, y + 0.24, "Not measured", style="italic", color="#444444")
+            y += _HEAD
+        for text in absent:
+            ax.text(0.1, y + 0.1, text, va="center", size=min(8.5, 8.5 * 130 / len(text)))
+            y += 0.22
         without = claims.loc[claims["verdict"].isna(), "reason"]
         _legend(ax, y + 0.25, width, str(without.iloc[0]) if len(without) else "")
         return fig
@@ -108,6 +116,17 @@ class Transfer(Figure):
         note = f"{words.units(first['n_units'], first['unit'])}; {note}"
         size = min(7.0, 7.0 * 41 / len(note))
         ax.text(x, y + 0.35, note, va="center", size=size, color="#555555")
+
+
+def _left_out(tables: Tables) -> list[str]:
+    """Properties that were asked for and not measured, with their reasons."""
+    if tables.left_out is None:
+        return []
+    rows = tables.left_out.drop_duplicates(["pair", "probe"])
+    return [
+        f"{words.property_words(str(r.probe)).label} ({r.pair}): {r.reason}"
+        for r in rows.itertuples()
+    ]
 
 
 def _shade(closed: float) -> Any:

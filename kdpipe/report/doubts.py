@@ -108,10 +108,11 @@ def _baselines(pair: PairSlice, root: Path) -> list[str]:
         unlike = {m: a for m, a in own.items() if a and baseline and not _same(a, baseline)}
         if unlike and baseline:
             method, other = next(iter(unlike.items()))
+            first, second = _in_words(baseline), _in_words(other)
             said.append(
-                f"The baseline {ref.path} ({_in_words(baseline)}) has another architecture than the "
-                f"student {method} ({_in_words(other)}): what the student has beyond it may come "
-                f"from the architecture and not from the teacher."
+                f"The baseline {ref.path} ({first}) has another architecture than the student "
+                f"{method} ({second}): what the student has beyond it may come from the "
+                f"architecture and not from the teacher."
             )
     return said
 

@@ -73,7 +73,7 @@ def not_judged(claims: pd.DataFrame, lead: str) -> list[Sentence]:
     """
     rows = claims[claims["finding"] == verdicts.NOT_JUDGED]
     said = [
-        f"{_listed(part, False)}, because of {_because(str(reason))}."
+        f"{_listed(part, False)}: {_because(str(reason))}."
         for reason, part in rows.groupby("reason", sort=False)
     ]
     return [Sentence("not-judged", lead, " ".join(said))] if said else []
@@ -83,7 +83,7 @@ def _because(reason: str) -> str:
     """A reason of the table in a sentence."""
     begin, _, rest = reason.partition(": ")
     if begin == AT_CHANCE:
-        return f"a network that is right no more often than by chance: {rest}"
+        return f"a network is right no more often than by chance: {rest}"
     return reason
 
 

@@ -14,10 +14,10 @@ from kdpipe.figures.base import Probed, Tables, figures
 from kdpipe.options import Options
 from kdpipe.paths import subset_dir
 from kdpipe.provenance import write_atomically
-from kdpipe.report import audit, networks, sentences, values, verdicts, words
+from kdpipe.report import answer, audit, networks, sentences, values, verdicts, words
 from kdpipe.report.doubts import doubts
 from kdpipe.report.examples import Examples, examples
-from kdpipe.report.headline import apart, headline, not_measured
+from kdpipe.report.headline import apart
 from kdpipe.report.how import HOW
 from kdpipe.report.page import render
 from kdpipe.report.warnings import warnings
@@ -53,16 +53,11 @@ def run(slice: ReportSlice, root: Path, out_file: Path) -> Path:
     shared, digests = values.provenance(provenance)
     tables.transfer = tables.counted()
     trained, taken = apart(tables.transfer, audit.given(slice.pairs))
-    found = (trained, tables.controls)
     taught, alone = apart(trained, slice.without_teacher)
     page = render(
         study=slice.study,
         title=slice.title,
-        headline=[
-            *headline(*found, slice.without_teacher),
-            *audit.headline(audit.Audited(taken, tables.controls), slice.pairs),
-            *not_measured(tables.left_out),
-        ],
+        headline=answer.sentences(tables, slice.pairs, slice.without_teacher),
         heading="What was distilled" if len(trained) else "What the student shares",
         counted=sentences.counted(taught, tables.controls) if len(trained) else None,
         given=sentences.groups(taken, tables.controls, of_given=True),

@@ -1,4 +1,4 @@
-"""Networks at chance: no verdict is built on them, and what casts doubt on an answer comes first."""
+"""No verdict is built on a network at chance; what casts doubt on an answer comes first."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 import synthetic_study
 import test_transfer_table as made
 
-from kdpipe.report.answer import lines
 from kdpipe.figures import _style as style
 from kdpipe.figures.base import Tables, figures
 from kdpipe.paths import ModelRef, gate_file
 from kdpipe.report import sentences
+from kdpipe.report.answer import lines
 from kdpipe.report.doubts import doubts
 from kdpipe.report.headline import headline
 from kdpipe.results import gate
@@ -153,7 +153,7 @@ def test_claims_without_a_verdict_stand_everywhere_with_their_reason(study):
     tables(study)
     first, told, picture = in_words(study)
     assert "Not judged: Accuracy" in first
-    assert "right no more often than by chance: students/pair/kl/seed0 (40 of 400" in first
+    assert "a network is right no more often than by chance: students/pair/kl/seed0 (40" in first
     assert "Not judged (5) KL (at chance: students/pair/kl/seed0" in told
     assert "network at chance" in picture
     assert "no verdict" in picture
@@ -185,6 +185,21 @@ def test_a_property_without_a_value_stands_everywhere_with_its_reason(study, mon
     assert "Grad-CAM map is all zero" in told
     assert "no value" in picture
     assert "2 not judged" in sentences.counted(*claims_of(study))
+
+
+def test_a_property_that_was_left_out_stands_in_the_picture(study):
+    tables(study)
+    found = Tables.load(study, [], pairs=[made.PAIR])
+    found.left_out = pd.DataFrame(
+        {"pair": ["pair"] * 2, "probe": ["colour"] * 2, "reason": ["all images are grey"] * 2}
+    )
+    with style.context():
+        drawn = figures.get("transfer")().draw(found)
+    from matplotlib.text import Text
+
+    said = [t.get_text() for t in drawn.findobj(Text)]
+    assert said.count("Colour invariance (pair): all images are grey") == 1
+    assert "Not measured" in said
 
 
 def claims_of(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
