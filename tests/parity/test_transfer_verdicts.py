@@ -139,7 +139,7 @@ def test_families_by_hand():
     names.append("closed_high")
     rows = [
         dict(zip(names, row[:9], strict=True))
-        | {"min_gap": 0.02, "n_seeds_ind": 3, "p_adjusted": None, "verdict": None}
+        | {"min_gap": 0.02, "n_seeds_ind": 3, "p_adjusted": None, "verdict": None, "reason": None}
         for row in ROWS
     ]
     judge(rows)

@@ -371,7 +371,7 @@ def test_holm_runs_over_all_pairs_of_one_probe():
     def claim(probe, p, **more):
         base = {"primary": True, "role": "claim", "family": probe, "p_value": p, "diff": 0.2}
         base |= {"gap": 0.4, "gap_low": 0.3, "gap_high": 0.5, "closed_high": 0.9, "min_gap": 0.02}
-        return base | {"p_adjusted": None, "verdict": None, "n_seeds_ind": 3} | more
+        return base | {"p_adjusted": None, "verdict": None, "reason": None} | more
 
     family = [claim("crop", 0.01), claim("crop", 0.03), claim("crop", 0.02, role="control")]
     alone = [claim("shift", 0.04), claim("shift", 0.001, primary=False)]
