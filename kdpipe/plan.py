@@ -230,11 +230,14 @@ class Plan:
         for target, alike in together.items():
             data = self.study.models[self._model(alike[0])].data
             class_map = self.study.data.sets[data.set].class_map
+            own = isinstance(alike[0], ModelRef)
+            weights = self.study.models[self._model(alike[0])].weights if own else None
             slice_ = GateSlice(
                 networks=sorted(alike, key=lambda ref: ref.seed),
                 set=data.set,
                 domain=data.domains[0],
                 class_map=class_map,
+                expect_accuracy=weights.expect_accuracy if weights else None,
                 compute=self.compute,
             )
             inputs = [f"{paths.subset_dir(data.set)}/subset.json"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from kdpipe.audit.compose import Wanted
 
 from kdpipe.errors import KdpipeError
 
@@ -29,6 +32,21 @@ CLASSES = (
     "What its outputs stand for, in their order: a file of one name a line, names with commas, "
     "imagenet, or the classes of the data sorted as numbers (2 before 10) or as text; without it "
     "those in the order of the data."
+)
+
+
+BGR = "Channels in the order blue, green, red, as OpenCV reads them."
+ENTRY = (
+    "Where its tensors lie in the checkpoint, where several fit: a key or a prefix, with dots, as "
+    "model.student."
+)
+KEY_MAP = (
+    "PATTERN=REPLACEMENT, a regular expression in the names of tensors and what takes its place; a "
+    "PATTERN alone leaves tensors out. Several are applied in turn."
+)
+EXPECT = (
+    "Share of the images that it is known to have right, as 0.76: one that is clearly below ends "
+    "the audit before anything is measured."
 )
 
 
@@ -78,6 +96,22 @@ def audit(
             NETWORKS,
         ),
     ] = None,
+    bgr: Annotated[bool, _option("All networks. " + BGR, NETWORKS, "--bgr")] = False,
+    teacher_bgr: Annotated[bool, _option("The teacher.", NETWORKS, "--teacher-bgr")] = False,
+    student_bgr: Annotated[bool, _option("The students.", NETWORKS, "--student-bgr")] = False,
+    baseline_bgr: Annotated[bool, _option("The baselines.", NETWORKS, "--baseline-bgr")] = False,
+    expect_accuracy: Annotated[float | None, _option("Each network. " + EXPECT, NETWORKS)] = None,
+    teacher_expect_accuracy: Annotated[float | None, _option("The teacher.", NETWORKS)] = None,
+    student_expect_accuracy: Annotated[float | None, _option("The students.", NETWORKS)] = None,
+    baseline_expect_accuracy: Annotated[float | None, _option("The baselines.", NETWORKS)] = None,
+    entry: Annotated[str | None, _option("Each network. " + ENTRY, NETWORKS)] = None,
+    teacher_entry: Annotated[str | None, _option("The teacher.", NETWORKS)] = None,
+    student_entry: Annotated[str | None, _option("The students.", NETWORKS)] = None,
+    baseline_entry: Annotated[str | None, _option("The baselines.", NETWORKS)] = None,
+    key_map: Annotated[list[str] | None, _option("All networks. " + KEY_MAP, NETWORKS)] = None,
+    teacher_key_map: Annotated[list[str] | None, _option("The teacher.", NETWORKS)] = None,
+    student_key_map: Annotated[list[str] | None, _option("The students.", NETWORKS)] = None,
+    baseline_key_map: Annotated[list[str] | None, _option("The baselines.", NETWORKS)] = None,
     ema: Annotated[
         bool | None,
         _option("Which weights of a checkpoint that holds averaged ones as well.", NETWORKS),
@@ -93,6 +127,18 @@ def audit(
     ] = False,
     size: Annotated[
         int | None, _option("Pixels of a side that images are brought to.", IMAGES)
+    ] = None,
+    fit: Annotated[
+        Literal["crop", "stretch"],
+        _option("How an image becomes a square: its middle, or all of it, stretched.", IMAGES),
+    ] = "crop",
+    resize: Annotated[
+        int | None,
+        _option(
+            "Pixels that the shorter side is brought to before the middle of --size is cut out, as "
+            "256 for --size 224.",
+            IMAGES,
+        ),
     ] = None,
     unseen: Annotated[
         Path | None,
@@ -124,39 +170,68 @@ def audit(
     The networks are there already. Every property is measured on all of them, and the report says
     what the student shares with its teacher beyond what the baselines share.
     """
-    from kdpipe.audit.compose import Wanted, compose
-    from kdpipe.audit.images import Columns
+    from kdpipe.audit.compose import Wanted
+    from kdpipe.audit.images import Columns, Square
     from kdpipe.audit.networks import Told
+    from kdpipe.audit.options import in_options
 
-    own: dict[str, tuple[str | None, int | None, str | None]] = {
-        "teacher": (teacher_normalise, teacher_size, teacher_classes),
-        "student": (student_normalise, student_size, student_classes),
-        "baseline": (baseline_normalise, baseline_size, baseline_classes),
-    }
-    wanted = Wanted(
-        teacher=teacher,
-        students=student,
-        baselines=baseline or [],
-        data=data,
-        told={
-            role: Told(n or normalise, s, c or classes, ema, trust_code)
-            for role, (n, s, c) in own.items()
+    own: dict[str, dict[str, Any]] = {
+        "teacher": {
+            "normalise": teacher_normalise or normalise,
+            "size": teacher_size,
+            "classes": teacher_classes or classes,
+            "bgr": teacher_bgr or bgr,
+            "entry": teacher_entry or entry,
+            "key_map": teacher_key_map or key_map or (),
+            "expect_accuracy": teacher_expect_accuracy or expect_accuracy,
         },
-        name=name or NAME,
-        columns=Columns(image_column, label_column, group),
-        unseen=unseen,
-        size=size,
-        probes=_words(probes),
-        without=_words(without),
-        limit=limit,
-        class_map=_class_map(class_map),
-        compute={"device": device, "threads": threads},
-    )
+        "student": {
+            "normalise": student_normalise or normalise,
+            "size": student_size,
+            "classes": student_classes or classes,
+            "bgr": student_bgr or bgr,
+            "entry": student_entry or entry,
+            "key_map": student_key_map or key_map or (),
+            "expect_accuracy": student_expect_accuracy or expect_accuracy,
+        },
+        "baseline": {
+            "normalise": baseline_normalise or normalise,
+            "size": baseline_size,
+            "classes": baseline_classes or classes,
+            "bgr": baseline_bgr or bgr,
+            "entry": baseline_entry or entry,
+            "key_map": baseline_key_map or key_map or (),
+            "expect_accuracy": baseline_expect_accuracy or expect_accuracy,
+        },
+    }
+    with in_options():
+        wanted = Wanted(
+            teacher=teacher,
+            students=student,
+            baselines=baseline or [],
+            data=data,
+            told={role: Told(**how, ema=ema, trust_code=trust_code) for role, how in own.items()},
+            name=name or NAME,
+            columns=Columns(image_column, label_column, group),
+            unseen=unseen,
+            square=Square(size, fit, resize),
+            probes=_words(probes),
+            without=_words(without),
+            limit=limit,
+            class_map=_class_map(class_map),
+            compute={"device": device, "threads": threads},
+        )
+        _do(wanted, study_file, results, NAMES if name is None else [name])
+
+
+def _do(wanted: Wanted, study_file: Path | None, results: Path, names: Sequence[str]) -> None:
+    from kdpipe.audit.compose import compose
+
     study, left_out = compose(wanted)
     if study_file is not None:
         _write(study, study_file)
     else:
-        _run(study, left_out, results, NAMES if name is None else [name])
+        _run(study, left_out, results, names)
 
 
 def _words(text: str) -> list[str]:
@@ -191,6 +266,7 @@ def _run(
     study: dict[str, Any], left_out: dict[str, str], results: Path, names: Sequence[str]
 ) -> None:
     """Run the study under the first of ``names`` whose folder no other audit uses."""
+    from kdpipe.audit.networks import check_networks
     from kdpipe.audit.outcome import tell
     from kdpipe.inprocess import run_all
     from kdpipe.lock import hold_run
@@ -203,6 +279,7 @@ def _run(
     with hold_run(*(results / name for name in names)) as root:
         plan = Plan(parse({**study, "study": root.name}, "The audit"))
         check_writable(root)
+        check_networks(plan)
         run_all(plan, results)
         code = tell(plan, root, left_out)
     if code:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kdpipe.audit.images import Columns, data_set
+from kdpipe.audit.images import Columns, Square, data_set
 from kdpipe.audit.networks import Told, entry
 from kdpipe.errors import KdpipeError
 from kdpipe.models.base import UNTOLD, builders
@@ -56,7 +56,7 @@ class Wanted:
     name: str = "audit"
     columns: Columns = field(default_factory=Columns)
     unseen: Path | None = None
-    size: int | None = None
+    square: Square = field(default_factory=Square)
     probes: Sequence[str] = ()
     without: Sequence[str] = ()
     limit: int | None = None
@@ -87,10 +87,10 @@ def compose(wanted: Wanted) -> tuple[dict[str, Any], dict[str, str]]:
         of_method.append(f"student_{method}{number if number > 1 else ''}")
         models[of_method[-1]] = entry("student", spec, wanted.told["student"])
     sizes = [s for m in models.values() if (s := _size(m)) is not None]
-    sets = {SET: data_set(wanted.data, SET, wanted.columns, wanted.size, sizes)}
+    sets = {SET: data_set(wanted.data, SET, wanted.columns, wanted.square, sizes)}
     if wanted.unseen is not None:
-        size = sets[SET]["size"]
-        sets[UNSEEN] = data_set(wanted.unseen, UNSEEN, wanted.columns, size, sizes)
+        square = replace(wanted.square, size=sets[SET]["size"])
+        sets[UNSEEN] = data_set(wanted.unseen, UNSEEN, wanted.columns, square, sizes)
     for made in sets.values():
         if wanted.class_map:
             made["class_map"] = {"name": "listed", "classes": wanted.class_map}

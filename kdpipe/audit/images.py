@@ -53,16 +53,38 @@ def source(path: Path, columns: Columns) -> dict[str, Any]:
     return {"name": "image_folder", "path": str(path.absolute())}
 
 
+@dataclass(frozen=True)
+class Square:
+    """How an image becomes a square.
+
+    ``size``: of what networks see, in pixels of a side; None to choose it by the networks and the
+    images. ``fit``: ``crop`` or ``stretch``. ``resize``: what the shorter side is brought to
+    before the middle is cut out; None for ``size``.
+    """
+
+    size: int | None = None
+    fit: str = "crop"
+    resize: int | None = None
+
+
 def data_set(
-    path: Path, domain: str, columns: Columns, size: int | None, sizes: Sequence[int]
+    path: Path, domain: str, columns: Columns, square: Square, sizes: Sequence[int]
 ) -> dict[str, Any]:
     """A data set of which nothing is trained on. ``sizes``: pixels of a side of what the networks
-    were trained on, as far as that is known; ``size``: None to choose it by them and the images.
+    were trained on, as far as that is known.
     """
     made = source(path, columns)
+    size = square.size or _size(made, path, sizes)
+    if square.resize is not None and square.resize < size:
+        raise KdpipeError(
+            f"--resize {square.resize}: the networks see {size} pixels of each side (--size), and "
+            f"cannot be shown more than is kept; give {size} or more."
+        )
     return {
         "source": made,
-        "size": size or _size(made, path, sizes),
+        "size": size,
+        **({"store_size": square.resize} if square.resize else {}),
+        **({"fit": square.fit} if square.fit != "crop" else {}),
         "split": SPLIT,
         "domains": {domain: "original"},
     }

@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdpipe.errors import KdpipeError
-from kdpipe.models._normalisation import NORMALISATIONS
+from kdpipe.models._normalisation import NORMALISATIONS, in_unit_range
+from kdpipe.models._state_dicts import read_parts
+from kdpipe.models._weights import find
 from kdpipe.models.base import builders
 from kdpipe.plugin import of_library, resolve
+
+if TYPE_CHECKING:
+    from kdpipe.plan import Plan
 
 CODE = {"torchscript": "a TorchScript file", "exported": "a file of torch.export"}
 ORDER_WORDS = ("numbers", "text", "imagenet")
@@ -25,14 +33,18 @@ FORMS = (
 
 @dataclass(frozen=True)
 class Told:
-    """What is said of a network beside where it is; ``normalise``, ``classes``: as on the command
-    line, see :func:`normalisation` and :func:`class_list`."""
+    """What is said of a network beside where it is; ``normalise``, ``classes``, ``key_map``: as on
+    the command line, see :func:`normalisation`, :func:`class_list` and :func:`renaming`."""
 
     normalise: str | None = None
     size: int | None = None
     classes: str | None = None
     ema: bool | None = None
     trust_code: bool = False
+    entry: str | None = None
+    key_map: Sequence[str] = ()
+    bgr: bool = False
+    expect_accuracy: float | None = None
 
 
 def entry(role: str, spec: str, told: Told) -> dict[str, Any]:
@@ -46,7 +58,15 @@ def entry(role: str, spec: str, told: Told) -> dict[str, Any]:
     except ValueError as error:
         raise KdpipeError(f"--{role} {spec}: {error}.") from None
     if told.normalise is not None:
-        weights["mean"], weights["std"] = normalisation(told.normalise)
+        weights["mean"], weights["std"] = normalisation(told.normalise, told.bgr)
+    if told.bgr:
+        weights["channels"] = "bgr"
+    if told.expect_accuracy is not None:
+        weights["expect_accuracy"] = told.expect_accuracy
+    if told.key_map:
+        weights["key_map"] = renaming(told.key_map)
+    if "path" in weights and (part := told.entry or _part_of(role, Path(weights["path"]))):
+        weights["entry"] = part
     if told.size is not None:
         weights["size"] = told.size
     if told.classes is not None:
@@ -54,6 +74,73 @@ def entry(role: str, spec: str, told: Told) -> dict[str, Any]:
     if told.ema is not None:
         weights["ema"] = told.ema
     return {"network": network, "weights": weights}
+
+
+def check_networks(plan: Plan) -> None:
+    """Build every network and give it its weights, before any image is decoded.
+
+    Raises KdpipeError, about a model of the audit, for one that does not fit.
+    """
+    from kdpipe.stages._from_weights import builder_of, class_names, filled
+    from kdpipe.stages.subset import SubsetSlice, build_index, open_source
+
+    root = plan.study.data.root
+    data_root = Path(root) if root else None
+    classes: dict[str, list[str]] = {}
+    for job in plan.by_stage("subset"):
+        assert isinstance(job.slice, SubsetSlice)
+        with redirect_stdout(StringIO()):  # the stage says it all again
+            listing = open_source(job.slice, data_root).listing()
+            classes[job.slice.name] = build_index(job.slice, listing, data_root)[1]
+    for name, model in plan.study.models.items():
+        weights = model.weights
+        if weights is None or weights.published:
+            continue
+        of_set, size = classes[model.data.set], plan.study.data.sets[model.data.set].size
+        refused: list[KdpipeError] = []
+        try:
+            found = find(weights, builder_of(model.network), data_root)
+            for names in class_names(weights, of_set, model.data.set):
+                try:
+                    filled(model.network, weights, found, len(names), size)
+                    break
+                except KdpipeError as error:
+                    refused.append(error)
+            else:
+                raise refused[0]
+        except KdpipeError as error:
+            raise KdpipeError(f"models/{name}/seed0: {error}") from None
+
+
+def _part_of(role: str, path: Path) -> str | None:
+    """Where a distiller's checkpoint, which holds a ``student`` and a ``teacher``, has the network
+    of this role: both would fit where they are of one architecture. None for any other file.
+
+    Raises KdpipeError when the file cannot be read.
+    """
+    names = [f"{part.label}.{name}".split(".") for part in read_parts(path) for name in part.state]
+    places = {
+        which: {".".join(words[: words.index(which) + 1]) for words in names if which in words}
+        for which in ("student", "teacher")
+    }
+    if not all(places.values()) or len(places.get(role, ())) != 1:
+        return None
+    return places[role].pop().lstrip(".")
+
+
+def renaming(told: Sequence[str]) -> dict[str, str | None]:
+    """``PATTERN=REPLACEMENT`` as a key map; a pattern alone leaves tensors out.
+
+    Raises KdpipeError when a pattern is given twice.
+    """
+    found: dict[str, str | None] = {}
+    for word in told:
+        pattern, equals, replacement = word.rpartition("=")
+        pattern, new = (pattern, replacement) if equals else (word, None)
+        if pattern in found:
+            raise KdpipeError(f"--key-map: the pattern '{pattern}' is given twice; give it once.")
+        found[pattern] = new
+    return found
 
 
 def _parts(role: str, spec: str, told: Told) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -143,11 +230,16 @@ def _option(role: str, text: str) -> tuple[str, Any]:
         raise KdpipeError(f"--{role}: '{value}' is no value for {key}.") from None
 
 
-def normalisation(text: str) -> tuple[list[float], list[float]]:
+def normalisation(text: str, bgr: bool = False) -> tuple[list[float], list[float]]:
     """Mean and deviation of the channels, from a name or from numbers: ``0.5,0.5,0.5/0.2,0.2,0.2``
-    or, the same for all channels, ``0.5/0.2``."""
+    or, the same for all channels, ``0.5/0.2``.
+
+    Numbers are in the order of the network's channels; those behind a name are put into it. Those
+    of pixels in 0…255 are brought to images in [0, 1].
+    """
     if text in NORMALISATIONS:
-        return NORMALISATIONS[text]
+        mean, std = NORMALISATIONS[text]
+        return (mean[::-1], std[::-1]) if bgr else (mean, std)
     try:
         mean, std = ([float(v) for v in part.split(",")] for part in text.split("/"))
         if not {len(mean), len(std)} <= {1, 3}:
@@ -158,7 +250,23 @@ def normalisation(text: str) -> tuple[list[float], list[float]]:
             f"and deviations of the channels of images in [0, 1], as "
             f"0.485,0.456,0.406/0.229,0.224,0.225."
         ) from None
-    return (mean * 3)[:3], (std * 3)[:3]
+    mean, std = (mean * 3)[:3], (std * 3)[:3]
+    try:
+        unit = in_unit_range(mean, std)
+    except ValueError as error:
+        raise KdpipeError(f"--normalise {text}: {error}.") from None
+    if unit == (mean, std):
+        return unit
+    print(
+        f"--normalise {text} is of pixels in 0…255; taken as {_listed(unit[0])}/{_listed(unit[1])} "
+        f"for images in [0, 1].",
+        flush=True,
+    )
+    return unit
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ",".join(f"{value:.4g}" for value in values)
 
 
 def class_list(text: str) -> list[str] | str:

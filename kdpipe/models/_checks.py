@@ -17,6 +17,8 @@ SAME = 1e-3
 another order stay far below it, dropout is far above."""
 ALONE = 1e-2
 """The same between an image alone and in a batch, where GPUs take other algorithms."""
+UNLIKELY = 0.01
+"""Probability of a result by chance alone below which it is no chance."""
 PLAUSIBLE_MEAN, PLAUSIBLE_STD = 4.0, (0.05, 6.0)
 """Of normalised images: their mean lies this near to 0 and their deviation in this range."""
 
@@ -208,6 +210,7 @@ def what_goes_in(network: Network, size: int) -> str:
     words += [f"mean {_numbers(network.mean)}, std {_numbers(network.std)}"]
     if trained != size:
         words.append(f"enlarged from {size}" if trained > size else f"reduced from {size}")
+    words += ["blue, green, red"] if network.bgr else []
     if form:
         words += ["grey"] if form.channels == 1 else []
         words += [form.dtype] if form.dtype != "float32" else []
@@ -229,6 +232,23 @@ def _numbers(values: Tensor) -> str:
     """The values of three channels, once where they are the same."""
     words = [f"{v:.3g}" for v in values.flatten().tolist()]
     return words[0] if len(set(words)) == 1 else " ".join(words)
+
+
+def accuracy(correct: int, n: int, expected: float) -> Check:
+    """Whether ``correct`` of ``n`` images could be those of a network that has a share of
+    ``expected`` right: fewer, and so few with a probability below ``UNLIKELY``, is a failure."""
+    from scipy.stats import binom
+
+    name = "expected accuracy"
+    if n == 0 or correct >= expected * n or binom.cdf(correct, n, expected) > UNLIKELY:
+        return Check(name)
+    return Check(
+        name,
+        "fail",
+        f"it has {correct} of {n} images right ({correct / n:.1%}), where {expected:.1%} are "
+        f"expected of it; see whether its weights, the order of its classes, its normalisation, "
+        f"the order of its channels and the size of its images are those of its training",
+    )
 
 
 def _apart(one: Tensor, other: Tensor) -> float:

@@ -34,6 +34,11 @@ def in_unit_range(mean: Sequence[float], std: Sequence[float]) -> tuple[list[flo
                 f"pixels in 0…255; give both for [0, 1]"
             )
         pixels = True
+    if pixels and max(std) < 1:
+        raise ValueError(
+            f"mean {listed(mean)} is one of pixels in 0…255, but std {listed(std)} is one of "
+            f"images in [0, 1]; give both for [0, 1]"
+        )
     scale = PIXELS if pixels else 1
     return [m / scale for m in mean], [s / scale for s in std]
 

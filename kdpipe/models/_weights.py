@@ -64,6 +64,18 @@ class Weights(Options):
         "and std are taken for pixels in 0…255.",
     )
     std: Channels | None = Field(None, description="As mean.")
+    channels: Literal["rgb", "bgr"] = Field(
+        "rgb",
+        description="Order of the channels that the network was trained with, which is that of "
+        "mean and std too. Images become bgr inside the network.",
+    )
+    expect_accuracy: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Share of images that the network is known to have right. One that is clearly "
+        "below it is refused before anything is measured.",
+    )
     size: int | None = Field(
         None,
         ge=8,

@@ -127,13 +127,15 @@ class Network(nn.Module):
         self.trained_size: int | None = None
         self.side: int | None = None
         self._cam: str | None = None
+        self.bgr = False
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (n, classes) of images (n, 3, h, w) in [0, 1].
 
-        With a ``trained_size`` images are first brought to that height and width. With a
+        With ``bgr`` the body sees the channels in that order, which is that of ``mean`` and ``std``
+        too. With a ``trained_size`` images are first brought to that height and width. With a
         ``readout`` the classes are those that it makes of the body's. A body that takes or gives
         something else than usual is called as its ``form`` says. Raises KdpipeError when the
         architecture is for images of another size.
@@ -147,6 +149,8 @@ class Network(nn.Module):
                 f"The network takes images of {self.image_size}×{self.image_size} pixels, not "
                 f"{size[0]}×{size[1]}; change the size of the data set or the network's image_size."
             )
+        if self.bgr:
+            images = images.flip(1)
         normalised = (images - self.mean) / self.std
         logits = self.form.logits(self.body, normalised) if self.form else self.body(normalised)
         return logits if self.readout is None else self.readout(logits)

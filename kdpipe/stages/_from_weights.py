@@ -16,8 +16,9 @@ from kdpipe.data.images import as_float
 from kdpipe.data.store import Subset
 from kdpipe.errors import KdpipeError
 from kdpipe.models._form import OtherOutputError, find_form, pick
+from kdpipe.models._state_dicts import Part
 from kdpipe.models._weights import Found, Outputs, Weights, find, load_into
-from kdpipe.models.base import Network, build, builders
+from kdpipe.models.base import Builder, Network, build, builders
 from kdpipe.paths import subset_dir
 from kdpipe.plugin import PluginRef
 from kdpipe.provenance import provenance
@@ -43,8 +44,7 @@ def run(
     ref, weights = slice_.network, weights.of_seed(slice_.ref.seed)
     subset = Subset(root / subset_dir(slice_.data.set))
     possible = class_names(weights, subset.classes, slice_.data.set)
-    cls = builders.get(ref.name)
-    builder = cls(cls.Options(**ref.options))
+    builder = builder_of(ref)
     found = find(weights, builder, data_root)
     ref = PluginRef(name=ref.name, options=builder.pinned())
     images = some_images(subset, slice_.data, slice_.compute.device)
@@ -70,6 +70,7 @@ def run(
         "input": {"size": network.image_size, "range": [0, 1], "channels": 3},
         "trained_size": weights.size,
         "side": network.side,
+        **({"channels": weights.channels} if network.bgr else {}),
         **formed(network),
         "parameters": sum(p.numel() for p in network.parameters()),
         "weights": found.origin,
@@ -78,6 +79,11 @@ def run(
     if order is not None:
         about["order_found"] = order
     save(out, network, about, [{"epoch": 0, **validated(slice_, network, subset, classes)}])
+
+
+def builder_of(ref: PluginRef) -> Builder:
+    cls = builders.get(ref.name)
+    return cls(cls.Options(**ref.options))
 
 
 def fitted(
@@ -92,14 +98,9 @@ def fitted(
     """The network with the weights, and the first of the ``possible`` classes that it has outputs
     for. Raises KdpipeError, of the first of them, when none fits."""
     refused: list[KdpipeError] = []
-    side = weights.size or images.shape[-1]
-    arch = ref.options.get("arch", ref.name)
     for classes in possible:
         try:
-            network = build(ref, len(classes), found.mean, found.std, seed=0, side=side)
-            network.trained_size = weights.size
-            about = f"the network '{arch}' of {len(classes)} classes"
-            part = load_into(network.body, found, weights.key_map, about)
+            network, part = filled(ref, weights, found, len(classes), images.shape[-1])
             network.to(slice_.compute.device).eval()
             check_outputs(network, classes, images, slice_.ref.path, outputs)
         except KdpipeError as error:
@@ -109,6 +110,22 @@ def fitted(
             print(f"{found.origin}: the weights are those under '{part.label}'", flush=True)
         return network, classes
     raise refused[0]
+
+
+def filled(
+    ref: PluginRef, weights: Weights, found: Found, n_classes: int, size: int
+) -> tuple[Network, Part]:
+    """A network with the weights that were found, on the CPU, and which part of them it has.
+
+    ``size``: of the images, in pixels of a side. Raises KdpipeError when the weights do not fit.
+    """
+    side = weights.size or size
+    network = build(ref, n_classes, found.mean, found.std, seed=0, side=side)
+    network.trained_size = weights.size
+    network.bgr = weights.channels == "bgr"
+    arch = ref.options.get("arch", ref.name)
+    about = f"the network '{arch}' of {n_classes} classes"
+    return network, load_into(network.body, found, weights.key_map, about)
 
 
 def check_outputs(

@@ -36,6 +36,8 @@ FLOPS = {"cpu": 4e10, "cuda": 2e13}
 """What looking at one network may take: about a second."""
 MOST, FEWEST = 512, 32
 """Images whose classes are compared with their labels."""
+ENOUGH = 256
+"""Images at least, where an accuracy is expected."""
 STRUCTURE = 8
 """Images that the other checks look at."""
 READINGS = 10
@@ -51,6 +53,8 @@ class GateSlice(Options):
     domain: str
     split: Literal["val", "test"] = "test"
     class_map: PluginRef | None = None
+    expect_accuracy: float | None = None
+    """Share of the images that the networks are known to have right."""
     compute: Compute
 
 
@@ -119,6 +123,8 @@ def look(
             words = f"not known, because it lacks classes of data set '{slice_.set}'"
             made.append(Check("accuracy", "warn", words))
         else:
+            expected = slice_.expect_accuracy
+            limit = limit if expected is None else max(limit, ENOUGH)
             options = options.model_copy(update={"limit": limit})
             labels, predicted = _answers(bench, options, slice_.domain)
             made.append(Check(**class_order(labels, predicted, subset.classes, order)))
@@ -128,6 +134,8 @@ def look(
                 "split": slice_.split,
                 **_accuracy(labels, predicted, len(subset.classes)),
             }
+            if expected is not None:
+                made.append(checks.accuracy(accuracy["correct"], accuracy["n"], expected))
             n = int(budget / max(flops, 1) / READINGS)
             if given and n >= FEWEST:
                 options = options.model_copy(update={"limit": min(n, limit)})

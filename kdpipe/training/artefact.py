@@ -63,6 +63,7 @@ def load(folder: Path, device: str = "cpu") -> Network:
     classes, side = len(about["classes"]), about.get("side") or about.get("input", {}).get("size")
     network = build(ref, classes, about["mean"], about["std"], seed=0, side=side)
     network.trained_size = about.get("trained_size")
+    network.bgr = about.get("channels") == "bgr"
     if "form" in about:
         network.form = Form(**about["form"])
         network.form.prepare(network)

@@ -16,7 +16,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from kdpipe.audit.compose import PROPERTIES, Wanted, compose
-from kdpipe.audit.images import Columns, data_set, source
+from kdpipe.audit.images import Columns, Square, data_set, source
 from kdpipe.audit.networks import NORMALISATIONS, Told, class_list, entry, normalisation
 from kdpipe.cli import app
 from kdpipe.errors import KdpipeError
@@ -30,7 +30,7 @@ UNTOLD, TRUSTED = Told(), Told(trust_code=True, normalise="half")
 def here(tmp_path, monkeypatch) -> Path:
     """A working folder with a checkpoint and six images of two classes."""
     monkeypatch.chdir(tmp_path)
-    torch.save({"state_dict": {}}, "net.pt")
+    torch.save({"state_dict": {"w": torch.ones(1)}}, "net.pt")
     for k in range(6):
         place = tmp_path / "images" / ("cat", "dog")[k % 2]
         place.mkdir(parents=True, exist_ok=True)
@@ -87,6 +87,7 @@ def test_a_folder_of_kdpipe_says_everything_itself(here):
         "input": {"size": 28},
     }
     (here / "seed0" / "model.json").write_text(json.dumps(about))
+    save_file({"w": torch.ones(1)}, here / "seed0" / "model.safetensors")
     made = entry("student", "seed0", Told())
     assert made["network"] == {"name": "cifar_resnet", "arch": "resnet20"}
     path = str(here / "seed0" / "model.safetensors")
@@ -164,14 +165,14 @@ def test_a_folder_of_images_is_known_by_what_is_in_it(here):
 
 def test_images_are_as_large_as_networks_want_and_no_larger_than_they_are(here):
     folder = here / "images"
-    assert data_set(folder, "d", Columns(), None, [])["size"] == 16
-    assert data_set(folder, "d", Columns(), None, [224, 8])["size"] == 16
-    assert data_set(folder, "d", Columns(), None, [12, 8])["size"] == 12
-    assert data_set(folder, "d", Columns(), 30, [12, 8])["size"] == 30
+    assert data_set(folder, "d", Columns(), Square(), [])["size"] == 16
+    assert data_set(folder, "d", Columns(), Square(), [224, 8])["size"] == 16
+    assert data_set(folder, "d", Columns(), Square(), [12, 8])["size"] == 12
+    assert data_set(folder, "d", Columns(), Square(30), [12, 8])["size"] == 30
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(folder / "cat" / "wide.png")
-    assert data_set(folder, "d", Columns(), None, [18])["size"] == 16
+    assert data_set(folder, "d", Columns(), Square(), [18])["size"] == 16
     with pytest.raises(KdpipeError, match="no squares of one size; say with --size"):
-        data_set(folder, "d", Columns(), None, [])
+        data_set(folder, "d", Columns(), Square(), [])
 
 
 # The study
@@ -200,7 +201,7 @@ def test_an_audit_is_an_ordinary_study(here):
 def test_methods_and_several_checkpoints_of_one(here):
     nets = [f"mnist_cnn@net{k}.pt" for k in range(3)]
     for k in range(3):
-        (here / f"net{k}.pt").write_bytes(b"")
+        torch.save({"w": torch.ones(1)}, f"net{k}.pt")
     students = [f"kl={nets[0]}", f"crd={nets[1]}", f"kl={nets[2]}"]
     raw, _ = compose(wanted(here, students=students, baselines=nets))
     with pytest.raises(KdpipeError, match=r"--baseline mnist_cnn@net0\.pt is given twice"):
