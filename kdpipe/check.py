@@ -44,7 +44,8 @@ def _check_set(plan: Plan, slice_: SubsetSlice, data_root: Path | None) -> str:
     _, some = np.unique(kinds, return_index=True)
     renderer.images(index, some)
     for name, model in plan.study.models.items():
-        if model.data.set == slice_.name:
+        # Of a network from weights no image is trained on.
+        if model.data.set == slice_.name and model.weights is None:
             try:
                 for split in ("train", "val"):
                     select(index, model.data, split, compose=split == "train")

@@ -82,21 +82,29 @@ def check(
             "is missing is reported and is no error."
         ),
     ] = None,
+    elsewhere: Annotated[
+        bool, typer.Option("--elsewhere", help="Its jobs run on other machines, as on a cluster.")
+    ] = False,
     data_root: DataRootArg = None,
 ) -> None:
-    """Validate a study file, everything it names, and the data it needs."""
+    """Validate a study file, everything it names, its networks and layers, and the data."""
+    from kdpipe.check_networks import check_machine, check_networks, missing_weights
     from kdpipe.plan import Plan
     from kdpipe.study import load
 
     plan = Plan(load(study))
+    wrong = [] if elsewhere else check_machine(plan)
+    wrong += check_networks(plan, data_root)
     if data is not False:
         from kdpipe.check import check_data
 
         good, bad = check_data(plan, data_root)
+        bad += missing_weights(plan, data_root)
         for line in (*good, *(bad if data is None else [])):
             print(line)
-        if data and bad:
-            raise KdpipeError("; ".join(bad))
+        wrong += bad if data else []
+    if wrong:
+        raise KdpipeError("; ".join(wrong) + ".")
     print(f"{study}: study '{plan.study.study}' is valid, {len(plan.jobs)} jobs.")
 
 

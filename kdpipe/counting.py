@@ -8,8 +8,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdpipe.errors import KdpipeError
-from kdpipe.models._by_shape import cannot_take
-from kdpipe.models.base import Network, build
+from kdpipe.models._by_shape import cannot_take, trace
+from kdpipe.models._code import CodeOptions
+from kdpipe.models.base import Network, build, builders
 from kdpipe.plugin import PluginRef
 
 
@@ -50,6 +51,21 @@ def tried(network: Network, ref: PluginRef, side: int) -> torch.Tensor:
         raise KdpipeError(f"{words(ref)}: {error}") from None
     except Exception as error:  # whatever an architecture raises
         raise cannot_take(words(ref), side, error) from None
+
+
+def outline(ref: PluginRef, n_classes: int, side: int) -> Network:
+    """A network that has been tried on images of ``side`` × ``side`` pixels: on the meta device,
+    or, where it is code of others, as that makes it.
+
+    Raises KdpipeError when there is no such network, or it takes no images of that size.
+    """
+    if not issubclass(builders.get(ref.name).Options, CodeOptions):
+        network = without_weights(ref, n_classes, side)
+        tried(network, ref, side)
+        return network
+    network = build(ref, n_classes, [0.5] * 3, [1.0] * 3, 0, side).eval()
+    trace(network.body, side)
+    return network
 
 
 def words(ref: PluginRef) -> str:

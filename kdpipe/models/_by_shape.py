@@ -56,10 +56,7 @@ def describe(body: nn.Module, size: int) -> Layers:
 
     Raises KdpipeError when no such layers show, or the network cannot take images of that size.
     """
-    try:
-        calls = _trace(body, size)
-    except Exception as error:
-        raise cannot_take(type(body).__name__, size, error) from None
+    calls = trace(body, size)
     leaves = [call for call in calls if call.leaf]
     heads = [i for i, c in enumerate(leaves) if isinstance(c.module, nn.Linear | nn.Conv2d)]
     stages = _stages([c for c in calls if c.name])
@@ -100,12 +97,12 @@ def cannot_take(what: str, size: int, error: Exception) -> KdpipeError:
     )
 
 
-def _trace(body: nn.Module, size: int) -> list[Call]:
+def trace(body: nn.Module, size: int) -> list[Call]:
     """Every module, in the order in which they end.
 
     On the meta device, where nothing is computed; a network that cannot run there, because it
     keeps tensors that are no buffers, answers black images where it lies. One that does not take
-    three channels gets one.
+    three channels gets one. Raises KdpipeError when the network cannot take images of that size.
     """
     device = next((p.device.type for p in body.parameters()), "cpu")
     ways = [(where, channels) for channels in (3, 1) for where in dict.fromkeys(("meta", device))]
@@ -116,7 +113,7 @@ def _trace(body: nn.Module, size: int) -> list[Call]:
         except Exception as error:  # whatever an architecture raises
             first = first or error
     assert first is not None
-    raise first
+    raise cannot_take(type(body).__name__, size, first)
 
 
 def _calls(body: nn.Module, size: int, device: str, channels: int) -> list[Call]:

@@ -193,7 +193,7 @@ def find(weights: Weights, builder: Builder, data_root: Path | None) -> Found:
         if not usual[0]:
             raise _unnormalised(got.origin)
         return Found(got.origin, [Part("", got.state)], *usual, got.file)
-    path = _downloaded(weights) if weights.url else _on_disk(weights, data_root)
+    path = _downloaded(weights) if weights.url else on_disk(weights, data_root)
     if weights.sha256 and (found := file_digest(path)) != str(weights.sha256).lower():
         raise KdpipeError(
             f"{path}: its SHA-256 is {found}, but weights.sha256 is {weights.sha256}; it is "
@@ -233,7 +233,8 @@ def _unnormalised(where: object) -> KdpipeError:
     )
 
 
-def _on_disk(weights: Weights, data_root: Path | None) -> Path:
+def on_disk(weights: Weights, data_root: Path | None) -> Path:
+    """Where the file of ``weights.path`` lies. Raises KdpipeError when it is not there."""
     path = expanded(data_root or "") / expanded(str(weights.path))
     if not path.is_file():
         raise KdpipeError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -164,7 +164,8 @@ class Probe(ABC):
     ``family`` names the job a probe shares with its like. A ``relational`` probe compares the
     network with a reference (the teacher). With ``on_teacher`` it is also run on the teacher
     itself, whose value is then the target of other networks. One that ``looks_inside`` needs the
-    layers of the networks, which a compiled one does not show.
+    layers of the networks, which a compiled one does not show; one that ``needs_places`` can look
+    only at layers with feature maps of more than one place.
     """
 
     name: str
@@ -174,6 +175,7 @@ class Probe(ABC):
     on_teacher: bool = False
     calibrated: bool = False
     looks_inside: bool = False
+    needs_places: bool = False
     title: str = ""
 
     def __init__(self, options: Any) -> None:
@@ -183,6 +185,11 @@ class Probe(ABC):
     def networks(cls, options: Any) -> list[ModelRef]:
         """Models of the study that this probe needs beside subject and reference."""
         return []
+
+    @classmethod
+    def layers(cls, options: Any) -> tuple[Sequence[str], Sequence[str]]:
+        """Layers that it looks at, of the network and of its reference; empty for the default."""
+        return (), ()
 
     @classmethod
     def passes(cls, options: Any, n: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,6 +94,10 @@ class CKA(Probe):
     relational = True
     looks_inside = True
     title = "Representation similarity"
+
+    @classmethod
+    def layers(cls, options: Any) -> tuple[list[str], list[str]]:
+        return options.layers, options.teacher_layers
 
     def measure(self, bench: Bench) -> Records:
         o = self.options

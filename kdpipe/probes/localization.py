@@ -119,7 +119,12 @@ class Localization(Probe):
     family = "attribution"
     relational = True
     looks_inside = True
+    needs_places = True
     title = "Localisation"
+
+    @classmethod
+    def layers(cls, options: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        return (options.layer,), (options.teacher_layer,)
 
     @classmethod
     def passes(cls, options: Any, n: int) -> int:

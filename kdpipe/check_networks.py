@@ -1,0 +1,173 @@
+"""Can the networks of a study run here? Found out without weights, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from kdpipe import pairs
+from kdpipe.counting import outline, words
+from kdpipe.distill.base import Setting, objectives
+from kdpipe.entries import Pair
+from kdpipe.errors import KdpipeError
+from kdpipe.estimate import Estimate
+from kdpipe.machine import has_gpu
+from kdpipe.models._weights import on_disk
+from kdpipe.models.base import Network, builders
+from kdpipe.plan import Plan
+from kdpipe.plugin import PluginRef
+from kdpipe.probes.base import probes
+
+IMAGENET = 1000
+
+
+def check_networks(plan: Plan, data_root: Path | None) -> list[str]:
+    """A sentence for each network that cannot run on the images it gets, and for each layer that
+    an objective or a probe asks for and that is not there.
+
+    Builds every network on torch's meta device, where nothing is computed; networks that are code
+    of others (``factory``) are built in earnest. What is compiled cannot be looked into.
+    """
+    return _Networks(plan, data_root).complaints()
+
+
+def check_machine(plan: Plan) -> list[str]:
+    """A sentence where the study asks for a GPU and this machine has none."""
+    if plan.compute.device != "cuda" or plan.compute.cpu_fallback or has_gpu():
+        return []
+    return [
+        "compute.device: the study asks for a GPU, and this machine has none; say cpu or auto, or "
+        "check it with --elsewhere if its jobs run on other machines"
+    ]
+
+
+class _Networks:
+    def __init__(self, plan: Plan, data_root: Path | None) -> None:
+        self.study = plan.study
+        self.estimate = Estimate(plan, data_root)
+        self.said: dict[str, None] = {}  # every sentence once, in order
+        self.outline = cache(self._outline)
+
+    def complaints(self) -> list[str]:
+        for name in self.study.models:
+            self.outline(name)
+        for name, pair in self.study.pairs.items():
+            for method, objective in pair.methods.items():
+                self._objective(f"pairs.{name}.methods.{method}", pair, objective)
+            for instance in pair.probes:
+                self._probe(instance, pair)
+        return list(self.said)
+
+    def _outline(self, name: str) -> Network | None:
+        """The network of a model; None, and a sentence, where it cannot run."""
+        model = self.study.models[name]
+        if builders.get(model.network.name).sealed:
+            return None
+        data, weights = self.study.data.sets[model.data.set], model.weights
+        n_classes = self.estimate.images(model.data.set)[1]
+        if weights is not None and weights.classes != "data":
+            n_classes = IMAGENET if weights.classes == "imagenet" else len(weights.classes)
+        try:
+            network = outline(model.network, n_classes, (weights and weights.size) or data.size)
+        except KdpipeError as error:
+            self._say(f"models.{name}.network", error)
+            return None
+        network.trained_size = weights.size if weights else None
+        return network
+
+    def _objective(self, where: str, pair: Pair, ref: PluginRef) -> None:
+        """Layers that distillation reads, and whether the objective can join their shapes."""
+        cls = objectives.get(ref.name)
+        options = cls.Options(**ref.options)
+        side = self.study.data.sets[self.study.models[pair.like].data.set].size
+        wanted = {pair.like: cls.student_layers(options)}
+        shapes = [self._shapes(where, pair.like, wanted[pair.like], side)]
+        if cls.uses_teacher:
+            teacher = pair.teacher.model
+            shapes.append(self._shapes(where, teacher, cls.teacher_layers(options), side))
+        else:
+            shapes.append({})
+        own, theirs = shapes
+        if own is None or theirs is None:
+            return
+        labels = torch.arange(4) % 2
+        try:
+            with torch.random.fork_rng(devices=[]):
+                cls(options, Setting(labels, 2, own, theirs))
+        except KdpipeError as error:
+            self._say(where, error)
+        except Exception:  # it needs the real images, which only its job has
+            return
+
+    def _probe(self, instance: str, pair: Pair) -> None:
+        """Layers that a probe looks at, of every network that it is run on."""
+        ref = self.study.probes[instance]
+        cls = probes.get(ref.name)
+        options = cls.Options(**ref.options)
+        side = self.study.data.sets[options.set or self.study.models[pair.like].data.set].size
+        own, theirs = cls.layers(options)
+        second = pairs.second_teacher(self.study, pair)
+        given = (model for models in pair.given.values() for model in models)
+        subjects = [pair.like, *pair.independent, *given, *([second.model] if second else [])]
+        wanted = [(name, own) for name in dict.fromkeys(subjects)]
+        if cls.relational or cls.on_teacher:
+            wanted.append((pair.teacher.model, theirs))
+        where = f"probes.{instance}"
+        for name, layers in wanted:
+            self._shapes(where, name, layers, side, places=cls.needs_places)
+
+    def _shapes(
+        self, where: str, model: str, layers: Sequence[str], side: int, *, places: bool = False
+    ) -> dict[str, tuple[int, ...]] | None:
+        """Shapes of a network's layers for images of ``side`` pixels; None where there are none.
+
+        ``places``: each needs feature maps of more than one place.
+        """
+        network = self.outline(model)
+        if network is None:
+            return None
+        about = f"{where} on models.{model} ({words(self.study.models[model].network)})"
+        try:
+            for layer in layers:
+                network.layer(layer)
+            image = torch.zeros(2, 3, side, side, device=network.mean.device)
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                _, found = network.eval().with_features(image, layers)
+        except KdpipeError as error:
+            self._say(about, error)
+            return None
+        except Exception:  # a network of others, which answers in a form that its job finds out
+            return None
+        shapes = {name: tuple(f.shape[1:]) for name, f in found.items() if f is not None}
+        for name, shape in shapes.items() if places else ():
+            if len(shape) != 3 or shape[1] * shape[2] < 2:
+                self._say(
+                    about,
+                    f"its layer '{network.dotted(name)}' has no feature maps of more than one "
+                    f"place at {side}×{side} pixels, but {_by(shape)} an image; name an earlier "
+                    f"layer, take larger images, or leave the probe out",
+                )
+        return shapes
+
+    def _say(self, where: str, what: object) -> None:
+        self.said[f"{where}: {str(what).rstrip('.')}"] = None
+
+
+def _by(shape: Iterable[int]) -> str:
+    return "×".join(map(str, shape)) + " values"
+
+
+def missing_weights(plan: Plan, data_root: Path | None) -> list[str]:
+    """A sentence for each file of weights that is not there."""
+    said = []
+    for name, model in plan.study.models.items():
+        weights = model.weights
+        for seed in model.seeds if weights is not None and weights.path else ():
+            try:
+                on_disk(weights.of_seed(seed), data_root)
+            except KdpipeError as error:
+                said.append(f"models.{name}: {str(error).rstrip('.')}")
+    return said
