@@ -29,7 +29,7 @@ for kind in workflow.rules if CACHE else ():
 
 onstart:
     try:
-        check_writable(ROOT)
+        check_start(PLAN, ROOT, workflow.remote_exec)
     except KdpipeError as error:
         raise WorkflowError(str(error))
     manifest.write(PLAN, ROOT)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from kdpipe.plugin import PluginRef
 from kdpipe.probes.base import probes
 
 IMAGENET = 1000
+PASSED = ".networks-checked"
 
 
 def check_networks(plan: Plan, data_root: Path | None) -> list[str]:
@@ -32,6 +35,25 @@ def check_networks(plan: Plan, data_root: Path | None) -> list[str]:
     of others (``factory``) are built in earnest. What is compiled cannot be looked into.
     """
     return _Networks(plan, data_root).complaints()
+
+
+def before_run(plan: Plan, root: str | Path, data_root: str | Path | None) -> None:
+    """Raise KdpipeError when a network of the plan cannot run, before any job does.
+
+    What passed is remembered in ``root``, so that the next start of the same study is quick.
+    """
+    parts = plan.study.model_dump_json(include={"data", "models", "probes", "pairs"})
+    key = hashlib.sha256(f"{torch.__version__}\0{parts}".encode()).hexdigest()
+    root = Path(root)
+    marker = root / PASSED
+    with suppress(OSError):
+        if marker.read_text() == key:
+            return
+    if wrong := check_networks(plan, Path(data_root) if data_root else None):
+        raise KdpipeError("; ".join(wrong) + ".")
+    with suppress(OSError):
+        root.mkdir(parents=True, exist_ok=True)
+        marker.write_text(key)
 
 
 def check_machine(plan: Plan) -> list[str]:
@@ -47,6 +69,7 @@ def check_machine(plan: Plan) -> list[str]:
 class _Networks:
     def __init__(self, plan: Plan, data_root: Path | None) -> None:
         self.study = plan.study
+        self.leaves_out = plan.leave_out  # a probe that does not apply, with its reason
         self.estimate = Estimate(plan, data_root)
         self.said: dict[str, None] = {}  # every sentence once, in order
         self.outline = cache(self._outline)
@@ -117,7 +140,8 @@ class _Networks:
             wanted.append((pair.teacher.model, theirs))
         where = f"probes.{instance}"
         for name, layers in wanted:
-            self._shapes(where, name, layers, side, places=cls.needs_places)
+            places = cls.needs_places and not self.leaves_out
+            self._shapes(where, name, layers, side, places=places)
 
     def _shapes(
         self, where: str, model: str, layers: Sequence[str], side: int, *, places: bool = False
@@ -164,10 +188,11 @@ def missing_weights(plan: Plan, data_root: Path | None) -> list[str]:
     """A sentence for each file of weights that is not there."""
     said = []
     for name, model in plan.study.models.items():
-        weights = model.weights
-        for seed in model.seeds if weights is not None and weights.path else ():
+        if model.weights is None or not model.weights.path:
+            continue
+        for seed in model.seeds:
             try:
-                on_disk(weights.of_seed(seed), data_root)
+                on_disk(model.weights.of_seed(seed), data_root)
             except KdpipeError as error:
                 said.append(f"models.{name}: {str(error).rstrip('.')}")
     return said

@@ -201,13 +201,15 @@ def run(
     data_root: DataRootArg = None,
 ) -> None:
     """Run a whole study in this process, without Snakemake and without its cache."""
+    from kdpipe.check_networks import before_run
     from kdpipe.inprocess import run_all
     from kdpipe.lock import hold_run
     from kdpipe.plan import Plan
     from kdpipe.study import load
 
     made = Plan(load(study))
-    with hold_run(results / made.study.study):
+    with hold_run(results / made.study.study) as root:
+        before_run(made, root, data_root)
         run_all(made, results, data_root)
         if made.leave_out:
             from kdpipe.audit.outcome import tell

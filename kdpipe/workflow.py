@@ -141,16 +141,38 @@ def training_retries(sizes: Estimate | None) -> int | None:
     return None if sizes is None else max(need.retries for need in sizes.trainings)
 
 
-def check_writable(root: str | Path) -> None:
-    """Raise KdpipeError when a folder of the results cannot be written to, before any job runs."""
-    place = Path(root)
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    for folder, _, _ in os.walk(place) if place == Path(root) else [(str(place), [], [])]:
+def check_start(plan: Plan, root: str, on_node: bool) -> None:
+    """Raise KdpipeError when the jobs of a plan cannot run or cannot write, before any does."""
+    check_writable(root, plan.jobs)
+    if not on_node:
+        from kdpipe.check_networks import before_run
+
+        before_run(plan, root, os.environ.get("KDPIPE_DATA"))
+
+
+KEPT_BESIDE = ("", "logs", "benchmarks", ".checkpoints")
+"""Folders below the results that jobs write to beside their targets."""
+
+
+def check_writable(root: str | Path, targets: Iterable[str] = ()) -> None:
+    """Raise KdpipeError when a folder that jobs write to cannot be written to, before any runs.
+
+    ``targets``: what the jobs make, below ``root``. Only their own folders are looked at: results
+    hold many more.
+    """
+    places = {_there(Path(root) / target) for target in (*KEPT_BESIDE, *targets)}
+    for folder in sorted(places):
         if not os.access(folder, os.W_OK | os.X_OK):
             raise KdpipeError(
                 f"{folder} cannot be written to; make it writable, or run where you may write."
             )
+
+
+def _there(place: Path) -> Path:
+    """The folder itself, or the nearest one above it that is there."""
+    while not place.is_dir() and place != place.parent:
+        place = place.parent
+    return place
 
 
 def _prepend(variable: str, folder: str) -> None:

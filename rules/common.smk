@@ -9,7 +9,7 @@ from kdpipe.progress import Progress
 from kdpipe.urgency import urgency
 from kdpipe.workflow import (
     NOTHING,
-    check_writable,
+    check_start,
     command,
     estimate,
     open_plan,

@@ -278,8 +278,8 @@ def _run(
     check_writable(results / names[0])
     with hold_run(*(results / name for name in names)) as root:
         plan = Plan(parse({**study, "study": root.name}, "The audit"))
-        check_writable(root)
         check_networks(plan)
+        check_writable(root, plan.jobs)
         run_all(plan, results)
         code = tell(plan, root, left_out)
     if code:

@@ -42,15 +42,19 @@ def grad_cam(network: Network, images: Tensor, labels: np.ndarray, layer: str) -
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     def maps(output: Tensor) -> Tensor:
-        try:
-            found = network.maps(layer, output)
-        except RuntimeError:  # tokens that fill no square
-            found = output
+        found = network.maps(layer, output)
         if found.dim() != 4:
             raise KdpipeError(
                 f"Probe localization: the output of layer '{layer}' has the shape "
                 f"{tuple(output.shape[1:])} per image, which are no feature maps; name a layer "
                 f"that has some with layer or teacher_layer."
+            )
+        if found.shape[2] * found.shape[3] < 2:
+            raise KdpipeError(
+                f"Probe localization: the maps of layer '{network.dotted(layer)}' have a single "
+                f"place at {images.shape[2]}×{images.shape[3]} pixels, so that there is nothing to "
+                f"localise; name an earlier layer with layer or teacher_layer, or take larger "
+                f"images."
             )
         return found
 

@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from kdpipe import cli
-from kdpipe.check_networks import check_networks
+from kdpipe.check_networks import PASSED, before_run, check_networks
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import Plan
 from kdpipe.study import parse
@@ -169,3 +169,25 @@ def test_study_of_an_audit_is_accepted(tmp_path, monkeypatch: pytest.MonkeyPatch
     status, text = command(tmp_path, raw, "--data")
     assert status
     assert "models.student_distilled: There are no weights" in text
+
+
+def test_nothing_runs_where_a_layer_is_missing(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, looked = tmp_path / "study.yaml", []
+    path.write_text(yaml.safe_dump(study(probes__cka={"layers": ["relu7"]})))
+    monkeypatch.setattr("kdpipe.inprocess.run_job", lambda *_: looked.append("job"))
+    done = CliRunner().invoke(cli.app, ["run", str(path), "--results", str(tmp_path)])
+    assert isinstance(done.exception, KdpipeError)
+    assert "has no layer 'relu7'" in str(done.exception)
+    assert looked == []
+    assert not (tmp_path / "s" / PASSED).exists()
+
+
+def test_what_passed_is_looked_at_once(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan(parse(study()))
+    looked: list[str] = []
+    monkeypatch.setattr("kdpipe.check_networks.check_networks", lambda *_: looked.append("") or [])
+    before_run(plan, tmp_path / "s", None)
+    before_run(plan, tmp_path / "s", None)
+    assert len(looked) == 1
+    before_run(Plan(parse(study(data__sets__d__size=20))), tmp_path / "s", None)
+    assert len(looked) == 2
