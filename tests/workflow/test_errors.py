@@ -69,3 +69,12 @@ def test_a_failing_job_says_why_on_the_screen(finished_copy: Workspace) -> None:
     assert not target.exists()
     log = finished_copy.results / "logs/probes/models/big/seed0/unary/predictions.log"
     assert sentence in log.read_text()
+
+
+def test_a_layer_that_is_missing_ends_the_run_before_any_job(empty: Workspace) -> None:
+    empty.change_study(lambda study: study["probes"]["localization"].update(layer="relu7"))
+    done = empty.run()
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout
+    assert "probes.localization on models.small (mnist_cnn): The network has no" in done.stdout
+    assert not list((empty.path / "results").glob("*/subset"))
