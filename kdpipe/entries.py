@@ -16,7 +16,7 @@ from kdpipe.distill.base import objectives as objective_registry
 from kdpipe.models._weights import WeightsField
 from kdpipe.models.base import builders as builder_registry
 from kdpipe.options import Options
-from kdpipe.paths import ModelRef, Name
+from kdpipe.paths import Domain, Label, Method, ModelRef, Name
 from kdpipe.plugin import of_library, plugin
 from kdpipe.shorthand import named
 from kdpipe.stages.subset import SplitFractions
@@ -33,11 +33,11 @@ class DataSet(ImageFormat):
         SplitFractions(), description="Shares of training, validation and test images."
     )
     seed: int = Field(0, description="Of the split, of the choice of images and of the domains.")
-    classes: dict[Name, list[str]] | None = Field(
+    classes: dict[Label, list[str]] | None = Field(
         None, description="New classes from the source's; null keeps them."
     )
     per_class: int | None = Field(None, ge=1, description="Images per source class; null for all.")
-    domains: dict[Name, plugin(domain_registry)] = Field(  # type: ignore[valid-type]
+    domains: dict[Domain, plugin(domain_registry)] = Field(  # type: ignore[valid-type]
         min_length=1, description="Versions of the images, each under a name of its own."
     )
     class_map: plugin(class_map_registry) | None = Field(  # type: ignore[valid-type]
@@ -131,12 +131,12 @@ class Pair(Options):
     role: Literal["claim", "control"] = Field(
         "claim", description="control: the teacher lacks the property, so nothing is claimed."
     )
-    methods: dict[Name, plugin(objective_registry, "objective")] = Field(  # type: ignore[valid-type]
+    methods: dict[Method, plugin(objective_registry, "objective")] = Field(  # type: ignore[valid-type]
         {},
         description="Objectives that distil the teacher into the student, each under a name of "
         "its own, which is the objective where none is given.",
     )
-    given: dict[Name, Annotated[Models, Field(min_length=1)]] = Field(
+    given: dict[Method, Annotated[Models, Field(min_length=1)]] = Field(
         {},
         description="Students that others distilled: models from weights, under the name of the "
         "method that made them.",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import string
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from kdpipe.options import Options
 
@@ -15,6 +17,64 @@ MODEL_FILES = ("model.safetensors", "model.json", "history.parquet")
 
 # Names become folders: nothing that could leave the results folder is a name.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60)]
+
+
+def _as_text(raw: Any) -> Any:
+    """A number without quotes in a study file (a domain called 2017) is a name as well."""
+    return str(raw) if isinstance(raw, int) and not isinstance(raw, bool) else raw
+
+
+def _in_one_line(text: str) -> str:
+    if text != text.strip() or not text.isprintable():
+        raise ValueError(
+            f"the name {text!r} has spaces at an end, or characters that cannot be printed"
+        )
+    return text
+
+
+Label = Annotated[
+    str,
+    BeforeValidator(_as_text),
+    StringConstraints(min_length=1, max_length=100),
+    AfterValidator(_in_one_line),
+]
+"""What people call a class: any characters in one line."""
+
+
+def _not_all(text: str) -> str:
+    if text == "all":
+        raise ValueError("'all' stands for all domains together; give this one another name")
+    return text
+
+
+Domain = Annotated[Label, AfterValidator(_not_all)]
+
+
+def _short(text: str) -> str:
+    if len(folder_name(text)) > LONGEST_FOLDER:
+        raise ValueError(f"the name '{text}' is too long for a folder; give a shorter one")
+    return text
+
+
+LONGEST_FOLDER = 150
+Method = Annotated[Label, AfterValidator(_short)]
+"""What people call a way of distilling; it becomes a folder through :func:`folder_name`."""
+
+
+def folder_name(text: str) -> str:
+    """``text`` as a name that every file system, shell and Snakemake take as it is: bytes other
+    than letters, digits, ``_`` and ``-`` as ``~2B``."""
+    return "".join(
+        chr(b) if chr(b) in SAFE else f"~{b:02X}" for b in text.encode("utf-8", "surrogatepass")
+    )
+
+
+SAFE = frozenset(string.ascii_letters + string.digits + "_-")
+
+
+def from_folder_name(name: str) -> str:
+    """Inverse of :func:`folder_name`."""
+    return unquote(name.replace("~", "%"))
 
 
 class ModelRef(Options):
@@ -32,12 +92,12 @@ class StudentRef(Options):
     """One distilled network."""
 
     pair: Name
-    method: Name
+    method: Method
     seed: int
 
     @property
     def path(self) -> str:
-        return f"students/{self.pair}/{self.method}/seed{self.seed}"
+        return f"students/{self.pair}/{folder_name(self.method)}/seed{self.seed}"
 
 
 NetworkRef = ModelRef | StudentRef
@@ -81,7 +141,7 @@ def parse_network(path: str) -> NetworkRef:
     seed = int(rest[-1].removeprefix("seed"))
     if kind == "models":
         return ModelRef(model=rest[0], seed=seed)
-    return StudentRef(pair=rest[0], method=rest[1], seed=seed)
+    return StudentRef(pair=rest[0], method=from_folder_name(rest[1]), seed=seed)
 
 
 TableName = Literal["measurements", "transfer", "controls", "paper", "left_out"]

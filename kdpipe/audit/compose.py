@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def compose(wanted: Wanted) -> tuple[dict[str, Any], dict[str, str]]:
         method, spec = _named(spec)
         of_method = given.setdefault(method, [])
         number = len(of_method) + 1
-        of_method.append(f"student_{method}{number if number > 1 else ''}")
+        of_method.append(_model_name(method, number, models))
         models[of_method[-1]] = entry("student", spec, wanted.told["student"])
     sizes = [s for m in models.values() if (s := _size(m)) is not None]
     sets = {SET: data_set(wanted.data, SET, wanted.columns, wanted.square, sizes)}
@@ -118,10 +119,21 @@ def compose(wanted: Wanted) -> tuple[dict[str, Any], dict[str, str]]:
     return study, left_out
 
 
+def _model_name(method: str, number: int, taken: Collection[str]) -> str:
+    """A name for the model of the ``number``-th student of a method."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", method)[:40]
+    for more in itertools.chain([""], map(str, itertools.count(2))):
+        name = f"student_{plain}{number if number > 1 else ''}{more and f'_{more}'}"
+        if name not in taken:
+            return name
+    raise AssertionError
+
+
 def _named(spec: str) -> tuple[str, str]:
     """``kl=SPEC`` says by which method a student was distilled."""
-    found = re.match(r"([A-Za-z0-9][A-Za-z0-9_-]*)=(.+)", spec)
-    return (found[1], found[2]) if found else (METHOD, spec)
+    # A network's own words have one of @ / : , before an equals sign.
+    found = re.match(r"([^=@/:,]*[^=@/:,\s]) *=(.+)", spec)
+    return (found[1].strip(), found[2].strip()) if found else (METHOD, spec)
 
 
 def _size(model: dict[str, Any]) -> int | None:

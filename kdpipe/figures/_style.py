@@ -229,16 +229,35 @@ def whole_numbers(ax: Any) -> None:
 def key(fig: Any, entries: list[tuple[str, dict[str, Any]]], note: str | None = None) -> None:
     """A legend above the panels: labels with the properties of their line or mark."""
     drawn = fig.legend(
-        handles=[Line2D([], [], label=label, **line) for label, line in entries],
+        # Matplotlib leaves out what begins with an underscore.
+        handles=[
+            Line2D([], [], label=f" {label}" if label[:1] == "_" else label, **line)
+            for label, line in entries
+        ],
         loc="outside upper center", ncols=len(entries), frameon=False,
         handletextpad=0.4, columnspacing=1.2, title=note, title_fontsize=8,
     )  # fmt: skip
     drawn.get_title().set_multialignment("center")
 
 
+def _literal(fig: Any) -> None:
+    """Dollar signs in names of classes and methods begin no formula; powers of ten do."""
+    from matplotlib.text import Text
+
+    powers: set[Text] = set()
+    for ax in fig.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            labels = axis.get_ticklabels(which="both")
+            powers.update(labels if axis.get_scale() == "log" else ())
+    for text in fig.findobj(Text):
+        if text not in powers:
+            text.set_parse_math(False)
+
+
 def save(fig: Any, folder: Path, name: str) -> list[Path]:
     """Write SVG and PNG under one name; a reader never sees half a file."""
     written = []
+    _literal(fig)
     for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
         path = folder / f"{name}.{kind}"
         write_atomically(path, partial(fig.savefig, format=kind, metadata=metadata))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kdpipe.figures._pictures import bare, first_of, pictures, show
 from kdpipe.figures.base import Figure, Probed, Recorded, Tables, figures
 from kdpipe.report import words
+from kdpipe.results.conditions import condition
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -109,7 +110,7 @@ def _overlay(ax: Any, image: Any, heat: Any) -> None:
 
 def _similarity(recorded: Recorded, known: dict[str, str]) -> str:
     rows, _ = recorded
-    where = rows["condition"] == f"domain={known['domain']}"
+    where = rows["condition"] == condition(domain=known["domain"])
     one = (rows["metric"] == "cam_similarity") & (rows["unit_id"] == int(known["image"]))
     value = float(rows.loc[where & one, "value"].iloc[0])
     return f"cosine {value:.2f}" if value == value else "a map is all zero"
@@ -117,7 +118,7 @@ def _similarity(recorded: Recorded, known: dict[str, str]) -> str:
 
 def _win_rate(tables: Tables, pair: str, method: str, domain: str) -> str:
     """Mean and spread of the win rate; for independents, how far any two are apart."""
-    metric, where = "cam_win_rate", f"domain={domain}"
+    metric, where = "cam_win_rate", condition(domain=domain)
     rows = tables.of((PROBE,))
     rows = rows[
         (rows["pair"] == pair)

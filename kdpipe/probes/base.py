@@ -23,6 +23,7 @@ from kdpipe.options import Options
 from kdpipe.paths import ModelRef
 from kdpipe.plugin import plugin
 from kdpipe.registry import Registry
+from kdpipe.results.conditions import condition as condition
 from kdpipe.results.records import Records
 from kdpipe.seeding import ranks, stream
 from kdpipe.training.compute import Compute
@@ -215,11 +216,6 @@ class Probe(ABC):
         Outcomes of single images are under their ``sample_id``, so that networks are compared
         image by image. Raises KdpipeError where the images or networks do not allow it.
         """
-
-
-def condition(**parts: object) -> str:
-    """``key=value;…`` in the given order."""
-    return ";".join(f"{key}={value}" for key, value in parts.items())
 
 
 def resamples(n: int, times: int, purpose: str) -> np.ndarray:

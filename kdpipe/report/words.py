@@ -8,6 +8,9 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+from kdpipe.results.conditions import condition
+from kdpipe.results.conditions import condition_values as condition_values
+
 MINUS = "\N{MINUS SIGN}"
 PERCENT = "\N{NO-BREAK SPACE}%"  # a number and its unit stay on one line
 FAMILIES = {False: "The network by itself", True: "Compared with its teacher"}
@@ -123,12 +126,6 @@ def property_order(probes: Any) -> list[str]:
     return sorted(set(probes), key=lambda p: (known.index(p) if p in known else len(known), p))
 
 
-def condition_values(condition: str) -> dict[str, str]:
-    """``strength=0.4;domain=grey`` as a dictionary."""
-    pairs = (part.partition("=") for part in condition.split(";") if part)
-    return {key: value for key, _, value in pairs}
-
-
 def condition_words(condition: str, *, named: bool = False) -> str:
     """A condition in a few words.
 
@@ -154,7 +151,7 @@ def apart(conditions: list[str]) -> tuple[dict[str, str], str]:
     same = {k for k, v in first.items() if all(p.get(k) == v for p in parsed.values())}
 
     def text(values: dict[str, str], shared: bool) -> str:
-        return ";".join(f"{k}={v}" for k, v in values.items() if (k in same) == shared)
+        return condition(**{k: v for k, v in values.items() if (k in same) == shared})
 
     return {c: text(p, False) for c, p in parsed.items()}, text(first, True)
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Literal
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -173,7 +174,7 @@ def names(probe: str, condition: str, pair: PairSlice) -> set[str]:
         found = pair.paper_domains[condition]
         return {found} if isinstance(found, str) else set(found)
     rest = ";".join(part for part in condition.split(";") if not part.startswith("domain="))
-    return {condition, condition.removeprefix("domain="), f"{probe} {rest}"}
+    return {condition, unquote(condition.removeprefix("domain=")), f"{probe} {unquote(rest)}"}
 
 
 def _at(rows: list[Row], place: Row) -> list[Row]:

@@ -115,7 +115,8 @@ def test_a_pair_without_given_students_is_what_it_was():
         ({"given": {"x": "s", "y": "s"}}, "given.y: 's' is the student 'x' of this pair as well"),
         ({"given": {"ind": "s"}}, "pairs.audit.given: 'ind' is a reserved name"),
         ({"baselines": ["t"]}, "seed 0 of 't' is also an independent student"),
-        ({"given": {"../x": "s"}}, "should match pattern"),
+        ({"given": {"x\n": "s"}}, "characters that cannot be printed"),
+        ({"given": {"x": "../s"}}, "should match pattern"),
     ],
 )
 def test_what_a_pair_cannot_be_is_said(pair, match):
