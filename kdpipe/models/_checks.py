@@ -11,6 +11,7 @@ from torch import Tensor
 from kdpipe.errors import KdpipeError
 from kdpipe.models._output import output_kind
 from kdpipe.models.base import UNTOLD, Network
+from kdpipe.results.chance import Level
 
 SAME = 1e-3
 """Largest difference between two answers to one image, as a share of the largest logit: sums in
@@ -193,6 +194,19 @@ def layers(network: Network, images: Tensor) -> Check | None:
         return Check("layers")
     words = "; ".join(said)
     return Check("layers", "warn", f"{words}; use larger images or name another layer")
+
+
+def better_than_chance(own: Level) -> Check:
+    """Whether the network is right more often than its answers would be if dealt at random."""
+    if not own.at_chance:
+        return Check("better than chance")
+    return Check(
+        "better than chance",
+        "warn",
+        f"it is right on {own.correct} of {own.n} images, by chance it would be on "
+        f"{own.chance * own.n:.0f}; see whether its classes are in the order of its outputs, and "
+        f"its normalisation and size as in its training",
+    )
 
 
 CONVERTED = {

@@ -13,6 +13,7 @@ from kdpipe.data.images import as_float
 from kdpipe.errors import KdpipeError
 from kdpipe.models.base import Network
 from kdpipe.paths import ModelRef
+from kdpipe.probes._gradients import need_gradient
 from kdpipe.probes._ifgsm import BISECTIONS, calibrate, fooling_rate, ifgsm
 from kdpipe.probes.base import BATCH, Bench, ImageSet, Probe, ProbeOptions, condition, probes
 from kdpipe.results.records import Records, Statistic
@@ -85,6 +86,7 @@ class Adversarial(Probe):
     def calibrate(self, bench: Bench) -> dict[str, Any]:
         o = self.options
         images = bench.image_set(o, o.primary_domain, split="val")
+        need_gradient(bench.subject, as_float(images.pixels[:1]), "network to attack")
         labels = torch.from_numpy(images.labels).to(images.pixels.device)
         if o.epsilon == "auto":
             pixels, labels = self._aimed_at(bench, images, labels)

@@ -12,6 +12,7 @@ from torch import Tensor
 from kdpipe.data.images import as_float
 from kdpipe.errors import KdpipeError
 from kdpipe.models.base import Network
+from kdpipe.probes._gradients import need_gradient
 from kdpipe.probes._pictures import PicturedOptions, keep, spread, thumbnail
 from kdpipe.probes.base import Bench, ImageSet, Probe, condition, probes
 from kdpipe.results.records import Records, Statistic
@@ -137,6 +138,9 @@ class Localization(Probe):
     def measure(self, bench: Bench) -> Records:
         records = Records()
         for images in bench.image_sets(self.options):
+            one = as_float(images.pixels[:1])
+            need_gradient(bench.subject, one, "network to explain")
+            need_gradient(bench.teacher, one, "teacher to explain")
             parts = [
                 self._compare(bench, images, rows)
                 for rows in torch.arange(len(images)).split(CAM_BATCH)

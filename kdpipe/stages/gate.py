@@ -20,13 +20,14 @@ from kdpipe.data.store import Subset
 from kdpipe.errors import KdpipeError
 from kdpipe.models import _checks as checks
 from kdpipe.models._checks import Check
-from kdpipe.models._readings import another_reading
+from kdpipe.models._readings import READINGS, another_reading
 from kdpipe.models.base import Network
 from kdpipe.options import Options
 from kdpipe.paths import ModelRef, NetworkRef, StudentRef, subset_dir
 from kdpipe.plugin import PluginRef
 from kdpipe.probes.base import Bench, ProbeOptions
 from kdpipe.provenance import provenance, write_json
+from kdpipe.results.chance import Level, level
 from kdpipe.results.permuted import class_order
 from kdpipe.stages._classes import UnknownClassesError, read_as
 from kdpipe.training.artefact import load
@@ -40,8 +41,10 @@ ENOUGH = 256
 """Images at least, where an accuracy is expected."""
 STRUCTURE = 8
 """Images that the other checks look at."""
-READINGS = 10
-"""Other normalisations that are tried on a network that was trained elsewhere, about."""
+FINE = 0.9
+"""A network that is right so often is not looked for another normalisation of."""
+PATIENCE = 10
+"""How much longer than usual it may take to look at one that is right less often."""
 LARGE_BATCH = 257
 """More images than a probe ever shows a network at once."""
 
@@ -136,8 +139,10 @@ def look(
             }
             if expected is not None:
                 made.append(checks.accuracy(accuracy["correct"], accuracy["n"], expected))
-            n = int(budget / max(flops, 1) / READINGS)
-            if given and n >= FEWEST:
+            own = level(accuracy)
+            made += [checks.better_than_chance(own)] if own is not None else []
+            n = _compared(own, flops, budget) if given else 0
+            if n:
                 options = options.model_copy(update={"limit": min(n, limit)})
                 made.append(_other_reading(bench, options, slice_.domain))
     logits = f"{len(classes)} logits{checks.made_of(network)}"
@@ -158,10 +163,25 @@ def _answered(network: Network, images: Tensor) -> tuple[float, Tensor]:
     return counter.get_total_flops() / len(images), outputs.float().cpu()
 
 
+def _compared(own: Level | None, flops: float, budget: float) -> int:
+    """How many images are looked at in other readings; 0 where that would take too long.
+
+    A network that is often wrong is worth some seconds, one at chance any time.
+    """
+    if own is None or own.accuracy >= FINE:
+        return 0
+    one = READINGS * max(flops, 1)
+    if own.at_chance or FEWEST * one <= PATIENCE * budget:
+        return max(FEWEST, int(budget / one))
+    return 0
+
+
 def _other_reading(bench: Bench, options: ProbeOptions, domain: str) -> Check:
     """Whether a network that somebody brings is right far more often with other normalisations."""
     images = bench.image_set(options, domain)
-    words = another_reading(bench.subject, images.images, images.labels)
+    known = images.labels >= 0
+    pixels = images.images[torch.from_numpy(known).to(images.pixels.device)]
+    words = another_reading(bench.subject, pixels, images.labels[known])
     return Check("reading", "warn" if words else "ok", words)
 
 

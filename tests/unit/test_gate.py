@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ from kdpipe.models._weights import Weights
 from kdpipe.models.base import Layers, Network
 from kdpipe.paths import ModelRef
 from kdpipe.plugin import PluginRef
+from kdpipe.probes._gradients import need_gradient
 from kdpipe.report import networks
 from kdpipe.report.networks import print_table
+from kdpipe.results.chance import Level
 from kdpipe.stages import gate, train
 from kdpipe.training.compute import Compute
 from kdpipe.training.recipe import Recipe
@@ -209,7 +212,9 @@ def status(found: dict) -> dict[str, str]:
 
 def test_a_file_for_every_network(root):
     found = looked_at(root)
-    assert set(status(found).values()) == {"ok"}
+    # Its weights are drawn at random.
+    assert status(found)["better than chance"] == "warn"
+    assert {s for name, s in status(found).items() if name != "better than chance"} == {"ok"}
     assert found["input"] == "3×8×8, mean 0.4 0.5 0.6, std 0.2 0.25 0.3"
     assert found["output"] == "3 logits"
     own = found["accuracy"]
@@ -301,7 +306,30 @@ def test_one_table_of_all_networks(root, capsys):
         assert part in out
     ((name, _, output, checks_),) = networks.looked_at(root, ["models/m/seed0"])
     assert (name, output) == ("models/m/seed0", "3 logits, log of its probabilities")
-    passed, of, all_, *_ = checks_.split(maxsplit=3)
-    assert (int(passed), of) == (int(all_) - 1, "of")
-    assert " passed, right on " in checks_
+    assert re.match(r"\d of \d passed, right on [\d.]+% of 10 images; logits: its", checks_)
     assert networks.table(root, ["models/m/seed0"]).head == ["Network", "Input", "Output", "Checks"]
+
+
+def test_a_network_at_chance_is_said():
+    assert checks.better_than_chance(Level(60, 100, 0.5)).status == "warn"
+    found = checks.better_than_chance(Level(34, 100, 0.33))
+    assert "right on 34 of 100 images, by chance it would be on 33" in found.words
+    assert checks.better_than_chance(Level(95, 100, 0.33)).status == "ok"
+
+
+def test_other_readings_are_tried_on_networks_that_are_often_wrong():
+    good, poor, none = (Level(k, 100, 0.33) for k in (95, 70, 33))
+    small, large, budget = 1e6, 4e10, gate.FLOPS["cpu"]
+    assert gate._compared(good, small, budget) == 0
+    assert gate._compared(poor, small, budget) >= gate.FEWEST
+    assert gate._compared(poor, large, budget) == 0
+    assert gate._compared(none, large, budget) == gate.FEWEST
+    assert gate._compared(None, small, budget) == 0
+
+
+def test_properties_that_need_gradients_say_so_where_there_are_none():
+    need_gradient(network(), IMAGES[:1], "teacher")
+    with pytest.raises(KdpipeError, match="No gradient reaches the input of the teacher, because"):
+        need_gradient(network("no_grad"), IMAGES[:1], "teacher")
+    with pytest.raises(RuntimeError, match="size of tensor"):  # another fault stays what it is
+        need_gradient(network(), IMAGES[:1, :2], "teacher")
