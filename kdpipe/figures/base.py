@@ -156,9 +156,14 @@ class Tables:
         return self.controls.query("pair == @pair and probe == @probe and metric == @metric")
 
     def names(self, pair: str) -> str:
-        """``teacher → student`` of a pair."""
+        """``teacher → student`` of a pair; of more than two students their number."""
         rows = self.measurements[self.measurements["pair"] == pair]
-        return " → ".join(str(rows[c].iloc[0]) for c in ("teacher", "student")) if len(rows) else ""
+        if rows.empty:
+            return ""
+        taught = rows[~rows["method"].isin(["teacher", "teacher2", "ind"])]
+        names = list(dict.fromkeys((taught if len(taught) else rows)["student"]))
+        students = ", ".join(names) if len(names) < 3 else f"{len(names)} students"
+        return f"{rows['teacher'].iloc[0]} → {students}"
 
 
 def _measured(pair: PairSlice, left_out: pd.DataFrame | None) -> PairSlice:

@@ -84,7 +84,7 @@ def _groups(tables: Tables) -> dict[str, list[tuple[str, str]]]:
         method_of = {ref.path: method for method, ref in reversed(list(pair.everyone()))}
         members = [(path, method_of[path]) for path in refs if path in method_of]
         if not {path for path, _ in members} <= placed:  # nothing new: a pair that trained nothing
-            groups[f"{pair.name} ({pair.teacher.model} → {pair.student})"] = members
+            groups[f"{pair.name} ({tables.names(pair.name)})"] = members
             placed |= {path for path, _ in members}
     for path, ref in refs.items():
         if path not in placed:

@@ -39,8 +39,10 @@ def headline(found: Audited, pairs: Sequence[PairSlice]) -> list[Sentence]:
         finding=[verdicts.finding(found.controls, row) for _, row in claims.iterrows()]
     )
 
+    named = claims["method"].nunique() > 1
+
     def of(*findings: str) -> str:
-        return _listed(claims[claims["finding"].isin(findings)])
+        return _listed(claims[claims["finding"].isin(findings)], named)
 
     alone = [pair for pair in pairs if given(pairs)[pair.name] and not pair.ind_seeds]
     sentences = []
@@ -81,18 +83,21 @@ def _without_baseline(found: Audited, pair: PairSlice) -> list[Sentence]:
             "and how much is not known here. Give a baseline: a network of the student's "
             "architecture, trained on the same images without the teacher.",
         ),
-        Sentence("measured", "Measured", f"{_listed(rows)}."),
+        Sentence("measured", "Measured", f"{_listed(rows, rows['method'].nunique() > 1)}."),
     ]
 
 
-def _listed(rows: pd.DataFrame) -> str:
-    """``Fidelity (93.1 %, baselines 88.2 %, teacher 100 %), …``, by property."""
+def _listed(rows: pd.DataFrame, named: bool) -> str:
+    """``Fidelity (93.1 %, baselines 88.2 %, teacher 100 %), …``, by property.
+
+    ``named``: with the student, because there are several, whether or not they ended alike.
+    """
     several = rows["pair"].nunique() > 1
     said = []
     for (probe, pair), part in rows.groupby(["probe", "pair"], sort=False):
         label = words.property_words(str(probe)).label
         where = f"{pair}: " if several else ""
-        levels = "; ".join(_level(row, len(part) > 1) for row in part.to_dict("records"))
+        levels = "; ".join(_level(row, named) for row in part.to_dict("records"))
         said.append(f"{label} ({where}{levels})")
     return ", ".join(said)
 

@@ -17,6 +17,7 @@ def measurement_rows(study: str, found: Iterable[Measured]) -> list[Row]:
 
     Teachers and independents appear once for each pair that uses them. The row of a second
     teacher (``teacher2``) is its similarity to the teacher. Replicates are no measurements.
+    ``student`` is the model that was measured, or for a teacher the first that it stands beside.
     """
     rows = []
     for measured in found:
@@ -35,12 +36,15 @@ def _groups(measured: Measured) -> Iterable[tuple[str, list[Network]]]:
 
 def _rows_of(study: str, measured: Measured, method: str, network: Network) -> list[Row]:
     pair = measured.pair
+    student = pair.student
+    if method in pair.taken:  # of several given students or baselines, the one that was measured
+        student = pair.taken[method][network.seed].model
     return [
         {
             "study": study,
             "pair": pair.name,
             "teacher": pair.teacher.model,
-            "student": pair.student,
+            "student": student,
             "method": method,
             "seed": network.seed,
             "probe": measured.instance.probe,

@@ -34,7 +34,7 @@ def run(slice: FiguresSlice, root: Path, out: Path) -> list[Path]:
     tables.answer_methods = slice.answer_methods
     tables.without_teacher = slice.without_teacher
     written = []
-    with style.context():
+    with style.context(tables.measurements["method"]):
         for name in slice.figures:
             figure = figures.get(name)()
             reason = figure.missing(tables)
