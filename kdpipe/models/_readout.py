@@ -37,5 +37,6 @@ class ClassReadout(nn.Module):
     def forward(self, logits: Tensor) -> Tensor:
         if self.members.shape[1] == 1:  # an order of classes, which changes no number
             return logits[:, self.members[:, 0]]
-        of_members = logits.to(torch.promote_types(logits.dtype, torch.float32))[:, self.members]
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        of_members = logits[:, self.members]
         return of_members.masked_fill(self.absent, -math.inf).logsumexp(2) - self.log_size

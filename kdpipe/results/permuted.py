@@ -16,9 +16,6 @@ from kdpipe.data.class_order import ORDERS
 
 GAIN = 0.1
 """How much more often at least, as a share of the images, each class counting the same."""
-MOVED = 2 / 3
-"""Share of the classes that move which have to be recognised better. A network that gives few
-different answers gains in some classes what others lose."""
 ALPHA = 1e-4
 """Of a sign test over the images that another order makes right or wrong."""
 
@@ -55,7 +52,7 @@ def better_order(
     place = {name: i for i, name in enumerate(classes)}
     for word, sort in ORDERS.items():
         order = np.array([place[name] for name in sort(classes)])
-        then = _far_better(labels, predicted, order[predicted], order, k)
+        then = _far_better(labels, predicted, order[predicted], k)
         if then is not None:
             return Reordered(order.tolist(), now, then, word)
     # What is known of an output from one half of the images is tried on the other.
@@ -64,7 +61,7 @@ def better_order(
         known = ~part & np.isin(predicted, predicted[part])
         tried[known] = _assignment(labels[part], predicted[part], k)[predicted[known]]
     order, known = _assignment(labels, predicted, k), tried >= 0
-    then = _far_better(labels[known], predicted[known], tried[known], order, k)
+    then = _far_better(labels[known], predicted[known], tried[known], k)
     return None if then is None else Reordered(order.tolist(), now, then, None)
 
 
@@ -147,10 +144,10 @@ def _assignment(labels: np.ndarray, predicted: np.ndarray, k: int) -> np.ndarray
 
 
 def _far_better(
-    labels: np.ndarray, predicted: np.ndarray, tried: np.ndarray, order: np.ndarray, k: int
+    labels: np.ndarray, predicted: np.ndarray, tried: np.ndarray, k: int
 ) -> float | None:
     """The accuracy of the answers ``tried`` (n,), where it is so much higher than that of
-    ``predicted`` that it is the order; ``order`` (k,) says which classes move."""
+    ``predicted`` that it is the order."""
     from scipy.stats import binomtest
 
     then = _accuracy(labels, tried, k)
@@ -158,9 +155,5 @@ def _far_better(
         return None
     before, after = predicted == labels, tried == labels
     won, lost = int((after & ~before).sum()), int((before & ~after).sum())
-    if binomtest(won, won + lost, alternative="greater").pvalue > ALPHA:
-        return None
-    gained = np.bincount(labels, after.astype(float) - before, minlength=k)
-    seen = np.bincount(labels, minlength=k) > 0
-    moves = seen & (order != np.arange(k))
-    return then if (gained[moves] > 0).mean() >= MOVED else None
+    sure = binomtest(won, won + lost, alternative="greater").pvalue <= ALPHA
+    return then if sure else None
