@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+# Printed by typer itself it would be a coloured box, wherever FORCE_COLOR is set as in CI.
+_UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
 
 SliceArg = Annotated[
     str, typer.Option("--slice", help="The job's settings as JSON, as 'kdpipe jobs' prints them.")
@@ -104,7 +107,7 @@ def check(
             print(line)
         wrong += bad if data else []
     if wrong:
-        raise KdpipeError("; ".join(wrong) + ".")
+        raise KdpipeError("; ".join(sentence.rstrip(".") for sentence in wrong) + ".")
     print(f"{study}: study '{plan.study.study}' is valid, {len(plan.jobs)} jobs.")
 
 
@@ -239,12 +242,21 @@ def reference(
 
 
 def main() -> None:
-    """Run the command line; what a person can fix ends in one sentence and status 1."""
+    """Run the command line; what a person can fix ends in one sentence and status 1, or 2 where
+    the command itself was wrong."""
     try:
-        app()
+        status = app(standalone_mode=False)
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # help stands in place of a sentence
+            error.show()
+        else:
+            asked = f"see '{error.ctx.command_path} --help'" if error.ctx else "see --help"
+            print(f"error: {error.format_message().rstrip('.')}; {asked}.", file=sys.stderr)
+        sys.exit(error.exit_code)
     except StoppedError as error:
         print(error, file=sys.stderr)
         sys.exit(128 + error.signal)
     except KdpipeError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)
