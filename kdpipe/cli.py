@@ -108,6 +108,8 @@ def check(
         wrong += bad if data else []
     if wrong:
         raise KdpipeError("; ".join(sentence.rstrip(".") for sentence in wrong) + ".")
+    if plan.precision_reason:
+        print(plan.precision_reason)
     print(f"{study}: study '{plan.study.study}' is valid, {len(plan.jobs)} jobs.")
 
 
@@ -212,6 +214,8 @@ def run(
 
     made = Plan(load(study))
     with hold_run(results / made.study.study) as root:
+        if made.precision_reason:
+            print(made.precision_reason, flush=True)
         before_run(made, root, data_root)
         run_all(made, results, data_root)
         if made.leave_out:

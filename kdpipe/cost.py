@@ -115,4 +115,6 @@ def print_cost(plan: Plan, data_root: Path | None, tflops: float = TFLOPS) -> No
     console.print(networks)
     console.print(tables)
     console.print(f"device {plan.compute.device}, precision {plan.compute.precision}")
+    if plan.precision_reason:
+        console.print(plan.precision_reason, soft_wrap=True)
     console.print(f"In all: {cost(estimate).words(tflops)}", soft_wrap=True)

@@ -24,7 +24,9 @@ class ComputeWish(Options):
         "CUDA_VISIBLE_DEVICES does not hide.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 on a GPU or where the CPU multiplies bf16, else fp32."
+        "auto",
+        description="auto: bf16 on a GPU, or where the CPU multiplies bf16 and gets the gradients "
+        "of every layer of the study right; else fp32.",
     )
     threads: int = Field(1, ge=1, description="torch's threads per job, part of the result.")
     deterministic: bool = Field(True, description="Bit-identical reruns on a GPU, at some speed.")

@@ -38,6 +38,7 @@ from kdpipe.stages.subset import SubsetSlice
 from kdpipe.stages.teacher_outputs import TeacherOutputsSlice
 from kdpipe.stages.train import TrainSlice
 from kdpipe.study import Study
+from kdpipe.training.compute import Compute
 
 TABLES = tuple(
     f"tables/{name}.{ending}" for name in get_args(TableName) for ending in ("parquet", "csv")
@@ -60,7 +61,7 @@ class Plan:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self.training = study.compute.resolve()
+        self.training, self.precision_reason = _computed(study)
         self.compute = self.training.model_copy(update={"processes": 1})
         # Nobody can change what an audit is of: networks and images are given.
         self.leave_out = any(pair.given for pair in study.pairs.values())
@@ -334,6 +335,17 @@ class Plan:
             ["report.html"],
             [(figures, PluginRef(name=name)) for name in names],
         )
+
+
+def _computed(study: Study) -> tuple[Compute, str]:
+    """How the study computes on this machine, and why it is not in bf16 where it might be."""
+    found = study.compute.resolve()
+    if study.compute.precision == "auto" and (found.device, found.precision) == ("cpu", "bf16"):
+        from kdpipe.precision import fault_of_bf16
+
+        if fault := fault_of_bf16(study, found.threads):
+            return found.model_copy(update={"precision": "fp32"}), f"precision fp32: {fault}"
+    return found, ""
 
 
 def _plugins(instance: Instance) -> Plugins:

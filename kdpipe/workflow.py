@@ -145,6 +145,8 @@ def check_start(plan: Plan, root: str, on_node: bool) -> None:
     """Raise KdpipeError when the jobs of a plan cannot run or cannot write, before any does."""
     check_writable(root, plan.jobs)
     if not on_node:
+        if plan.precision_reason:
+            print(plan.precision_reason, file=sys.stderr, flush=True)
         from kdpipe.check_networks import before_run
 
         before_run(plan, root, os.environ.get("KDPIPE_DATA"))

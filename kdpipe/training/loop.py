@@ -187,10 +187,12 @@ def fit(
         # The last step of an epoch shows in the validation loss only.
         for what, loss in (("training", row["train_loss"]), ("validation", row["val_loss"])):
             if not np.isfinite(loss):
+                low = compute.precision == "bf16"
                 good = f"the losses of epoch {epoch} were finite" if epoch else "no epoch finished"
                 raise KdpipeError(
                     f"The {what} loss became {loss} in epoch {epoch + 1} ({good}); lower "
-                    f"training.lr (now {recipe.lr}) or the weights of the objective."
+                    f"training.lr (now {recipe.lr}) or the weights of the objective"
+                    + (", or set compute.precision to fp32 (now bf16)." if low else ".")
                 )
         done = Progress([*done.history, row])
         schedule.step()

@@ -169,7 +169,7 @@ class BreaksInEpoch(Labels):
         return {"loss": super().forward(step)["loss"] + (self.value if self.left == -1 else 0)}
 
 
-def fit_with(objective, recipe, checkpoint=None):
+def fit_with(objective, recipe, checkpoint=None, compute=None):
     return fit(
         small_network(),
         objective,
@@ -178,7 +178,7 @@ def fit_with(objective, recipe, checkpoint=None):
         some_images(12, seed=1),
         recipe,
         Pipeline([], 0),
-        Compute(),
+        compute or Compute(),
         0,
         checkpoint or Checkpoint(None),
     )
@@ -196,6 +196,14 @@ def test_loss_that_is_no_number_names_epoch_and_key(epoch, value, message):
     recipe = Recipe(epochs=3, batch_size=8, lr=0.25)
     with pytest.raises(KdpipeError, match=message):
         fit_with(BreaksInEpoch(epoch, value), recipe)
+
+
+def test_a_nan_loss_in_bf16_names_the_precision():
+    recipe, nan = Recipe(epochs=1, batch_size=8), float("nan")
+    with pytest.raises(KdpipeError, match=r"or set compute.precision to fp32 \(now bf16\)\.$"):
+        fit_with(BreaksInEpoch(1, nan), recipe, compute=Compute(precision="bf16"))
+    with pytest.raises(KdpipeError, match=r"or the weights of the objective\.$"):
+        fit_with(BreaksInEpoch(1, nan), recipe)
 
 
 def test_weights_broken_by_the_very_last_step_are_noticed(tmp_path):
