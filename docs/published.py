@@ -162,6 +162,8 @@ def _verdict(row: pd.Series) -> str:
     """That of the table, or for other conditions on which side of the independents it lies."""
     if isinstance(row["verdict"], str):
         return row["verdict"]
+    if isinstance(row["reason"], str):
+        return verdicts.NOT_JUDGED
     if row["diff_low"] > 0:
         return "higher"
     return "lower" if row["diff_high"] < 0 else "inconclusive"

@@ -101,7 +101,9 @@ def test_the_page_counts_the_verdicts_of_the_table(rows):
     assert int(found[1]) == len(claims) == sum(said.values())
     assert said == {verdict: counted[verdict] for verdict in said}
     assert len(
-        re.findall(r"^\| .* (?:inconclusive|transferred|opposite|no gap) \|$", text, re.M)
+        re.findall(
+            r"^\| .* (?:inconclusive|transferred|opposite|no gap|not judged) \|$", text, re.M
+        )
     ) == (len(claims))
 
 
