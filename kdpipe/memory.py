@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from contextlib import suppress
 from pathlib import Path
 
 FOLDER = ".memory"
-GROWTH = 2
+GROWTH, LARGEST = 2, 8
+DAYS = 30
+"""After so many days a job starts again with what is estimated: another job may have been the one
+that was too large, or the study is another one by now."""
 GROUPS = Path("/sys/fs/cgroup")
 # What Slurm writes into the output of a submission, in older and newer versions.
 OOM = re.compile(r"Detected \d+ oom.kill event")
 
 
 def factor(root: str | Path, target: str) -> int:
-    """By how much to multiply the memory of a job: 2 for every time it ran out of it."""
-    return GROWTH ** _times(_note(root, target))
+    """By how much to multiply the memory of a job: 2 for every time it ran out of it lately, at
+    most 8: a job that needs more than that would need any amount."""
+    return min(LARGEST, GROWTH ** _times(_note(root, target)))
 
 
 def note(root: str | Path, target: str, why: str) -> None:
@@ -30,13 +35,17 @@ def note(root: str | Path, target: str, why: str) -> None:
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as stream:
-            stream.write(f"{why}\n")
+            stream.write(f"{time.time():.0f} {why}\n")
 
 
-def _times(path: Path) -> int:
+def _times(path: Path, days: float = DAYS) -> int:
+    """How often it ran out of memory in the last ``days``."""
+    since, found = time.time() - days * 86_400, 0
     with suppress(OSError):
-        return len(path.read_text().splitlines())
-    return 0
+        for line in path.read_text().splitlines():
+            when = line.partition(" ")[0]
+            found += when.isdigit() and int(when) >= since
+    return found
 
 
 def _note(root: str | Path, target: str) -> Path:

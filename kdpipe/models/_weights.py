@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -324,18 +327,52 @@ def _unlike(
     )
 
 
+RENAMING_SECONDS = 10.0
+# In a process of its own, because nothing ends a regular expression that goes on for ever.
+RENAME = """
+import json, re, sys
+names, key_map = json.load(sys.stdin)
+found = []
+for name in names:
+    for pattern, replacement in key_map.items():
+        if name is not None and re.search(pattern, name):
+            name = None if replacement is None else re.sub(pattern, replacement, name)
+    found.append(name)
+json.dump(found, sys.stdout)
+"""
+
+
 def _renamed(
     state: dict[str, Tensor], key_map: dict[str, str | None], where: Any
 ) -> dict[str, Tensor]:
     renamed: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        new: str | None = name
-        for pattern, replacement in key_map.items():
-            if new is None or not re.search(pattern, new):
-                continue
-            new = None if replacement is None else re.sub(pattern, replacement, new)
+    for name, new in zip(state, _new_names(list(state), key_map, where), strict=True):
         if new in renamed:
             raise KdpipeError(f"{where}: weights.key_map gives two tensors the name '{new}'.")
         if new is not None:
-            renamed[new] = tensor
+            renamed[new] = state[name]
     return renamed
+
+
+def _new_names(names: list[str], key_map: dict[str, str | None], where: Any) -> list[str | None]:
+    """What each tensor is called by ``key_map``, in turn; None for one that is left out.
+
+    Raises KdpipeError when the patterns take longer than ten seconds.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", RENAME],
+            input=json.dumps([names, key_map]),
+            capture_output=True,
+            text=True,
+            timeout=RENAMING_SECONDS,
+            check=True,
+        )
+    except subprocess.TimeoutExpired:
+        patterns = ", ".join(f"'{pattern}'" for pattern in key_map)
+        raise KdpipeError(
+            f"{where}: the patterns of weights.key_map ({patterns}) take more than "
+            f"{RENAMING_SECONDS:g} seconds; a repetition inside of a repetition, as in (a+)+, can "
+            f"go on for ever, so write it in another way."
+        ) from None
+    return list(json.loads(done.stdout))

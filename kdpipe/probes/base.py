@@ -57,7 +57,7 @@ class ProbeOptions(Options):
     def _distinct(self) -> ProbeOptions:
         """A domain or strength listed twice would count every image twice in the tables."""
         for name, value in self:
-            if isinstance(value, list) and len(set(value)) < len(value):
+            if isinstance(value, list) and any(value.count(entry) > 1 for entry in value):
                 raise ValueError(f"{name}: an entry is listed twice")
         return self
 

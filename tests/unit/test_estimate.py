@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -188,4 +189,17 @@ def test_memory_of_a_group_grows_where_slurm_says_so(tmp_path: Path) -> None:
     assert failed(watch) == (4, 2)
     assert failed(watch) == (8, 4)
     # What earlier runs noted is no news.
-    assert failed(memory.Watch(tmp_path, groups)) == (16, 8)
+    assert failed(memory.Watch(tmp_path, groups)) == (8, 8)
+
+
+def test_growth_of_memory_ends_and_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(10):
+        memory.note(tmp_path, TRAIN, "killed by the kernel for memory")
+    assert memory.factor(tmp_path, TRAIN) == 8
+    later = time.time() + 40 * 86_400
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert memory.factor(tmp_path, TRAIN) == 1
+    memory.note(tmp_path, TRAIN, "killed by the kernel for memory")
+    assert memory.factor(tmp_path, TRAIN) == 2
