@@ -103,7 +103,7 @@ def logits(network: Network, outputs: Tensor) -> Check:
     """Whether the network gives logits, and ``outputs`` (n, classes) are some. Those of log-softmax
     are."""
     if network.form and network.form.outputs in CONVERTED:
-        return Check("logits", "warn", CONVERTED[network.form.outputs])
+        return Check("outputs", "warn", CONVERTED[network.form.outputs])
     kind = output_kind(outputs)
     words = {
         "softmax": "its outputs sum to one for every image, so they are probabilities and no "

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 SHOWN = 3
 """Networks that are named; the others are counted."""
+DOUBTFUL = ("class order", "reading", "logits", "any batch size", "precision")
+"""Checks of the gate whose warnings change how results are to be read; the others stand in the
+table of the networks."""
 REMEDY = (
     "See whether their classes are declared in the order of their outputs, and their normalisation "
     "and size are as in their training."
@@ -35,7 +38,7 @@ def doubts(tables: Tables, pairs: Sequence[PairSlice], root: Path) -> list[str]:
     looked_at = gate.read(root, everyone.values())
     return [
         *_weak(levels(looked_at)),
-        *_orders(looked_at),
+        *_checks(looked_at),
         *(said for pair in pairs for said in _teacher(tables, pair)),
         *(said for pair in pairs for said in _baselines(pair, root)),
     ]
@@ -65,12 +68,17 @@ def _named(found: Mapping[str, Level]) -> str:
     return ", ".join(parts) + (f" and {more} more" if more else "")
 
 
-def _orders(looked_at: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
-    """Networks that another order of their classes would make far better."""
+def _checks(looked_at: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+    """What the gate found that changes how results are to be read, once for all networks of which
+    it holds."""
+    found: dict[str, list[str]] = {}
     for path, about in looked_at.items():
         for check in about.get("checks", []):
-            if check["name"] == "class order" and check["status"] != "ok":
-                yield f"{path}: {check['words'].rstrip('.')}."
+            if check["name"] in DOUBTFUL and check["status"] != "ok":
+                found.setdefault(check["words"].rstrip("."), []).append(path)
+    for said, paths in found.items():
+        more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+        yield f"{', '.join(paths[:SHOWN])}{more}: {said}."
 
 
 def _teacher(tables: Tables, pair: PairSlice) -> list[str]:

@@ -224,12 +224,19 @@ def test_doubts_name_networks_at_chance_and_near_it(study):
     assert near.startswith("Right hardly more often than by chance: students/pair/hint/seed1 (15.0")
 
 
-def test_another_order_of_classes_is_said(study):
+@pytest.mark.parametrize("name", ["class order", "reading", "any batch size", "precision"])
+def test_what_the_gate_found_is_said_once_for_all_networks(study, name):
     tables(study)
     words = "would be right on 97 % in another order of its classes"
-    check = {"name": "class order", "status": "warn", "words": words}
-    look(study, made.PAIR.teacher, even(10, 400, 0.9), [check])
+    check = {"name": name, "status": "warn", "words": words}
+    layers = {"name": "layers", "status": "warn", "words": "only in the table"}
+    look(study, made.PAIR.teacher, even(10, 400, 0.9), [check, layers])
     assert doubtful(study) == [f"models/big/seed0: {words}."]
+    for seed in (0, 1, 2):
+        look(study, made.PAIR.network("kl", seed), even(10, 400, 0.9), [check])
+    (said,) = doubtful(study)
+    assert said.count(words) == 1
+    assert said.endswith(f" and 1 more: {words}.")
 
 
 def test_a_teacher_that_is_no_better_is_said(study):
