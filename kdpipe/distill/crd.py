@@ -93,6 +93,9 @@ class CRD(Objective):
     first batch (mean of e^{a·b/τ} times M, the size of the training set), and
     h = P / (P + N/M). The loss −log h(positive) − Σ log(1 − h(negative)) is summed over the N
     negatives and averaged over the batch.
+
+    Negatives are drawn with replacement, so that one may come twice; the authors' code draws
+    without as long as there are N images of other classes.
     """
 
     Options = CRDOptions

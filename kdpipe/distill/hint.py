@@ -27,7 +27,8 @@ class Regressor(nn.Module):
     """Learned map from the student's feature shape to the teacher's.
 
     Feature maps: 1×1 convolution, after bilinear resizing where the resolutions differ; vectors:
-    a linear map.
+    a linear map. Neither batch normalisation nor ReLU follows it, as in ``ConvReg`` of
+    RepDistiller, whose convolution is also larger or transposed where the resolutions differ.
     """
 
     def __init__(self, shape: tuple[int, ...], target: tuple[int, ...]) -> None:
@@ -52,7 +53,11 @@ class Regressor(nn.Module):
 
 @objectives.register("hint")
 class Hint(Objective):
-    """γ·CE + β·½‖f_t − r(f_s)‖² (Romero et al. 2015, Eq. 3; Ojha et al. 2023, Eq. 2)."""
+    """γ·CE + β·½‖f_t − r(f_s)‖² (Romero et al. 2015, Eq. 3; Ojha et al. 2023, Eq. 2).
+
+    r is a 1×1 convolution (vectors: a linear map), after bilinear resizing where the resolutions
+    differ, without the batch normalisation and ReLU that RepDistiller puts behind it.
+    """
 
     Options = HintOptions
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,11 @@ ON_A_LINE = 1e-6
 
 class BoundaryOptions(ProbeOptions):
     triplets: int = Field(50, ge=1, description="Random triplets of images per domain.")
+    classes: Literal["any", "different"] = Field(
+        "any",
+        description="Of a triplet's images: any three, or one image of each of three different "
+        "classes, as in the code of Somepalli et al. (dbViz).",
+    )
     resolution: int = Field(50, ge=2, description="Grid points per side of a plane.")
     margin: float = Field(
         0.1,
@@ -134,7 +139,7 @@ class Boundary(Probe):
             found: dict[str, list[float]] = {"boundary_agreement": [], "boundary_iou": []}
             pictured = 0
             for triplet in range(o.triplets):
-                chosen = rng.choice(len(images), 3, replace=False)
+                chosen = self._triplet(images, rng)
                 plane = Plane.through(as_float(images.pixels[torch.from_numpy(chosen)]))
                 if plane is None:
                     for values in found.values():
@@ -166,6 +171,19 @@ class Boundary(Probe):
                 )
                 records.add(statistic, values, unit="triplet")
         return records
+
+    def _triplet(self, images: ImageSet, rng: np.random.Generator) -> np.ndarray:
+        """Rows (3,) of three images."""
+        if self.options.classes == "any":
+            return rng.choice(len(images), 3, replace=False)
+        there = np.unique(images.labels)
+        if len(there) < 3:
+            raise KdpipeError(
+                f"Probe {self.name} needs images of three classes in domain '{images.domain}', but "
+                f"there are {len(there)}; set its classes to any."
+            )
+        three = rng.choice(there, 3, replace=False)
+        return np.array([rng.choice(np.flatnonzero(images.labels == k)) for k in three])
 
     def _labels(self, bench: Bench, plane: Plane) -> tuple[np.ndarray, np.ndarray]:
         """Classes (resolution²,) that network and teacher give the grid points."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from pydantic import Field
 
@@ -11,19 +13,28 @@ from kdpipe.results.records import Records, Statistic
 
 class ConsensusOptions(ProbeOptions):
     replicates: int = Field(200, ge=0, description="Bootstrap resamples of the images.")
+    without_errors: Literal["unknown", "one"] = Field(
+        "unknown",
+        description="Error consistency (κ) where both networks are right on every image, or wrong "
+        "on every image, so that their accuracies explain all agreement: no value, because nothing "
+        "is known of whether their errors meet, or 1, as in the toolbox model-vs-human.",
+    )
 
 
-def error_consistency(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+def error_consistency(
+    one: np.ndarray, two: np.ndarray, without_errors: float = np.nan
+) -> np.ndarray:
     """Cohen's κ of two networks' correctness, boolean (…, n) each; returns (…,) in [−1, 1].
 
     Geirhos, Meding & Wichmann 2020, Eq. 1–3: agreement beyond what two independent observers of
-    the same accuracies would show. NaN where that expected agreement is 1.
+    the same accuracies would show. ``without_errors`` where that expected agreement is 1: both are
+    always right, or always wrong.
     """
     observed = (one == two).mean(-1)
     a, b = one.mean(-1), two.mean(-1)
     expected = a * b + (1 - a) * (1 - b)
     room = np.where(expected < 1, 1 - expected, np.nan)
-    return (observed - expected) / room
+    return np.where(expected < 1, (observed - expected) / room, without_errors)
 
 
 @probes.register("consensus")
@@ -31,7 +42,8 @@ class Consensus(Probe):
     """Ojha et al. 2023, Sec. 4.5, Fig. 5 and Table 11.
 
     Consensus rises whenever both networks get better, hence also: consensus on the images that
-    the teacher gets wrong, and error consistency.
+    the teacher gets wrong, and error consistency. That has no value where both networks are right
+    on every image (``without_errors``).
     """
 
     Options = ConsensusOptions
@@ -60,10 +72,11 @@ class Consensus(Probe):
                 records.add(statistic, values, unit_ids=images.ids)
             rows = resamples(len(images), self.options.replicates, "consensus")
             right, teacher_right = mine == images.labels, ~wrong
+            flawless = 1.0 if self.options.without_errors == "one" else np.nan
             records.add_set(
                 Statistic(condition=where, metric="error_consistency", target="one"),
-                float(error_consistency(right, teacher_right)),
-                error_consistency(right[rows], teacher_right[rows]),
+                float(error_consistency(right, teacher_right, flawless)),
+                error_consistency(right[rows], teacher_right[rows], flawless),
                 n=len(images),
             )
         return records

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -164,6 +165,49 @@ def test_error_consistency_is_cohens_kappa(pairs):
         assert math.isnan(ours)
     else:
         assert ours == pytest.approx(cohen_kappa_score(one, two), abs=1e-12)
+
+
+@pytest.mark.parametrize(("told", "value"), [({}, np.nan), ({"without_errors": "one"}, 1.0)])
+@pytest.mark.parametrize("answers", [[0, 1, 2, 0], [1, 2, 0, 1]], ids=["all right", "all wrong"])
+def test_error_consistency_without_any_error_or_with_nothing_else(kit, told, value, answers):
+    networks = [kit.decides(answers) for _ in range(2)]
+    bench = kit.bench(kit.numbered(4), [0, 1, 2, 0], *networks)
+    options = ConsensusOptions(set="set", domains=["grey"], replicates=5, **told)
+    records = Consensus(options).measure(bench)
+    for unit, n in (("image set", 1), ("replicate", 5)):
+        found = kit.values(records, "error_consistency", unit=unit)
+        np.testing.assert_array_equal(found, [value] * n)
+
+
+def test_error_consistency_with_errors_does_not_depend_on_that(kit):
+    networks = [kit.decides([0, 1, 2, 1]), kit.decides([0, 1, 1, 1])]
+    bench = kit.bench(kit.numbered(4), [0, 1, 2, 0], *networks)
+    values = [
+        kit.values(
+            Consensus(
+                ConsensusOptions(set="set", domains=["grey"], replicates=0, without_errors=word)
+            ).measure(bench),
+            "error_consistency",
+            unit="image set",
+        )
+        for word in ("unknown", "one")
+    ]
+    np.testing.assert_allclose(values, 0.5)
+
+
+def test_triplets_of_different_classes_have_one_image_of_each(kit):
+    labels = [0] * 8 + [1, 2, 2]
+    probe = Boundary(BoundaryOptions(set="set", domains=["grey"], classes="different"))
+    bench = kit.bench(kit.numbered(11), labels, kit.decides([0] * 11))
+    images = bench.image_set(probe.options, "grey")
+    rng = np.random.default_rng(0)
+    drawn = [probe._triplet(images, rng) for _ in range(60)]
+    assert all(sorted(images.labels[rows]) == [0, 1, 2] for rows in drawn)
+    assert {int(row) for rows in drawn for row in rows} == set(range(11))
+    assert {tuple(images.labels[rows]) for rows in drawn} == set(permutations(range(3)))
+    bench = kit.bench(kit.numbered(4), [0, 0, 1, 1], kit.decides([0] * 4), kit.decides([0] * 4))
+    with pytest.raises(KdpipeError, match=r"three classes in domain 'grey', but there are 2"):
+        probe.measure(bench)
 
 
 def test_error_consistency_of_independent_errors_is_about_zero():
