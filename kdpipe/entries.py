@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    field_validator,
+    model_validator,
+)
 
 from kdpipe.data.augment.base import augmentations as augmentation_registry
 from kdpipe.data.class_maps.base import class_maps as class_map_registry
@@ -16,7 +23,7 @@ from kdpipe.distill.base import objectives as objective_registry
 from kdpipe.models._weights import WeightsField
 from kdpipe.models.base import builders as builder_registry
 from kdpipe.options import Options
-from kdpipe.paths import Domain, Label, Method, ModelRef, Name
+from kdpipe.paths import Label, Method, ModelRef, Name
 from kdpipe.plugin import of_library, plugin
 from kdpipe.shorthand import named
 from kdpipe.stages.subset import SplitFractions
@@ -37,7 +44,7 @@ class DataSet(ImageFormat):
         None, description="New classes from the source's; null keeps them."
     )
     per_class: int | None = Field(None, ge=1, description="Images per source class; null for all.")
-    domains: dict[Domain, plugin(domain_registry)] = Field(  # type: ignore[valid-type]
+    domains: dict[Label, plugin(domain_registry)] = Field(  # type: ignore[valid-type]
         min_length=1, description="Versions of the images, each under a name of its own."
     )
     class_map: plugin(class_map_registry) | None = Field(  # type: ignore[valid-type]
@@ -45,6 +52,16 @@ class DataSet(ImageFormat):
         description="How networks that know other classes decide on these, when they are probed "
         "or teach.",
     )
+
+    @field_validator("domains")
+    @classmethod
+    def _one_meaning_of_all(cls, domains: dict[str, Any]) -> dict[str, Any]:
+        # Differences between domains are rows of the condition 'domain=all'.
+        if "all" in domains and len(domains) > 1:
+            raise ValueError(
+                "'all' stands for all domains together; give the domain of this name another one"
+            )
+        return domains
 
 
 class Data(Options):

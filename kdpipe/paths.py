@@ -41,15 +41,6 @@ Label = Annotated[
 """What people call a class: any characters in one line."""
 
 
-def _not_all(text: str) -> str:
-    if text == "all":
-        raise ValueError("'all' stands for all domains together; give this one another name")
-    return text
-
-
-Domain = Annotated[Label, AfterValidator(_not_all)]
-
-
 def _short(text: str) -> str:
     if len(folder_name(text)) > LONGEST_FOLDER:
         raise ValueError(f"the name '{text}' is too long for a folder; give a shorter one")

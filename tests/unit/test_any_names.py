@@ -115,7 +115,6 @@ def test_a_study_with_odd_names_ends_with_a_report(tmp_path):
         ({"domain": " x"}, "has spaces at an end"),
         ({"domain": "x\ny"}, "cannot be printed"),
         ({"domain": ""}, "at least 1 item"),
-        ({"domain": "all"}, "'all' stands for all domains"),
         ({"method": "ψ" * 60}, "too long for a folder"),
         ({"method": "ind"}, "reserved"),
     ],
@@ -123,6 +122,14 @@ def test_a_study_with_odd_names_ends_with_a_report(tmp_path):
 def test_names_that_cannot_be_are_refused(change, message):
     with pytest.raises(KdpipeError, match=message):
         parse(study(**change))
+
+
+def test_all_is_the_name_of_an_only_domain():
+    raw = study(domain="all")
+    assert list(parse(raw).data.sets["odd"].domains) == ["all"]
+    raw["data"]["sets"]["odd"]["domains"]["other"] = "original"
+    with pytest.raises(KdpipeError, match="'all' stands for all domains"):
+        parse(raw)
 
 
 def test_a_number_is_a_name_of_a_domain():
