@@ -39,17 +39,31 @@ def put(path: Path, content: bytes) -> None:
 
 def image_folder(rng: random.Random, folder: Path) -> None:
     parts = rng.choice(
-        ([""], [""], ["train/", "test/"], ["train/", "val/"], ["test/"], ["val/", "x/"])
-    )
+        ([""], [""], ["train/", "test/"], ["train/", "val/"], ["test/"], ["val/", "x/"],
+         ["Train/", "Test/"], ["training_set/", "test_set/"], ["a/b/train/", "a/b/eval/"],
+         ["train/", "Train/"], ["train/", "test/", "full/"], ["amazon/images/", "dslr/images/"],
+         ["a/b/", "a/c/"], ["one/", "one/two/"])
+    )  # fmt: skip
     odd = ("../outside", "a\nb", "é", ".hidden", "x" * 250, "1", " ", "-rf", "a.png", "\udcff")
     classes = rng.sample(["cat", "dog", *odd], rng.randrange(1, 5))
     for part in parts:
         for name in classes if rng.random() < 0.9 else classes[1:]:
             for i in range(rng.choice((0, 1, *[8] * 14))):
-                ending = rng.choice(("png", "png", "jpg", "JPEG", "tif", "txt", "gif", "webp"))
+                ending = rng.choice(("png", "png", "jpg", "JPEG", "tif", "txt", "gif", "webp",
+                                     "ppm", "heic", "avif", "jp2"))  # fmt: skip
                 content = odd_picture(rng) if rng.random() < 0.2 else plain_picture()
-                put(folder / "data" / "set" / f"{part}{name.replace('/', '')}" / f"{i}.{ending}",
-                    content)  # fmt: skip
+                copied = rng.choice(("", "", "", " (1)", " copy", " - Copy (2)", "\n", "#;=%$x$"))
+                where = folder / "data" / "set" / f"{part}{name.replace('/', '')}"
+                put(where / f"{i}{copied}.{ending}", content)
+    for litter in (
+        ".git/x.png",
+        "@eaDir/x.jpg",
+        "loose.png",
+        "__MACOSX/cat/1.png",
+        "annotations/x",
+    ):
+        if rng.random() < 0.1:
+            put(folder / "data" / "set" / litter, plain_picture())
     source = {"name": "image_folder", "options": {"path": rng.choice((*["set"] * 8, ".", "none"))}}
     if rng.random() < 0.2:
         source["name"] = "domain_folder"
@@ -102,7 +116,13 @@ def parquet(rng: random.Random, folder: Path) -> None:
     base.mkdir(parents=True)
     names = rng.choice((["train-0.parquet", "test-0.parquet"], ["test-0.parquet"],
                         ["a.parquet"], ["validation-00.parquet"], ["train-0.parquet"],
-                        ["train-0.parquet", "a.parquet"]))  # fmt: skip
+                        ["train-0.parquet", "a.parquet"], ["c/test/0000.parquet"],
+                        ["c/train/0000.parquet", "c/test/0000.parquet"],
+                        ["c/train/0000.parquet", "d/test/0000.parquet"],
+                        ["train-00000-of-00001.parquet", "test-00000-of-00001.parquet",
+                         "extra-00000-of-00001.parquet"],
+                        ["validation-0.parquet", "test-0.parquet"], ["0000.parquet"],
+                        ["x_train.parquet", "x_eval.parquet"]))  # fmt: skip
     odd_shard = rng.choice(names)
     for name in names:
         odd_table(rng, base / name, name == odd_shard)

@@ -33,7 +33,7 @@ def picture(rng: random.Random, low: int = 1, high: int = 60) -> bytes:
         image = image.convert("P").convert("PA") if mode == "PA" else (
             image if mode in ("LAB", "HSV") else image.convert(mode))  # fmt: skip
     options: dict[str, Any] = {}
-    kind = rng.choice(("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM"))
+    kind = rng.choice(("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF"))
     if kind in ("GIF", "WEBP", "PNG", "TIFF") and rng.random() < 0.3:
         options = {"save_all": True, "append_images": [image] * rng.randrange(1, 4)}
     if kind == "TIFF" and rng.random() < 0.5:
@@ -42,6 +42,9 @@ def picture(rng: random.Random, low: int = 1, high: int = 60) -> bytes:
         options = {"progressive": True, "exif": rng.randbytes(30)}
     if kind == "PNG" and mode in ("P", "L") and rng.random() < 0.5:
         options["transparency"] = rng.randbytes(rng.randrange(1, 200)) if mode == "P" else 3
+    if kind in ("PNG", "JPEG", "WEBP", "TIFF", "AVIF") and rng.random() < 0.2:
+        options["exif"] = Image.Exif()
+        options["exif"][0x0112] = rng.choice((1, 3, 6, 8, 9, 0, 70000))
     stream = io.BytesIO()
     try:
         image.save(stream, kind, **options)

@@ -89,6 +89,7 @@ def test_a_study_with_odd_names_ends_with_a_report(tmp_path):
     for k, name in enumerate(CLASSES):
         for i in range(5):
             miniature.image(base / name / f"#{i} %41 & <x>;\n'\".jpg", 10 * k + i)
+    (base / CLASSES[0] / "notes.txt").write_text("no image")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # of a letter that the PNG's font lacks
         run_all(Plan(parse(study(tmp_path))), tmp_path / "results")
@@ -105,6 +106,7 @@ def test_a_study_with_odd_names_ends_with_a_report(tmp_path):
     assert "$dog$ $x$" in text["group_accuracy"]
     page = (root / "report.html").read_text()
     assert "<b>&'" not in page
+    assert "Data set odd: 1 file in a b $c &#39;d&#34; is left out, of formats that are" in page
     assert "<i>cat" not in page
     assert "&lt;i&gt;cat &amp; $dog$" in page
 

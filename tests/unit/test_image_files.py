@@ -262,3 +262,10 @@ def test_all_damaged_images_are_named_at_once(tmp_path, monkeypatch):
     assert sum(str(path) in text for path in broken) == 10
     assert "and 2 more; replace them or take them out" in text
     assert not (tmp_path / "out" / "pixels.npy").exists()
+
+
+def test_a_list_of_damaged_images_stays_readable():
+    few = [(f"/data/{'x' * 300}/{k}.png", "it is no image of a known format") for k in range(9)]
+    text = str(_decode.DamagedError(few))
+    assert len(text) < 2000
+    assert "and 5 more" in text

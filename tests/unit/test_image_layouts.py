@@ -210,3 +210,9 @@ def test_nothing_is_trained_on_one_class():
     index["split"] = np.array(["train"] * 3)
     with pytest.raises(KdpipeError, match="'animals' has one class only, 'cat'"):
         select(index, Selection(set="animals", domains=["o"]), "train")
+
+
+def test_domains_without_images_are_named(tmp_path):
+    for domain in ("photo", "sketch"):
+        (tmp_path / "set" / domain).mkdir(parents=True)
+    assert f"The folders in {tmp_path}/set hold no image" in refusal(tmp_path, "domain_folder")

@@ -33,6 +33,8 @@ FORMATS: dict[str, tuple[tuple[str, ...], str | None]] = {
 LONGEST = 100
 """An image may be that often as wide as high, or as high as wide: a square of the shorter side is
 cut from it, for which it is enlarged as a whole."""
+MOST, LONGEST_LIST = 10, 1500
+"""Damaged images that are named, and letters that this may take."""
 DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
 USED_BITS = 12
 """An image of 16 bits whose values all fit into so many was not written with 65535 as white."""
@@ -71,8 +73,9 @@ class DamagedError(KdpipeError):
                 f"folder."
             )
         else:
+            most = next((n for n in range(MOST, 1, -1) if len(some_of(words, n)) < LONGEST_LIST), 1)
             text = (
-                f"{len(words)} images cannot be read: {some_of(words)}; replace them or "
+                f"{len(words)} images cannot be read: {some_of(words, most)}; replace them or "
                 f"take them out of the folder."
             )
         super().__init__(text)

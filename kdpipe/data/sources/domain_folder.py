@@ -51,6 +51,8 @@ class DomainFolder(FileSource):
             for part, split in tested(parts or {"": ""}).items():
                 inside = inner(where / part, layout)
                 folders[inside.relative_to(self.base).as_posix()] = domain, split
+        if not folders:
+            raise KdpipeError(f"The folders in {place} hold no image; expected are files {layout}.")
         if len(kinds := {bool(split) for _, split in folders.values()}) > 1:
             domain = next(domain for domain, split in folders.values() if not split)
             raise KdpipeError(
