@@ -81,7 +81,8 @@ def files(old: dict[str, str], new: dict[str, str]) -> list[str]:
     if sentences:
         return sentences
     sentences += [f"{_file(name)} is used now" for name in sorted(new.keys() - old.keys())]
-    return sentences + [f"{_file(n)} is no longer used" for n in sorted(old.keys() - new.keys())]
+    sentences += [f"{_file(n)} is no longer used" for n in sorted(old.keys() - new.keys())]
+    return sentences
 
 
 def _file(module: str) -> str:

@@ -176,7 +176,7 @@ def why(
     ] = False,
 ) -> None:
     """Why a job would run, in words; run it where you run Snakemake."""
-    from kdpipe import why_text
+    from kdpipe import times, why_text
     from kdpipe.plan import Plan
     from kdpipe.study import load
     from kdpipe.why import Why
@@ -184,7 +184,10 @@ def why(
     names = list(words or [])
     if names and Path(names[0]).suffix in (".yaml", ".yml"):
         configfile = Path(names.pop(0))
-    found = Why(Plan(load(configfile)))
+    plan = Plan(load(configfile))
+    # As the workflow does, before it decides.
+    times.restore(plan, Path("results") / plan.study.study)
+    found = Why(plan)
     jobs = [job for name in names for job in why_text.find(found.plan, name)]
     if listed:
         wanted = {job.target for job in jobs} if names else set(found.running)

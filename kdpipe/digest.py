@@ -1,8 +1,8 @@
 """A digest of the code a job runs: the reason to rerun it when that code changes.
 
 Covers the import closure of the job's stage module and of exactly the plug-ins its slice names,
-over the parsed syntax tree, so that comments, docstrings and formatting do not count. Nothing is
-imported to find out.
+over what syntax.py leaves of each file: comments, docstrings, layout, words for people, and the
+names and places of modules do not count. Nothing is imported to find out.
 """
 
 from __future__ import annotations
@@ -12,34 +12,77 @@ import hashlib
 import importlib.util
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
-from typing import TypeGuard
+
+from kdpipe.syntax import NOTHING, skeleton
 
 _FILE_NAME = re.compile(r"[\w-]+\.\w+")
+ROUNDS = 4
+"""How many imports away two modules may differ whose own text is the same."""
 
 
 @dataclass(frozen=True)
 class Module:
-    """What a module's file says: modules of the same package that it imports, and its digest."""
+    """What a module's file says."""
 
     imports: tuple[str, ...]
+    """Modules of the same package that it imports, anywhere in the file."""
     digest: str
+    """Of what it does, without the names of modules."""
+    empty: bool = False
+    """Whether it does nothing, as the file of many a package."""
+    imported: tuple[tuple[str, str], ...] = ()
+    """Statement and module of each import."""
+    used: tuple[str, ...] = ()
+    """The modules behind names and strings, in the order of their places."""
+    words: dict[str, str] = field(default_factory=dict)
+    """Digests of the words that count for some jobs only, by their kind."""
+    reads: frozenset[str] = frozenset()
+    """The kinds of such words that this module may read."""
 
 
 @cache
 def code_digest(modules: tuple[str, ...]) -> str:
-    """SHA-256 over every module that ``modules`` import within their own packages."""
-    total = hashlib.sha256()
-    for name, digest in module_digests(modules).items():
-        total.update(f"{name}\0{digest}\n".encode())
-    return total.hexdigest()[:16]
+    """SHA-256 over every module that ``modules`` import within their own packages.
+
+    Each counts by what it does and by what the modules do that it refers to, never by a name.
+    """
+    found = {name: module(name) for name in closure(modules)}
+    read = sorted({kind for one in found.values() for kind in one.reads})
+    labels = {
+        name: _sha([one.digest, *(one.words.get(kind, "") for kind in read)])
+        for name, one in found.items()
+    }
+    for _ in range(ROUNDS):
+        labels = {
+            name: _sha(
+                [
+                    labels[name],
+                    *sorted(f"{line} {labels.get(target, '')}" for line, target in one.imported),
+                    "used",
+                    *(labels.get(target, "") for target in one.used),
+                ]
+            )
+            for name, one in found.items()
+        }
+    roots = sorted({labels[name] for name in modules})
+    return _sha([*roots, "with", *sorted({labels[n] for n in found if not found[n].empty})])[:16]
+
+
+def _sha(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def module_digests(modules: Iterable[str]) -> dict[str, str]:
     """The digest of every module in the closure of ``modules``, sorted by name."""
-    return {name: module(name).digest for name in sorted(closure(modules))}
+    found = {name: module(name) for name in sorted(closure(modules))}
+    read = sorted({kind for one in found.values() for kind in one.reads})
+    return {
+        name: _sha([one.digest, *(one.words.get(kind, "") for kind in read)])
+        for name, one in found.items()
+    }
 
 
 def closure(modules: Iterable[str]) -> set[str]:
@@ -66,60 +109,31 @@ def module(name: str) -> Module:
     path = _location(name)
     if path is None:
         raise ModuleNotFoundError(f"no source file for module {name}")
-    tree = ast.parse(path.read_bytes(), str(path))
-    nodes = list(ast.walk(tree))
-    # The digest comes last, because it takes the docstrings out of the tree.
-    return Module(_imports(name, path, nodes), _digest(path, tree, nodes))
-
-
-def _imports(name: str, path: Path, nodes: list[ast.AST]) -> tuple[str, ...]:
-    """Modules of the same top-level package that are imported anywhere in the file."""
+    nodes = list(ast.walk(ast.parse(path.read_bytes(), str(path))))
+    texts = {n.value for n in nodes if isinstance(n, ast.Constant)}
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    names: set[str] = set()
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parent = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*parent, base] if base else parent)
-            names.add(base)
-            names.update(f"{base}.{alias.name}" for alias in node.names)
-    top = name.partition(".")[0]
-    return tuple(
-        sorted(n for n in names if n.partition(".")[0] == top and _location(n) is not None)
-    )
-
-
-def _digest(path: Path, tree: ast.Module, nodes: list[ast.AST]) -> str:
-    """SHA-256 of the syntax tree without docstrings, and of the data files that it names.
-
-    A data file (a template, a table) counts for a module when it lies in the same folder and the
-    module holds its name as a string.
-    """
-    texts: set[ast.AST] = set()
-    for node in nodes:
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            # Also the strings under attributes; and a body is never left empty.
-            texts.update(part.value for part in node.body if _is_text(part))
-            node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]
-    total = hashlib.sha256(ast.dump(tree, include_attributes=False).encode())
-    words = {n.value for n in nodes if isinstance(n, ast.Constant) and n not in texts}
-    for name in sorted(w for w in words if isinstance(w, str) and _FILE_NAME.fullmatch(w)):
-        data = path.parent / name
+    made = skeleton(nodes, package, partial(_own, name.partition(".")[0]))
+    parts = [made.text]
+    # A data file (a template, a table) counts for a module when it lies in the same folder and
+    # the module holds its name as a string.
+    for word in sorted(t for t in texts if isinstance(t, str) and _FILE_NAME.fullmatch(t)):
+        data = path.parent / word
         if data.is_file() and data.suffix != ".py":
-            total.update(f"{name}\0".encode() + data.read_bytes())
-    return total.hexdigest()
-
-
-def _is_text(node: ast.stmt) -> TypeGuard[ast.Expr]:
-    """Whether a statement is a bare string, which does nothing."""
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
+            parts += [word, hashlib.sha256(data.read_bytes()).hexdigest()]
+    return Module(
+        imports=tuple(sorted({target for _, target in made.imported})),
+        digest=_sha(parts),
+        empty=made.text == f"[{NOTHING}]",
+        imported=tuple(made.imported),
+        used=tuple(made.used),
+        words={kind: _sha(found) for kind, found in made.words.items()},
+        reads=frozenset(made.reads),
     )
+
+
+def _own(top: str, name: str) -> str | None:
+    """``name`` if it is a module of the package ``top`` with a file."""
+    return name if name.partition(".")[0] == top and _location(name) is not None else None
 
 
 @cache

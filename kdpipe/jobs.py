@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO, get_type_hints
 
-from kdpipe import devices
+from kdpipe import devices, times
 from kdpipe.errors import KdpipeError, PassingError, StoppedError
 from kdpipe.lock import hold
 
@@ -44,7 +44,8 @@ def run_stage(
     """
     with ExitStack() as kept:
         kept.enter_context(_data_at(data_root))
-        if int(os.environ.get("RANK", "0")) == 0:
+        first = int(os.environ.get("RANK", "0")) == 0
+        if first:
             kept.enter_context(hold(root, target_of(root, out), out))
             marker = _marker(root, stage, slice_json, out, code)
             kept.enter_context(_failure_kept(marker, attempt))
@@ -55,6 +56,8 @@ def run_stage(
         known: dict[str, Any] = {"code": code, "data_root": data_root}
         extra = {k: v for k, v in known.items() if k in inspect.signature(run).parameters}
         run(_on_this_machine(_validated(model, slice_json)), root, out, **extra)
+        if first and out.absolute().is_relative_to(root.absolute()):
+            times.note(root, target_of(root, out))
 
 
 NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")

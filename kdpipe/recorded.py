@@ -32,6 +32,8 @@ class Record:
     inputs: list[str] | None
     command: str | None
     checksums: dict[str, str] = field(default_factory=dict)
+    moment: float | None = None
+    """Time of change of the output when its job was done."""
 
     @cached_property
     def slice(self) -> dict[str, Any] | None:
@@ -60,6 +62,7 @@ def read(output: str) -> Record | None:
         raw.get("input"),
         raw.get("code"),
         raw.get("input_checksums") or {},
+        raw.get("endtime"),
     )
 
 

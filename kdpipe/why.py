@@ -21,6 +21,7 @@ from kdpipe.provenance import versions
 from kdpipe.workflow import command, parameters
 
 FINAL = ("tables", "figures", "report")
+IMPORTS = "its modules import other parts of one another"
 UNNAMED = "its code changed, and which file was not noted"
 
 
@@ -190,7 +191,8 @@ class Why:
             said = True
             noted = manifest.read(self.root, record.code or "")
             current = module_digests(job.modules)
-            yield from (changes.files(noted, current) if noted else [UNNAMED])
+            named = changes.files(noted, current) if noted else [UNNAMED]
+            yield from named or [IMPORTS]
         watched = "versions" in now
         if watched and record.versions is not None:
             found = changes.versions(record.versions, versions())

@@ -3,7 +3,7 @@ import os
 import sys
 
 sys.path.insert(0, workflow.basedir)
-from kdpipe import manifest, memory, sharing, warm
+from kdpipe import manifest, memory, sharing, times, warm
 from kdpipe.errors import KdpipeError
 from kdpipe.progress import Progress
 from kdpipe.urgency import urgency
@@ -37,6 +37,9 @@ if workflow.remote_exec:
     workflow.spawned_job_args_factory.precommand = lambda **_: "trap : TERM USR1"
 
 ROOT = f"results/{PLAN.study.study}"
+# A copy without times would look as if everything had been made anew.
+if not workflow.remote_exec:
+    times.restore(PLAN, ROOT)
 URGENCY = urgency(PLAN.jobs)
 logger.addHandler(Progress(workers=workflow.cores or 1))
 logger.addHandler(memory.Watch(ROOT))

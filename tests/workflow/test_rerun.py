@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +50,18 @@ def replaced(file: str, old: str, new: str) -> Callable[[Workspace], None]:
         text = path.read_text()
         assert old in text, f"kdpipe/{file} no longer holds {old!r}"
         path.write_text(text.replace(old, new, 1))
+
+    return edit
+
+
+def moved(old: str, new: str) -> Callable[[Workspace], None]:
+    """Give a module of kdpipe another name, wherever it is imported."""
+
+    def edit(workspace: Workspace) -> None:
+        folder = workspace.path / "kdpipe"
+        (folder / f"{old}.py").rename(folder / f"{new}.py")
+        for path in folder.rglob("*.py"):
+            path.write_text(path.read_text().replace(f"kdpipe.{old} ", f"kdpipe.{new} "))
 
     return edit
 
@@ -208,6 +222,12 @@ HARMLESS: dict[str, Callable[[Workspace], None]] = {
         '    """Not in any study."""\n',
     ),
     "code of the plan": appended("plan.py", CODE),
+    "the text of an error": replaced("training/loop.py", "loss became", "loss turned into"),
+    "a printed line": replaced("stages/probe.py", "} records", "} rows"),
+    "the description of an option": replaced("training/recipe.py", "Learning rate.", "The rate."),
+    "the title of a probe": replaced("probes/colour.py", '"Colour invariance"', '"Colours"'),
+    "the version of kdpipe": replaced("__init__.py", '"0.1.0"', '"9.9.9"'),
+    "a module with another name": moved("seeding", "streams"),
 }
 
 
@@ -237,6 +257,22 @@ def test_a_new_seed_runs_that_seed_only(finished_copy: Workspace) -> None:
     assert len(jobs) == 5, done.stdout
     for job in jobs:
         assert "small, seed 2" in job or "models/small/seed2" in job
+
+
+def test_a_copy_without_times_runs_nothing(finished: Workspace, tmp_path: Path) -> None:
+    """As ``cp -r`` or a bucket leaves it: every file is later than it was, in any order."""
+    copy = Workspace(tmp_path / "copy")
+    shutil.copytree(finished.path, copy.path, copy_function=shutil.copyfile)
+    printed, jobs = copy.dry_run_and_why()
+    assert job_stats(printed) == {}
+    assert jobs == set()
+    # What really changed after the copy still runs what depends on it.
+    with (copy.results / "models/big/seed0/model.safetensors").open("ab") as weights:
+        weights.write(b"more")
+    expected = {"teacher_outputs": 1, "distil": 4, "calibrate": 1, "probe": 16, **ENDS}
+    printed, jobs = copy.dry_run_and_why()
+    assert job_stats(printed) == expected
+    shutil.rmtree(copy.path)
 
 
 def test_an_edit_is_really_done_once(finished_copy: Workspace) -> None:

@@ -34,8 +34,16 @@ def without(path: str) -> Callable[[Workspace], None]:
     return remove
 
 
-def made_anew(path: str) -> Callable[[Workspace], None]:
+def touched(path: str) -> Callable[[Workspace], None]:
     return lambda workspace: os.utime(workspace.results / path)
+
+
+def made_anew(path: str) -> Callable[[Workspace], None]:
+    def change(workspace: Workspace) -> None:
+        with (workspace.results / path).open("ab") as file:
+            file.write(b"more")
+
+    return change
 
 
 # What happened to the results, how many jobs run, and what is said of the first of these targets.
@@ -68,8 +76,14 @@ STATES: dict[str, tuple[Callable[[Workspace], object], int, str, str]] = {
         f"probes/{STUDENT}/unary/predictions",
         f"its input results/tiny/{STUDENT}/model.safetensors was made anew",
     ),
+    "weights were made anew, as they were": (
+        touched(f"{STUDENT}/model.safetensors"),
+        0,
+        f"probes/{STUDENT}/unary/predictions",
+        "would not run: settings, code and inputs are those it was made with.",
+    ),
     "a small file was made anew, as it was": (
-        made_anew("subset/few/subset.json"),
+        touched("subset/few/subset.json"),
         0,
         "subset/few",
         "would not run: settings, code and inputs are those it was made with.",
