@@ -203,6 +203,32 @@ def why(
 
 
 @app.command()
+def accept(
+    study: StudyArg,
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(help="Jobs, folders, files or stages, as of 'kdpipe why'; without, all."),
+    ] = None,
+) -> None:
+    """Keep results that other code made, after an update of kdpipe; run it where you run Snakemake.
+
+    Refused where settings, inputs or outputs are not those of now. What was accepted, by whom and
+    when, stands in results/<study>/accepted.json.
+    """
+    from kdpipe import times, why_text
+    from kdpipe.accept import accept, summary
+    from kdpipe.plan import Plan
+    from kdpipe.study import load
+    from kdpipe.why import Why
+
+    plan = Plan(load(study))
+    times.restore(plan, Path("results") / plan.study.study)
+    found = [job for name in targets or [] for job in why_text.find(plan, name)]
+    jobs = list({job.target: job for job in found}.values()) if targets else [*plan.jobs.values()]
+    print(summary(accept(Why(plan), jobs), len(jobs)))
+
+
+@app.command()
 def run(
     study: StudyArg,
     results: Annotated[Path, typer.Option(help="Where results/<study> goes.")] = Path("results"),

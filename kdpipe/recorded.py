@@ -53,7 +53,7 @@ class Record:
 def read(output: str) -> Record | None:
     """The record of an output, a path as the workflow has it; None where there is none."""
     try:
-        raw = json.loads(_path("metadata", output).read_text())
+        raw = json.loads(path("metadata", output).read_text())
     except (OSError, ValueError):
         return None
     params = raw.get("params")
@@ -68,7 +68,7 @@ def read(output: str) -> Record | None:
 
 def incomplete(output: str) -> bool:
     """Whether the job that makes this output was begun and has not been finished."""
-    return _path("incomplete", output).is_file()
+    return path("incomplete", output).is_file()
 
 
 def later(path: Path, moment: float) -> bool:
@@ -96,7 +96,7 @@ def modified(path: Path) -> float:
     return path.lstat().st_mtime
 
 
-def _path(kind: str, output: str) -> Path:
+def path(kind: str, output: str) -> Path:
     name = base64.urlsafe_b64encode(output.encode()).decode()
     step = LONGEST_NAME - 1
     parts = [name[i : i + step] for i in range(0, len(name), step)]

@@ -165,12 +165,29 @@ class Why:
             if recorded.differs(file, sums):
                 yield f"its input {file} was made anew"
 
+    def inputs(self, job: Job) -> list[str]:
+        """What a job reads or waits for, as Snakemake records it."""
+        return sorted(map(self._name, {*job.inputs, *job.after}))
+
+    def beside_code(self, job: Job) -> Iterator[str]:
+        """What differs from when a job ran, apart from kdpipe: settings, inputs, versions."""
+        yield from self._later_inputs(job)
+        now = parameters(self.plan, job)
+        for record in filter(None, map(self._record, map(self._name, job.outputs))):
+            if record.slice is not None and now["slice"] not in (record.parameters or ()):
+                yield from changes.settings(record.slice, job.slice.model_dump(mode="json"))
+            if (record.versions is None) != ("versions" not in now):
+                yield "rerun_on_versions of the study changed"
+            elif record.versions is not None:
+                own = {"kdpipe": versions().get("kdpipe", "")}
+                yield from changes.versions({**record.versions, **own}, {**versions(), **own})
+
     def _changes(self, job: Job, record: recorded.Record) -> Iterator[str]:
         """What differs between now and when the output was made."""
         now = parameters(self.plan, job)
         if record.parameters is not None and record.parameters != frozenset(now.values()):
             yield from self._parameter_changes(job, record, now)
-        inputs = sorted(map(self._name, {*job.inputs, *job.after}))
+        inputs = self.inputs(job)
         if record.inputs is not None and record.inputs != inputs:
             new, old = set(inputs) - set(record.inputs), set(record.inputs) - set(inputs)
             if new:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from kdpipe import accepted
 from kdpipe.data.store import Subset
 from kdpipe.errors import KdpipeError
 from kdpipe.figures._pictures import first_of
@@ -78,6 +79,7 @@ def run(slice: ReportSlice, root: Path, out_file: Path) -> Path:
         looked_at=networks.table(root, slice.networks),
         doubts=doubts(tables, slice.pairs, root),
         warnings=[
+            *accepted.warnings(root),
             *warnings(tables.transfer, tables.controls, tables.measurements, provenance),
             *_notes(root, slice.sets),
         ],
