@@ -6,7 +6,13 @@ import reprlib
 from functools import partial
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ValidationError, WithJsonSchema
+from pydantic import (
+    BeforeValidator,
+    SerializationInfo,
+    ValidationError,
+    WithJsonSchema,
+    WrapSerializer,
+)
 
 from kdpipe.errors import KdpipeError
 from kdpipe.options import Options
@@ -55,8 +61,20 @@ def plugin(registry: Registry[Any], key: str = "name") -> Any:
     return Annotated[
         PluginRef,
         BeforeValidator(partial(resolve, registry, key=key)),
+        WrapSerializer(partial(_written, key)),
         WithJsonSchema({"plugin": registry.kind, "key": key}),
     ]
+
+
+# Context of a dump that is a study file again.
+STUDY_FILE = {"for": "study file"}
+
+
+def _written(key: str, ref: PluginRef, dump: Any, info: SerializationInfo) -> Any:
+    """A reference as data: in a study file ``{key: name, **options}``, elsewhere as a model."""
+    if info.context == STUDY_FILE:
+        return {key: ref.name, **ref.options}
+    return dump(ref)
 
 
 def of_library(raw: Any) -> Any:

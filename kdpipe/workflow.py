@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,6 +104,39 @@ def open_plan(
     plan = Plan(study)
     os.environ[PLANNED] = plan.compute.model_dump_json(include={"device", "precision"})
     return plan
+
+
+def let_waiting_jobs_decide() -> None:
+    """Have Snakemake look for a job's own reasons to run also where it waits for one that runs.
+
+    Snakemake 9.27 does not look at what comes after a job that runs, because that will run anyway.
+    But what only waits for a job (``ancient``) does not: with the gate edited, an edited probe was
+    left as it was, and the tables were made from its old records.
+    """
+    from snakemake.dag import DAG
+
+    search = DAG.bfs
+
+    def bfs(self: Any, direction: Any, *jobs: Any, **more: Any) -> Iterator[Any]:
+        if direction is self.depending:
+            direction = _Reached(direction)
+        return search(self, direction, *jobs, **more)
+
+    DAG.bfs = bfs
+
+
+class _Reached:
+    """Of each job those that run because it does: not those that wait for files that are there."""
+
+    def __init__(self, depending: Any) -> None:
+        self.depending = depending
+
+    def __getitem__(self, job: Any) -> dict[Any, Any]:
+        return {
+            user: files
+            for user, files in self.depending[job].items()
+            if not all(file.is_ancient and os.path.exists(file) for file in files)
+        }
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from kdpipe.workflow import (
     check_start,
     command,
     estimate,
+    let_waiting_jobs_decide,
     open_plan,
     parameter_names,
     parameters,
@@ -37,6 +38,7 @@ if workflow.remote_exec:
     workflow.spawned_job_args_factory.precommand = lambda **_: "trap : TERM USR1"
 
 ROOT = f"results/{PLAN.study.study}"
+let_waiting_jobs_decide()
 # A copy without times would look as if everything had been made anew.
 if not workflow.remote_exec:
     times.restore(PLAN, ROOT)

@@ -107,7 +107,7 @@ NEW_OPTION = '    brand_new: int = Field(3, description="Of a test.")\n'
 # students and 2 independents, each with a job of the attribution and one of the attack family,
 # and the teacher with one of the attack family.
 DISTILLED = {"teacher_outputs": 1, "distil": 4}
-CASES: dict[str, tuple[Callable[[Workspace], None], dict[str, int]]] = {
+CASES: dict[str, tuple[Callable[[Workspace], object], dict[str, int]]] = {
     # --- options of probes
     "option of a unary probe": (
         setting("probes.colour.hue", 0.3),
@@ -191,6 +191,11 @@ CASES: dict[str, tuple[Callable[[Workspace], None], dict[str, int]]] = {
     # What is looked at before measuring repeats no measurement.
     "code of the gate": (appended("models/_checks.py", CODE), {"gate": 4, **ENDS}),
     "code of the tables": (appended("results/transfer.py", CODE), ENDS),
+    # What waits for the gate has reasons of its own.
+    "code of the gate and of a probe": (
+        lambda w: (appended("stages/gate.py", CODE)(w), appended("probes/accuracy.py", CODE)(w)),
+        {"gate": 4, "probe": 5, **ENDS},
+    ),
 }
 
 # Each changes nothing that any job depends on.
