@@ -18,7 +18,6 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 run: environment
 	snakemake --cores $(CORES) --quiet host reason
-	@echo "Open results/digits/report.html"
 
 workflow-report: environment
 	snakemake --cores 1 --quiet host --report results/digits/workflow-report.html

@@ -33,9 +33,16 @@ onstart:
     except KdpipeError as error:
         raise WorkflowError(str(error))
     manifest.write(PLAN, ROOT)
+    manifest.keep_study(PLAN, ROOT)
     # On other machines, and in their jobs, every job imports torch by itself.
     if workflow.local_exec:
         warm.start()
+
+
+onsuccess:
+    # Not after a run that ends with a stage before it, nor on the node of a job.
+    if not workflow.remote_exec and any(j.rule.name == "report" for j in workflow.dag.jobs):
+        print(*closing(PLAN, ROOT), sep="\n", flush=True)
 
 
 localrules:

@@ -236,6 +236,7 @@ def run(
 ) -> None:
     """Run a whole study in this process, without Snakemake and without its cache."""
     from kdpipe.check_networks import before_run
+    from kdpipe.closing import closing
     from kdpipe.inprocess import run_all
     from kdpipe.lock import hold_run
     from kdpipe.plan import Plan
@@ -251,6 +252,7 @@ def run(
             from kdpipe.audit.outcome import tell
 
             raise typer.Exit(tell(made, results / made.study.study, {}))
+    print(*closing(made, results / made.study.study), sep="\n")
 
 
 app.command("audit")(audit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kdpipe import manifest
 from kdpipe.job import Job
 from kdpipe.jobs import run_stage
 from kdpipe.plan import Plan
@@ -33,6 +34,7 @@ def run_all(plan: Plan, results: Path, data_root: Path | None = None) -> None:
     root = results / plan.study.study
     root_data = plan.study.data.root
     data_root = data_root or (Path(root_data) if root_data else None)
+    manifest.keep_study(plan, root)
     for stage in ORDER:
         for job in plan.by_stage(stage):
             print(f"{stage}: {job.target}", flush=True)

@@ -1,7 +1,8 @@
-"""Which version of which file a digest of code stands for, so that a change can be named.
+"""What a run leaves beside its results for those who look at them later.
 
-A run of a study leaves one small file for each digest of its plan in ``results/<study>/.code/``.
-Nothing is computed from them: they are for ``kdpipe why`` alone.
+The study as it ran, in ``results/<study>/study.yaml``. And which version of which file a digest of
+code stands for, so that a change can be named: one small file for each digest of the plan in
+``results/<study>/.code/``. Nothing is computed from either.
 """
 
 from __future__ import annotations
@@ -13,9 +14,30 @@ from pathlib import Path
 from kdpipe.digest import module_digests
 from kdpipe.errors import PassingError
 from kdpipe.plan import Plan
-from kdpipe.provenance import write_json
+from kdpipe.plugin import STUDY_FILE
+from kdpipe.provenance import write_atomically, write_json
 
 FOLDER = ".code"
+STUDY = "study.yaml"
+
+
+def study_file(plan: Plan) -> str:
+    """The study as a file that runs by itself: with what it includes and with every default."""
+    import yaml
+
+    study = plan.study.model_dump(mode="json", context=STUDY_FILE)
+    head = (
+        "# The study as it ran, complete: what it includes, what the command line changed and all\n"
+        "# defaults are written out. Run it again:\n"
+        f"#   snakemake --cores 2 --configfile results/{plan.study.study}/{STUDY}\n"
+    )
+    return head + yaml.safe_dump(study, sort_keys=False, allow_unicode=True, width=100)
+
+
+def keep_study(plan: Plan, root: str | Path) -> None:
+    """Write the study beside its results. Raises PassingError when that cannot be."""
+    text = study_file(plan)
+    write_atomically(Path(root) / STUDY, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def write(plan: Plan, root: str | Path) -> None:

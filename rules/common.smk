@@ -4,6 +4,7 @@ import sys
 
 sys.path.insert(0, workflow.basedir)
 from kdpipe import manifest, memory, sharing, times, warm
+from kdpipe.closing import closing
 from kdpipe.errors import KdpipeError
 from kdpipe.progress import Progress
 from kdpipe.urgency import urgency

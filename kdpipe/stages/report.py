@@ -14,8 +14,9 @@ from kdpipe.figures._pictures import first_of
 from kdpipe.figures.base import Probed, Tables, figures
 from kdpipe.options import Options
 from kdpipe.paths import subset_dir
-from kdpipe.provenance import write_atomically
+from kdpipe.provenance import versions, write_atomically
 from kdpipe.report import answer, audit, networks, sentences, values, verdicts, words
+from kdpipe.report.cite import cite
 from kdpipe.report.doubts import doubts
 from kdpipe.report.examples import Examples, examples
 from kdpipe.report.headline import apart
@@ -74,6 +75,7 @@ def run(slice: ReportSlice, root: Path, out_file: Path) -> Path:
         paper=values.published(tables.paper) if len(tables.paper) else None,
         paper_picture=pictures.get("paper"),
         summary=slice.summary,
+        cite=cite(slice.study, slice.title, versions().get("kdpipe", "unknown")),
         shared={key.removeprefix("versions."): value for key, value in shared.items()},
         digests=digests,
         looked_at=networks.table(root, slice.networks),

@@ -133,6 +133,23 @@ def test_no_temporary_file_is_left(finished: Workspace) -> None:
     assert left == []
 
 
+def test_a_finished_run_says_its_answer_and_where_the_report_is(finished: Workspace) -> None:
+    screen = (finished.path / "screen.txt").read_text()
+    for lead in ("Distilled: ", "Not distilled: ", "Undecided: "):
+        assert f"\n{lead}" in screen
+    assert "Report: results/tiny/report.html. Tables: results/tiny/tables." in screen
+    report = (finished.results / "report.html").read_text()
+    assert "Cite as" in report
+    assert "The kdpipe authors: kdpipe" in report
+
+
+def test_the_copy_of_the_study_plans_what_is_there(finished: Workspace) -> None:
+    copy = "results/tiny/study.yaml"
+    done = finished.snakemake("--dry-run", "--cores", "1", "--configfile", copy)
+    assert done.returncode == 0, done.stdout
+    assert job_stats(done.stdout) == {}
+
+
 def test_a_second_run_has_nothing_to_do(finished_copy: Workspace) -> None:
     done = finished_copy.run()
     assert done.returncode == 0, done.stdout

@@ -1,0 +1,26 @@
+"""What a finished study says: its answer in the words of the report, and where the report lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kdpipe.errors import KdpipeError
+from kdpipe.plan import Plan
+from kdpipe.plan_results import tables_slice, without_teacher
+
+
+def closing(plan: Plan, root: str | Path) -> list[str]:
+    """Lines for the terminal, once the report of ``root``, the study's folder, is written."""
+    from kdpipe.figures.base import Tables
+    from kdpipe.report.answer import lines
+
+    root = Path(root)
+    place = f"Report: {root / 'report.html'}. Tables: {root / 'tables'}."
+    pairs = tables_slice(plan.study).pairs
+    untaught = {name: without_teacher(pair) for name, pair in plan.study.pairs.items()}
+    try:
+        tables = Tables.load(root, [], pairs)
+    except KdpipeError as error:
+        return [str(error), place]
+    tables.transfer = tables.counted()
+    return ["", *lines(tables, pairs, untaught), place]
