@@ -14,6 +14,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from kdpipe import changes, manifest, recorded
+from kdpipe.added_options import only_added
 from kdpipe.digest import module_digests
 from kdpipe.job import Job
 from kdpipe.plan import Plan
@@ -170,11 +171,15 @@ class Why:
         return sorted(map(self._name, {*job.inputs, *job.after}))
 
     def beside_code(self, job: Job) -> Iterator[str]:
-        """What differs from when a job ran, apart from kdpipe: settings, inputs, versions."""
+        """What differs from when a job ran, apart from kdpipe: settings, inputs, versions.
+
+        An option that kdpipe has since is no other setting as long as it has its default.
+        """
         yield from self._later_inputs(job)
         now = parameters(self.plan, job)
         for record in filter(None, map(self._record, map(self._name, job.outputs))):
-            if record.slice is not None and now["slice"] not in (record.parameters or ()):
+            other = record.slice is not None and now["slice"] not in (record.parameters or ())
+            if other and not only_added(record.slice, job):
                 yield from changes.settings(record.slice, job.slice.model_dump(mode="json"))
             if (record.versions is None) != ("versions" not in now):
                 yield "rerun_on_versions of the study changed"

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from test_rerun import CODE, ENDS, KL, appended, setting
+from test_rerun import CODE, ENDS, KL, NEW_OPTION, appended, replaced, setting
 from workspace import STUDY, Workspace, digests, job_stats
 
 pytestmark = pytest.mark.workflow
@@ -36,6 +36,9 @@ def test_results_of_other_code_are_kept_and_a_later_edit_runs(finished_copy: Wor
     first = finished_copy.results / "models/big/seed0/model.json"
     assert "Nothing to accept" in accept(finished_copy).stdout
     appended("training/loop.py", CODE)(finished_copy)
+    # An update also brings options, which show in the settings of every job that has them.
+    steps = "    steps: int"
+    replaced("probes/adversarial.py", steps, f"{NEW_OPTION}{steps}")(finished_copy)
     assert finished_copy.would_run()["train"] == 3
     done = accept(finished_copy)
     assert done.returncode == 0, done.stderr
