@@ -39,12 +39,16 @@ def accept(why: Why, jobs: Iterable[Job]) -> list[Job]:
             "'snakemake --unlock', and accept then."
         )
     jobs = list(jobs)
-    faults = [f"{title(job)}: {fault}" for job in jobs for fault in _faults(why, job)]
+    found = {job.target: _faults(why, job) for job in jobs}
+    faults = [f"{title(job)}: {fault}" for job in jobs for fault in found[job.target]]
     if faults:
         more = f"; and {len(faults) - MOST} more" if len(faults) > MOST else ""
+        broken = {job.stage for job in jobs if found[job.target]}
+        whole = " ".join(dict.fromkeys(job.stage for job in jobs if job.stage not in broken))
         raise KdpipeError(
             f"These results cannot be accepted, because more than code is different. "
-            f"{'; '.join(faults[:MOST])}{more}. Run what is named, or name only other targets."
+            f"{'; '.join(faults[:MOST])}{more}. Run what is named, or accept only other targets"
+            f"{f', such as: {whole}' if whole else ''}."
         )
     other = [job for job in jobs if _is_other(why, job)]
     if other:

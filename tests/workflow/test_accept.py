@@ -80,6 +80,7 @@ def test_what_is_more_than_code_is_refused(finished_copy: Workspace) -> None:
     refused = accept(finished_copy)
     assert refused.returncode == 1
     assert f"results/tiny/{WEIGHTS} is missing" in refused.stderr
+    assert "accept only other targets, such as: subset train teacher_outputs" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert records(finished_copy) == known
     assert not (finished_copy.results / "accepted.json").exists()
