@@ -65,14 +65,14 @@ STATES: dict[str, tuple[Callable[[Workspace], object], int, str, str]] = {
             without(f"{STUDENT}/model.safetensors")(w),
             appended("probes/accuracy.py", CODE)(w),
         ),
-        # five unary jobs and what they need, the student's relational one after it
-        5 + 1 + 1 + 3,
+        # five unary jobs and what they need, the student's relational one and its gate after it
+        5 + 1 + 1 + 1 + 3,
         STUDENT,
         f"results/tiny/{STUDENT}/model.safetensors is missing",
     ),
     "weights were made anew": (
         made_anew(f"{STUDENT}/model.safetensors"),
-        5,
+        6,
         f"probes/{STUDENT}/unary/predictions",
         f"its input results/tiny/{STUDENT}/model.safetensors was made anew",
     ),
@@ -94,7 +94,7 @@ STATES: dict[str, tuple[Callable[[Workspace], object], int, str, str]] = {
         STUDENT,
         "Snakemake did not make them here and notices no change of settings or code",
     ),
-    "a training was interrupted": (marked_incomplete, 6, STUDENT, "it was interrupted"),
+    "a training was interrupted": (marked_incomplete, 7, STUDENT, "it was interrupted"),
 }
 
 
@@ -109,7 +109,7 @@ def test_states_of_the_results(finished_copy: Workspace, case: str) -> None:
 
 def test_before_the_first_run(empty: Workspace) -> None:
     _, jobs = empty.dry_run_and_why()
-    assert len(jobs) == 31
+    assert len(jobs) == 35
     assert "train models/big/seed0 would run:\n  it never ran" in empty.why("models/big/seed0")
 
 
@@ -129,7 +129,7 @@ def test_changes_in_words(finished_copy: Workspace) -> None:
     assert "  after train models/big/seed0: kdpipe/training/recipe.py changed" in said
     assert "colour: `hue` changed" in finished_copy.why("tables")
     summary = finished_copy.why()
-    assert summary.startswith("30 of 31 jobs would run.\n")
+    assert summary.startswith("34 of 35 jobs would run.\n")
     assert "objective: `temperature` changed from 4.0 to 5.0: 2 distil" in summary
 
 
