@@ -32,8 +32,8 @@ WORDS: dict[str, Edit] = {
     "a printed line of a probe": ("stages/probe.py", "} records", "} rows of records"),
     "a line that is printed besides": (
         "stages/probe.py",
-        "        print(f",
-        '        print("Measured.", flush=True)\n        print(f',
+        '        print(f"{name}: {len',
+        '        print("Measured.", flush=True)\n        print(f"{name}: {len',
     ),
     "the text of a validator": ("training/recipe.py", "needs milestones, a", "wants them, a"),
     "the description of an option": ("training/recipe.py", '"Learning rate."', '"The rate."'),
