@@ -41,7 +41,9 @@ onstart:
 
 onsuccess:
     # Not after a run that ends with a stage before it, nor on the node of a job.
-    if not workflow.remote_exec and any(j.rule.name == "report" for j in workflow.dag.jobs):
+    if not workflow.remote_exec and any(
+        j.rule.name == "report" for j in workflow.dag.jobs
+    ):
         print(*closing(PLAN, ROOT), sep="\n", flush=True)
 
 
