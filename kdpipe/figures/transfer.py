@@ -49,7 +49,9 @@ class Transfer(Figure):
         rows = [(name, list(part.groupby(verdicts.KEY, sort=False))) for name, part in blocks]
         rows = [(name, lines) for name, lines in rows if lines]
         methods = words.method_order(claims["method"])
-        width = max(_LABEL + _CELL * len(methods) + _VALUES, 9.3)
+        without = claims.loc[claims["verdict"].isna(), "reason"]
+        # The legend has a further sample where a claim has no verdict.
+        width = max(_LABEL + _CELL * len(methods) + _VALUES, 10.6 if len(without) else 9.3)
         absent = _left_out(tables)
         height = 0.4 + sum(_HEAD + _ROW * len(lines) for _, lines in rows) + 1.6
         height += (_HEAD + 0.22 * len(absent)) if absent else 0
@@ -80,7 +82,6 @@ class Transfer(Figure):
         for text in absent:
             ax.text(0.1, y + 0.1, text, va="center", size=min(8.5, 8.5 * 130 / len(text)))
             y += 0.22
-        without = claims.loc[claims["verdict"].isna(), "reason"]
         _legend(ax, y + 0.25, width, str(without.iloc[0]) if len(without) else "")
         return fig
 

@@ -50,8 +50,8 @@ def _weak(known: Mapping[str, Level]) -> list[str]:
     near = {path: own for path, own in known.items() if own.near_chance and path not in at}
     if at:
         said.append(
-            f"Right no more often than by chance: {_named(at)}. No verdict is built on them. "
-            f"{REMEDY}"
+            f"Right no more often than by chance: {_named(at)}. No verdict is built on such a "
+            f"network. {REMEDY}"
         )
     if near:
         said.append(f"Right hardly more often than by chance: {_named(near)}. {REMEDY}")

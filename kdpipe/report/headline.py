@@ -63,7 +63,7 @@ def headline(
             or "nothing.",
         ),
     ]
-    return [*sentences, *not_judged(taught, "Not judged"), *_control(alone)]
+    return [*sentences, *not_judged(claims, "Not judged"), *_control(alone)]
 
 
 def not_judged(claims: pd.DataFrame, lead: str) -> list[Sentence]:
@@ -73,7 +73,7 @@ def not_judged(claims: pd.DataFrame, lead: str) -> list[Sentence]:
     """
     rows = claims[claims["finding"] == verdicts.NOT_JUDGED]
     said = [
-        f"{_listed(part, False)}: {_because(str(reason))}."
+        f"{_listed(part, False)}, because {_because(str(reason))}."
         for reason, part in rows.groupby("reason", sort=False)
     ]
     return [Sentence("not-judged", lead, " ".join(said))] if said else []
@@ -84,7 +84,7 @@ def _because(reason: str) -> str:
     begin, _, rest = reason.partition(": ")
     if begin == AT_CHANCE:
         return f"a network is right no more often than by chance: {rest}"
-    return reason
+    return f"there is {reason}"
 
 
 def not_measured(left_out: pd.DataFrame | None) -> list[Sentence]:
