@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from kdpipe.errors import KdpipeError
 from kdpipe.models._by_shape import cannot_take, trace
 from kdpipe.models._code import CodeOptions
+from kdpipe.models._form import form_by_shapes
 from kdpipe.models.base import Network, build, builders
 from kdpipe.plugin import PluginRef
 
@@ -35,7 +36,10 @@ def without_weights(ref: PluginRef, n_classes: int, side: int | None = None) -> 
             network = build(*options)
     except (NotImplementedError, RuntimeError):  # one that reads a tensor while it is built
         network = build(*options)
-    return network.to("meta").eval()
+    network = network.to("meta").eval()
+    if side is not None and builders.get(ref.name).third_party:
+        form_by_shapes(network, n_classes, torch.zeros(2, 3, side, side, device="meta"))
+    return network
 
 
 @torch.no_grad()

@@ -202,6 +202,15 @@ def find_form(
     return found
 
 
+def form_by_shapes(network: Any, classes: int, images: Tensor) -> None:
+    """Leave ``network`` in a form that takes ``images`` (n, 3, h, w) without values, on the meta
+    device; as it is where none does."""
+    try:
+        _take(network, _that_runs(network, Form(classes=classes), images))
+    except Exception:  # whoever uses the network says why it fails
+        network.form = None
+
+
 def _take(network: Any, form: Form) -> None:
     network.form = form
     form.prepare(network)

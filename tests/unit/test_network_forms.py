@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kdpipe.counting import counted, without_weights
 from kdpipe.data.selection import Selection
 from kdpipe.errors import KdpipeError
 from kdpipe.models import _form as forms
@@ -276,6 +277,17 @@ def test_trying_draws_no_random_numbers_and_changes_no_statistics(root):
     assert torch.equal(before[0], torch.get_rng_state())
     assert all(torch.equal(v, net.state_dict()[k]) for k, v in before[1].items())
     assert net.training
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"takes": "view"}, {"channels": 1}, {"takes": "half"}, {"gives": "dict"}]
+)
+def test_what_a_network_costs_is_counted_in_its_form(arguments):
+    options = {"call": "test_network_forms:Net", "arguments": arguments, "trust_code": True}
+    ref = PluginRef(name="factory", options=options)
+    size = counted(without_weights(ref, 3, 8), ref, 8)
+    inputs = arguments.get("channels", 3)
+    assert size.flops == 2 * (9 * 4 * 9 * inputs + 36 * 3)
 
 
 def test_a_network_that_the_study_trains_is_taken_in_its_form(root, kit):
