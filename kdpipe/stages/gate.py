@@ -171,9 +171,9 @@ def _compared(own: Level | None, flops: float, budget: float) -> int:
     if own is None or own.accuracy >= FINE:
         return 0
     one = READINGS * max(flops, 1)
-    if own.at_chance or FEWEST * one <= PATIENCE * budget:
-        return max(FEWEST, int(budget / one))
-    return 0
+    if own.at_chance:
+        return max(2 * FEWEST, int(budget / one))
+    return max(FEWEST, int(budget / one)) if FEWEST * one <= PATIENCE * budget else 0
 
 
 def _other_reading(bench: Bench, options: ProbeOptions, domain: str) -> Check:

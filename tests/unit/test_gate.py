@@ -323,7 +323,7 @@ def test_other_readings_are_tried_on_networks_that_are_often_wrong():
     assert gate._compared(good, small, budget) == 0
     assert gate._compared(poor, small, budget) >= gate.FEWEST
     assert gate._compared(poor, large, budget) == 0
-    assert gate._compared(none, large, budget) == gate.FEWEST
+    assert gate._compared(none, large, budget) == 2 * gate.FEWEST
     assert gate._compared(None, small, budget) == 0
 
 
