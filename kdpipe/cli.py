@@ -117,9 +117,16 @@ def check(
 def plan(
     study: StudyArg,
     tflops: Annotated[
-        float,
-        typer.Option(min=1e-6, help="Throughput to state hours at, in 10¹² operations a second."),
-    ] = 10.0,
+        float | None,
+        typer.Option(
+            min=1e-6,
+            help="Throughput to state hours at, in 10¹² operations a second; measured on this "
+            "machine without it.",
+        ),
+    ] = None,
+    cores: Annotated[
+        int | None, typer.Option(min=1, help="Of the run; without it all that are here.")
+    ] = None,
     data_root: DataRootArg = None,
 ) -> None:
     """Jobs, training work, memory, time and disk of a study, before anything runs."""
@@ -129,7 +136,7 @@ def plan(
     from kdpipe.study import load
 
     made = Plan(load(study))
-    print_cost(made, data_root, tflops)
+    print_cost(made, data_root, tflops, cores)
     print_needs(made, data_root)
 
 

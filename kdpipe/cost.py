@@ -10,10 +10,11 @@ from kdpipe.estimate import FLOAT, Estimate
 from kdpipe.inprocess import ORDER
 from kdpipe.plan import Plan
 from kdpipe.stages._training import TrainingSlice
+from kdpipe.throughput import duration, throughput
 
 TFLOPS = 10.0
-"""Throughput, in 10¹² operations a second, at which hours are stated unless somebody says more:
-about what one GPU of a data centre sustains in these trainings."""
+"""Throughput, in 10¹² operations a second, at which hours are stated where nobody says one and none
+can be measured: about what one GPU of a data centre sustains in these trainings."""
 
 
 @dataclass(frozen=True)
@@ -27,22 +28,20 @@ class Cost:
 
     def words(self, tflops: float) -> str:
         """One sentence, as the third line of a study file has it."""
+        return self.sentence(f"{duration(self.flops / tflops / 1e12)} at {tflops:g} TFLOP/s")
+
+    def sentence(self, takes: str) -> str:
+        """The same with a time that was told."""
         unit, size = next(
             (unit, size) for unit, size in UNITS if self.flops >= size or size == 1e12
         )
         return (
-            f"{self.networks} networks to train, {rounded(self.flops / size)} {unit}, "
-            f"{_time(self.flops / tflops / 1e12)} at {tflops:g} TFLOP/s; "
+            f"{self.networks} networks to train, {rounded(self.flops / size)} {unit}, {takes}; "
             f"{rounded(self.disk / 1e9)} GB on disk"
         )
 
 
 UNITS = (("EFLOP", 1e18), ("PFLOP", 1e15), ("TFLOP", 1e12))
-
-
-def _time(seconds: float) -> str:
-    hours = seconds / 3600
-    return f"{rounded(hours)} h" if hours >= 1 else f"{rounded(60 * hours)} min"
 
 
 def rounded(value: float) -> str:
@@ -76,8 +75,14 @@ def _networks(plan: Plan) -> list[tuple[str, TrainingSlice]]:
     return [(job.target, job.slice) for job in jobs if isinstance(job.slice, TrainingSlice)]
 
 
-def print_cost(plan: Plan, data_root: Path | None, tflops: float = TFLOPS) -> None:
-    """Tables of jobs per stage, of the networks and of teacher outputs, and what it comes to."""
+def print_cost(
+    plan: Plan, data_root: Path | None, tflops: float | None = None, cores: int | None = None
+) -> None:
+    """Tables of jobs per stage, of the networks and of teacher outputs, and what it comes to.
+
+    Hours are stated at ``tflops``; without it, and where the plan is for a machine like this one,
+    the throughput of this machine is measured.
+    """
     from rich.console import Console
     from rich.table import Column, Table
 
@@ -117,4 +122,11 @@ def print_cost(plan: Plan, data_root: Path | None, tflops: float = TFLOPS) -> No
     console.print(f"device {plan.compute.device}, precision {plan.compute.precision}")
     if plan.precision_reason:
         console.print(plan.precision_reason, soft_wrap=True)
-    console.print(f"In all: {cost(estimate).words(tflops)}", soft_wrap=True)
+    found = throughput(estimate, cores) if tflops is None else None
+    if found is None:
+        console.print(f"In all: {cost(estimate).words(tflops or TFLOPS)}", soft_wrap=True)
+        if tflops is None and plan.compute.device == "cuda":
+            console.print("(There is no GPU here to measure; --tflops states another throughput.)")
+    else:
+        said = cost(estimate).sentence(found.words(plan.compute.threads))
+        console.print(f"In all: {said}", soft_wrap=True)

@@ -42,6 +42,8 @@ SAFETY = 2.0
 """A time limit is this often the estimate: other people compute on the node as well."""
 # MiB of a process that has imported torch; with CUDA its libraries are mapped as well.
 PROCESS_MB = {"cpu": 1200, "cuda": 5000}
+MOST_RETRIES = 100
+"""A training that would need more submissions is not made for this machine."""
 SHORTEST_MINUTES = 30
 """A time limit that leaves room for Slurm's warning and for a slow file system."""
 STEP_MB = 500
@@ -64,7 +66,7 @@ class Need:
     @property
     def retries(self) -> int:
         """How often a job may be submitted again: as often as the limit ends it, and two more."""
-        return math.ceil(self.hours * 60 / self.minutes) + 2
+        return min(MOST_RETRIES, math.ceil(self.hours * 60 / self.minutes) + 2)
 
 
 class Estimate:
@@ -80,6 +82,7 @@ class Estimate:
         self.speed = 1e9 * (limits.gflops or GFLOPS[self.device] * threads)
         # One instance lives as long as a plan is looked at.
         self.images = cache(self._images)
+        self.divided = cache(self._divided)
         self._sizes = cache(self._size)
         self.table = cache(lambda pair: teacher_table(pair, self))
 
@@ -118,13 +121,15 @@ class Estimate:
         """About how many images a model is trained on."""
         entry = self.plan.study.data.sets[data.set]
         images, classes = self.images(data.set)
-        share = self._source(data.set).usual_domains or 1
-        images = max(1, round(images * entry.split.train))
+        share = self.divided(data.set)
+        images = max(1, round(images * entry.split.train * len(data.domains) / share))
+        # Source images are bounded, of which each is in one domain or in all of them.
+        domains = len(data.domains) if share == 1 else 1
         if data.per_class is not None:
-            images = min(images, data.per_class * classes * share)
+            images = min(images, data.per_class * classes * domains)
         if data.per_group is not None:
-            images = min(images, sum(data.per_group.values()) * share)
-        return max(1, round(images * len(data.domains) / share))
+            images = min(images, sum(data.per_group.values()) * domains)
+        return images
 
     def training_flops(self, slice_: TrainingSlice) -> float:
         """Operations of one training: three forward passes of the network for each image and
@@ -201,7 +206,7 @@ class Estimate:
         """About how many images of a domain are probed."""
         name = str(options.set)
         share = getattr(self.plan.study.data.sets[name].split, split)
-        images = round(self.images(name)[0] * share / (self._source(name).usual_domains or 1))
+        images = round(self.images(name)[0] * share / self.divided(name))
         return max(1, min(images, options.limit or images))
 
     def pixels_mb(self, name: str, images: int | None = None) -> float:
@@ -217,12 +222,24 @@ class Estimate:
     def rendered(self, name: str) -> int:
         """About how many images a data set has in all its domains."""
         domains = len(self.plan.study.data.sets[name].domains)
-        return round(self.images(name)[0] * domains / (self._source(name).usual_domains or 1))
+        return round(self.images(name)[0] * domains / self.divided(name))
 
     def _source(self, name: str) -> Source:
         data = self.plan.study.data.sets[name]
         cls = sources.get(data.source.name)
         return cls(cls.Options(**data.source.options), self.data_root)
+
+    def _divided(self, name: str) -> int:
+        """Among how many domains the images of a data set are divided; 1 where every domain is a
+        version of each image."""
+        source = self._source(name)
+        if source.usual_domains or source.usual_images:
+            return source.usual_domains or 1
+        try:
+            domains = source.listing().domains
+        except (KdpipeError, OSError):
+            return 1
+        return 1 if domains is None else len(set(domains))
 
     def _images(self, name: str) -> tuple[int, int]:
         """Source images of a data set, and its classes; a guess where data is not here."""
@@ -233,8 +250,8 @@ class Estimate:
             images, classes = source.n_images(), source.n_classes()
         except (KdpipeError, OSError):
             images, classes = UNKNOWN_IMAGES, UNKNOWN_CLASSES
-        if data.per_class is not None:
-            images = min(images, data.per_class * classes)
+        if data.per_class is not None:  # in every domain, where those are different images
+            images = min(images, data.per_class * classes * self.divided(name))
         return images, len(data.classes) if data.classes else classes
 
     def size(self, network: PluginRef, set_name: str) -> Size:
@@ -274,3 +291,11 @@ def print_needs(plan: Plan, data_root: Path | None) -> None:
     retries = max((n.retries for n in estimate.trainings), default=0)
     together = "in groups" if estimate.small_trainings else "one by one"
     console.print(f"trainings are submitted {together} and tried again up to {retries} times")
+    if retries == MOST_RETRIES:
+        longest = max(need.hours for need in estimate.trainings)
+        console.print(
+            f"The longest training is estimated at {longest:,.0f} h on this device "
+            f"({estimate.device}): more than {retries} submissions; raise resources.time_limit, or "
+            f"plan for a GPU (compute.device: cuda).",
+            soft_wrap=True,
+        )

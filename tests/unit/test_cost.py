@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import miniature
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -13,10 +15,11 @@ from kdpipe.cli import app
 from kdpipe.cost import Cost, cost, rounded
 from kdpipe.counting import without_weights
 from kdpipe.data.selection import Selection
-from kdpipe.estimate import Estimate
+from kdpipe.estimate import Estimate, Need
 from kdpipe.plan import Plan
 from kdpipe.plugin import PluginRef
 from kdpipe.study import parse
+from kdpipe.throughput import Throughput, throughput
 
 TINY = Path(__file__).parents[1] / "workflow" / "tiny.yaml"
 
@@ -101,6 +104,61 @@ def test_domains_that_are_different_images_are_not_counted_four_times() -> None:
     assert found.rendered("few") == round(9_991 / 2)
     chosen = Selection(set="few", domains=["photo", "sketch"])
     assert found.training_images(chosen) == pytest.approx(9_991 / 2 * 0.5, abs=1)
+
+
+def test_images_per_class_are_of_every_domain_that_has_images_of_its_own(tmp_path: Path) -> None:
+    study = raw()
+    few = study["data"]["sets"]["few"]
+    few.update(source="pacs", domains={"photo": "original", "sketch": "original"}, per_class=16)
+    for model in study["models"].values():
+        model["data"]["domains"] = ["photo"]
+    for probe in study["probes"].values():
+        probe.update(domains=["photo"], primary="photo")
+    found = estimate(study)
+    assert found.images("few")[0] == 16 * 7 * 4
+    assert found.rendered("few") == 16 * 7 * 2
+    # Of a selection the images are bounded over its domains together.
+    chosen = Selection(set="few", domains=["photo", "sketch"], per_class=3)
+    assert found.training_images(chosen) == 3 * 7
+    # A folder of domains is divided as its folders are.
+    miniature.domain_folders(tmp_path / "mine", ["photo", "sketch", "oil"], ["a", "b"], each=4)
+    few["source"] = {"name": "domain_folder", "path": str(tmp_path / "mine")}
+    few["per_class"] = 2
+    found = estimate(study)
+    assert found.images("few") == (2 * 2 * 3, 2)
+    assert found.rendered("few") == 2 * 2 * 2
+
+
+def test_nobody_is_promised_thousands_of_submissions() -> None:
+    assert Need(hours=50_000, memory_mb=1, minutes=480).retries == 100
+    assert Need(hours=10, memory_mb=1, minutes=60).retries == 12
+
+
+def test_teacher_outputs_of_bf16_take_two_bytes() -> None:
+    study = raw()
+    study["compute"].update(teacher_outputs="always", precision="bf16")
+    assert estimate(study).table("answers").bytes == 150 * 10 * 2
+
+
+def test_throughput_is_measured_where_nobody_states_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(raw()))
+    monkeypatch.setattr("kdpipe.throughput.SECONDS", 0.02)
+    shown = CliRunner().invoke(app, ["plan", str(path), "--cores", "3"]).stdout
+    said = re.search(
+        r"about [\d.]+ min of computing at --cores 3, at ([\d.e-]+) TFLOP/s a job", shown
+    )
+    assert said, shown
+    assert 1e-5 < float(said[1]) < 10
+    one, two = (Throughput(600, 1e11, cores) for cores in (1, 2))
+    assert one.words(1).startswith("about 10 min of computing at --cores 1, at 0.1 TFLOP/s")
+    assert two.words(1).startswith("about 5 min of computing at --cores 2")
+    assert two.words(2).startswith("about 10 min")
+    gpu = {**raw(), "compute": {"device": "cuda"}}
+    monkeypatch.setattr("kdpipe.throughput.has_gpu", lambda: False)
+    assert throughput(estimate(gpu)) is None
 
 
 @pytest.mark.parametrize(
