@@ -37,7 +37,8 @@ def test_study_is_valid_and_can_be_planned(path):
 
 @pytest.mark.parametrize("path", STUDIES[1:], ids=lambda p: p.stem)
 def test_study_opens_with_what_it_is_needs_and_costs(path):
-    """The costs are those that ``kdpipe plan STUDY --tflops …`` states where no data are."""
+    """The costs are those that ``kdpipe plan STUDY --tflops …`` states where no data are, in fp32:
+    in bf16 teacher outputs are half as large."""
     text = path.read_text(encoding="utf-8")
     first, second, third = text.splitlines()[:3]
     assert re.match(r"# (Reproduces|Measures|Chooses) \w.*\.$", first)
@@ -45,7 +46,9 @@ def test_study_opens_with_what_it_is_needs_and_costs(path):
     said = re.match(r"# Costs: (.* at ([\d.]+) TFLOP/s; .* GB on disk)\.", third)
     assert said, third
     study = load(path)
-    nowhere = Estimate(Plan(study), Path("/nowhere"))
+    compute = study.compute.model_copy(update={"precision": "fp32"})
+    plan = Plan(study.model_copy(update={"compute": compute}))
+    nowhere = Estimate(plan, Path("/nowhere"))
     assert said[1] == cost(nowhere).words(float(said[2]))
     if any(data.source.name not in ("digits", "points") for data in study.data.sets.values()):
         assert study.data.root == "data"
