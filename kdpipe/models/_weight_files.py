@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickletools
+import re
 import warnings
 from collections import OrderedDict
 from pathlib import Path
@@ -90,10 +91,14 @@ def _torch(path: Path) -> Any:
             except Exception:  # objects of a kind that takes the other sort of stand-in, or none
                 continue
     classes = [name for name in named if _builtin(name) is None]
-    beside = f"it holds objects of {', '.join(classes[:3])}" if classes else _line(first)
+    if not classes:
+        raise KdpipeError(
+            f"{path} cannot be read as weights ({_reason(first)}); it is damaged, or another kind "
+            f"of file: copy it again, or load it where it was made and {AGAIN}."
+        ) from None
     raise KdpipeError(
-        f"{path} cannot be read without running code from it ({beside}); load it where it was made "
-        f"and {AGAIN}, or as safetensors."
+        f"{path} cannot be read without running code from it (it holds objects of "
+        f"{', '.join(classes[:3])}); load it where it was made and {AGAIN}, or as safetensors."
     ) from None
 
 
@@ -194,6 +199,15 @@ def _collect(module: Any, prefix: str, state: dict[str, Tensor], seen: set[int])
     modules = parts.get("_modules")
     for name, inner in modules.items() if isinstance(modules, dict) else ():
         _collect(inner, f"{prefix}{name}.", state, seen)
+
+
+def _reason(error: Exception) -> str:
+    """What torch says is wrong, without its advice to load the file in an unsafe way."""
+    found = re.search(r"WeightsUnpickler error:\s*([^\n]*)", str(error))
+    if found is None and "Weights only load failed" in str(error):
+        return "it is no file that torch saved"
+    text = re.sub(r"\x1b\[[0-9;]*m", "", found[1] if found else _line(error))
+    return text.strip()[:300].partition(". Please use")[0].rstrip(".") or type(error).__name__
 
 
 def _line(error: Exception) -> str:

@@ -21,7 +21,7 @@ def made_subset(folder: Path, **options: Any) -> None:
     """Run the stage ``subset`` on what lies in ``folder/data``."""
     settings: dict[str, Any] = {
         "name": "few", "split": {"train": 0.4, "val": 0.2, "test": 0.4}, "seed": 0, "size": 8,
-        "classes": None, "per_class": None, "domains": {"all": {"name": "original"}}, **options,
+        "classes": None, "per_class": None, "domains": {"every": {"name": "original"}}, **options,
     }  # fmt: skip
     root = folder / "results"
     out = root / "subset" / "few"
@@ -45,13 +45,16 @@ def image_folder(rng: random.Random, folder: Path) -> None:
          ["a/b/", "a/c/"], ["one/", "one/two/"])
     )  # fmt: skip
     odd = ("../outside", "a\nb", "é", ".hidden", "x" * 250, "1", " ", "-rf", "a.png", "\udcff")
-    classes = rng.sample(["cat", "dog", *odd], rng.randrange(1, 5))
+    numbers = ["0", "2", "10", "01"]
+    ids = ["n01440764", "n01443537", "n02084071"]
+    classes = rng.sample(rng.choice((["cat", "dog", *odd], numbers, ids, [*ids, "cat"])),
+                         rng.randrange(1, 4))  # fmt: skip
     for part in parts:
         for name in classes if rng.random() < 0.9 else classes[1:]:
             for i in range(rng.choice((0, 1, *[8] * 14))):
                 ending = rng.choice(("png", "png", "jpg", "JPEG", "tif", "txt", "gif", "webp",
                                      "ppm", "heic", "avif", "jp2"))  # fmt: skip
-                content = odd_picture(rng) if rng.random() < 0.2 else plain_picture()
+                content = odd_picture(rng) if rng.random() < 0.02 else plain_picture()
                 copied = rng.choice(("", "", "", " (1)", " copy", " - Copy (2)", "\n", "#;=%$x$"))
                 where = folder / "data" / "set" / f"{part}{name.replace('/', '')}"
                 put(where / f"{i}{copied}.{ending}", content)
@@ -145,7 +148,7 @@ def odd_table(rng: random.Random, path: Path, odd: bool = True) -> None:
         pq.write_table(_table(rng, odd), path, row_group_size=size, compression=packing)
     except Exception:  # a type that Parquet lacks
         put(path, b"PAR1")
-    if odd and rng.random() < 0.4:
+    if odd and rng.random() < 0.2:
         put(path, damage_bytes(rng, path.read_bytes()))
 
 
@@ -155,7 +158,7 @@ def _table(rng: random.Random, odd: bool) -> pa.Table:
     labels: Any = [i % 3 for i in range(n)]
     groups: Any = ["a" if i % 2 else "b" for i in range(n)]
     if odd and n:
-        kind, at = rng.randrange(10), rng.randrange(n)
+        kind, at = rng.randrange(14), rng.randrange(n)
         if kind == 0:
             images[at] = rng.choice((None, {"bytes": None, "path": "x"}, {"bytes": b""},
                                      {"bytes": odd_picture(rng), "path": "x"}))  # fmt: skip
@@ -164,12 +167,14 @@ def _table(rng: random.Random, odd: bool) -> pa.Table:
                                  [[1, 2]] * n, [{"path": "x"}] * n, [{}] * n))  # fmt: skip
         elif kind == 2:
             labels[at] = rng.choice((None, -1, -7, 10**9, 2**62, 999, 0))
+            labels = rng.choice((labels, labels, [-1] * n))
         elif kind == 3:
             labels = rng.choice(([0.5] * n, [float("nan")] * n, ["a", *["b"] * (n - 1)],
                                  [None] * n, [True] * n, [b"x"] * n, [[1]] * n, [""] * n,
                                  ["../x", *["é\n"] * (n - 1)]))  # fmt: skip
         elif kind == 4:
-            groups[at] = rng.choice((None, "", "\0", "é" * 500))
+            groups[at] = rng.choice((None, "", "\0", "é" * 500, "a ", "A", "nan", "null"))
+            groups = rng.choice((groups, [float("nan")] * n, [None] * n, [i % 2 for i in range(n)]))
         elif kind == 5:
             labels = pa.array(labels).dictionary_encode()
         elif kind == 6:

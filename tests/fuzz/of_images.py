@@ -33,7 +33,8 @@ def picture(rng: random.Random, low: int = 1, high: int = 60) -> bytes:
         image = image.convert("P").convert("PA") if mode == "PA" else (
             image if mode in ("LAB", "HSV") else image.convert(mode))  # fmt: skip
     options: dict[str, Any] = {}
-    kind = rng.choice(("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF"))
+    kind = rng.choice(("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF",
+                       "TGA", "PCX", "ICO"))  # fmt: skip
     if kind in ("GIF", "WEBP", "PNG", "TIFF") and rng.random() < 0.3:
         options = {"save_all": True, "append_images": [image] * rng.randrange(1, 4)}
     if kind == "TIFF" and rng.random() < 0.5:

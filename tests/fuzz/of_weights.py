@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import collections
+import datetime
 import io
 import json
 import pickle
@@ -11,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mutate import damage_bytes, damage_tree, odd_value
 from safetensors.torch import save
@@ -30,6 +34,11 @@ def network_ref() -> PluginRef:
 @cache
 def good_state() -> dict[str, torch.Tensor]:
     return build(network_ref(), 3, [0.5] * 3, [0.2] * 3, seed=0).body.state_dict()
+
+
+OPTIMISER = {"state": {0: {"momentum_buffer": torch.ones(2)}},
+             "param_groups": [{"lr": 0.1, "params": [0]}]}  # fmt: skip
+"""As optimisers keep themselves; to make one takes torch seconds of imports."""
 
 
 class Shell:
@@ -97,14 +106,17 @@ def checkpoint(rng: random.Random, folder: Path) -> None:
     """Found, read and loaded as the weights of a model."""
     path = folder / "data" / rng.choice(("x.safetensors", "x.pt", "x.pth", "x.bin", "x.ckpt"))
     path.parent.mkdir()
-    path.write_bytes(checkpoint_content(rng, path.suffix))
+    suffix = rng.choice((path.suffix, path.suffix, ".safetensors", ".pt"))
+    path.write_bytes(checkpoint_content(rng, suffix))
     scale = {"mean": [0.5] * 3, "std": [0.2] * 3} if rng.random() < 0.8 else {}
+    entry = rng.choice((*[None] * 30, "state_dict", "student", "1", "", "a.b", "."))
+    scale |= {} if entry is None else {"entry": entry}
     weights = Weights(path=path.name, ema=rng.choice((None, None, True, False)), **scale)
     cls = builders.get("mlp")
     found = find(weights, cls(cls.Options()), path.parent)
     network = build(network_ref(), 3, found.mean, found.std, seed=0)
     load_into(network.body, found, {}, "the network")
-    check_outputs(network, ["a", "b", "c"], 8, "models/x")
+    check_outputs(network, ["a", "b", "c"], torch.zeros(2, 3, 8, 8), "models/x", None)
 
 
 def _packed(rng: random.Random, state: dict[Any, Any], safe: bool) -> bytes:
@@ -115,7 +127,7 @@ def _packed(rng: random.Random, state: dict[Any, Any], safe: bool) -> bytes:
             content = save({k: v.clone() for k, v in good_state().items()})
         return _odd_header(rng, content) if rng.random() < 0.4 else content
     whole: Any = state
-    wrap = rng.randrange(10)
+    wrap = rng.randrange(16)
     if wrap <= 3:
         key = rng.choice(("state_dict", "model", "net", "ema", "model_ema", "weights", ""))
         whole = {key: state, "epoch": rng.choice((3, odd_value(rng))),
@@ -133,6 +145,8 @@ def _packed(rng: random.Random, state: dict[Any, Any], safe: bool) -> bytes:
     elif wrap == 7:
         whole = {"model": whole}
         whole["model"]["again" if rng.random() < 0.5 else "model"] = whole["model"]
+    elif wrap >= 8:
+        whole = _of_a_distiller(rng, state)
     stream = io.BytesIO()
     try:
         if rng.random() < 0.1:
@@ -142,6 +156,28 @@ def _packed(rng: random.Random, state: dict[Any, Any], safe: bool) -> bytes:
     except Exception:  # what torch cannot save
         torch.save(good_state(), stream)
     return stream.getvalue()
+
+
+def _of_a_distiller(rng: random.Random, state: dict[Any, Any]) -> Any:
+    """What training scripts leave: several networks, numbers and objects beside the weights."""
+    other = {name: tensor + 1 for name, tensor in good_state().items()}
+    both = rng.choice((
+        {"student": state, "teacher": other},
+        {"state_dict": {f"student.{n}": t for n, t in state.items()}
+         | {f"module.teacher.{n}": t for n, t in other.items()}},
+        {"module": {f"_orig_mod.{n}": t for n, t in state.items()}, "criterion.weight": other},
+        {"best": [state, other], "last": (other,)},
+        {"model": state, "model_ema": other, "n_averaged": torch.tensor(1)},
+    ))  # fmt: skip
+    network = build(network_ref(), 3, [0.5] * 3, [0.2] * 3, seed=1)
+    beside = rng.choice((
+        np.float64(0.5), np.arange(3), np.random.default_rng(0).bit_generator.state, Path("/x"),
+        collections.defaultdict(list, {"a": [1]}), collections.deque([1]), {1, 2}, frozenset("a"),
+        argparse.Namespace(a=Path("b")), datetime.date(2020, 1, 1), slice(3), object, len,
+        network, network.body, OPTIMISER,
+        torch.device("cpu"), torch.float16, torch.Size([1]), Shell(np.dtype, "O"),
+    ))  # fmt: skip
+    return rng.choice((both, network, network.body, [both, beside], {**both, "beside": beside}))
 
 
 def _odd_header(rng: random.Random, content: bytes) -> bytes:

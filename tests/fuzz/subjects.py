@@ -13,6 +13,7 @@ from pathlib import Path
 from of_commands import command
 from of_data import csv_list, idx, image_folder, parquet
 from of_images import image
+from of_networks import network
 from of_studies import study_file
 from of_weights import checkpoint
 
@@ -26,9 +27,10 @@ SUBJECTS: dict[str, Subject] = {
     "idx": idx,
     "parquet": parquet,
     "checkpoint": checkpoint,
+    "network": network,
     "command": command,
 }
 EVERY = {"command": 20}
 """How many numbers apart the inputs of a kind are, where each takes a second."""
-SECONDS = {"command": 60}
+SECONDS = {"command": 60, "study": 20}
 """What one input may take, where it is not the usual limit."""

@@ -265,7 +265,15 @@ def loaded(tmp_path: Path, state: dict[str, Any]) -> Any:
 def test_weights_so_large_that_logits_are_no_numbers(tmp_path: Path) -> None:
     state = {name: torch.full_like(tensor, 3e38) for name, tensor in good_state().items()}
     network = loaded(tmp_path, state)
-    refused("logits that are no numbers", check_outputs, network, ["a", "b", "c"], 8, "models/x")
+    refused(
+        "logits that are no numbers",
+        check_outputs,
+        network,
+        ["a", "b", "c"],
+        torch.zeros(2, 3, 8, 8),
+        "models/x",
+        None,
+    )
 
 
 def test_statistics_of_batches_that_are_no_numbers(tmp_path: Path) -> None:
@@ -277,3 +285,9 @@ def test_statistics_of_batches_that_are_no_numbers(tmp_path: Path) -> None:
     weights = Weights(path="x.pt", mean=[0.5] * 3, std=[0.2] * 3)
     found = find(weights, cls(cls.Options()), tmp_path)
     refused("'running_var' holds values that are no numbers", load_into, body, found, {}, "it")
+
+
+def test_a_source_without_any_image(tmp_path: Path) -> None:
+    (tmp_path / "data" / "set" / "a").mkdir(parents=True)
+    source = {"name": "domain_folder", "options": {"path": "set"}}
+    refused("has no image at all", made_subset, tmp_path, source=source)

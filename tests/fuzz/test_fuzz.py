@@ -20,7 +20,7 @@ from kdpipe.study import load, parse
 
 NUMBERS = {
     "study": 40, "image": 60, "image_folder": 25, "csv": 20, "idx": 15, "parquet": 20,
-    "checkpoint": 50, "command": 5,
+    "checkpoint": 50, "network": 50, "command": 5,
 }  # fmt: skip
 
 

@@ -18,7 +18,9 @@ from types import FrameType
 from kdpipe.errors import KdpipeError
 
 LIMIT = 10
-"""Seconds that one input may take."""
+"""Seconds of computing that one input may take."""
+PATIENCE = 6
+"""How many times as long it may take by the clock, on a busy machine."""
 MEMORY = 8 * 2**30
 """Bytes that one input may take, so that a machine with more of it finds the same."""
 LONGEST = 3000
@@ -40,21 +42,25 @@ class Verdict:
 
 @contextlib.contextmanager
 def limited(seconds: int) -> Iterator[None]:
-    """Raise HangError after ``seconds``; let what asks for more than MEMORY have none."""
+    """Raise HangError after ``seconds`` of computing; let what wants more than MEMORY have none."""
 
     def ring(number: int, frame: FrameType | None) -> None:
         raise HangError(f"it took more than {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, ring)
+    kinds = (signal.SIGALRM, signal.SIGPROF)
+    before = [signal.signal(kind, ring) for kind in kinds]
     most, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (min(MEMORY, hard) if hard > 0 else MEMORY, hard))
-    signal.alarm(seconds)
+    signal.alarm(PATIENCE * seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
         signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
-        signal.signal(signal.SIGALRM, before)
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
 
 
 def sentence_flaw(text: str) -> str | None:
