@@ -128,11 +128,6 @@ def build_index(
     Raises KdpipeError when the source does not have what the slice asks for.
     """
     _require_text([*listing.class_names, *listing.refs])
-    if not listing.refs:
-        raise KdpipeError(
-            f"data.sets.{slice_.name}: the source {slice_.source.name} has no image at all; see "
-            f"whether it is the folder that you mean."
-        )
     labels, classes = merge_classes(listing.labels, listing.class_names, slice_.classes)
     if listing.domains is not None:
         labels = np.where(np.isin(listing.domains, list(slice_.domains)), labels, -1)

@@ -285,9 +285,3 @@ def test_statistics_of_batches_that_are_no_numbers(tmp_path: Path) -> None:
     weights = Weights(path="x.pt", mean=[0.5] * 3, std=[0.2] * 3)
     found = find(weights, cls(cls.Options()), tmp_path)
     refused("'running_var' holds values that are no numbers", load_into, body, found, {}, "it")
-
-
-def test_a_source_without_any_image(tmp_path: Path) -> None:
-    (tmp_path / "data" / "set" / "a").mkdir(parents=True)
-    source = {"name": "domain_folder", "options": {"path": "set"}}
-    refused("has no image at all", made_subset, tmp_path, source=source)
