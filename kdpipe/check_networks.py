@@ -91,8 +91,10 @@ class _Networks:
             return None
         data, weights = self.study.data.sets[model.data.set], model.weights
         n_classes = self.estimate.images(model.data.set)[1]
-        if weights is not None and weights.classes != "data":
-            n_classes = IMAGENET if weights.classes == "imagenet" else len(weights.classes)
+        if weights is not None and weights.classes == "imagenet":
+            n_classes = IMAGENET
+        elif weights is not None and isinstance(weights.classes, list):
+            n_classes = len(weights.classes)
         try:
             network = outline(model.network, n_classes, (weights and weights.size) or data.size)
         except KdpipeError as error:

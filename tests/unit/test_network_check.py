@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from kdpipe import cli
-from kdpipe.check_networks import PASSED, before_run, check_networks
+from kdpipe.check_networks import PASSED, _Networks, before_run, check_networks
 from kdpipe.errors import KdpipeError
 from kdpipe.plan import Plan
 from kdpipe.study import parse
@@ -50,6 +50,16 @@ def study(**changes: object) -> dict:
 
 def said(raw: dict) -> list[str]:
     return check_networks(Plan(parse(raw)), None)
+
+
+@pytest.mark.parametrize(
+    ("classes", "count"),
+    [("data", 10), ("numbers", 10), ("text", 10), ("imagenet", 1000), (["a", "b", "c"], 3)],
+)
+def test_a_network_has_an_output_for_each_of_its_classes(classes, count) -> None:
+    weights = {"path": "w.pt", "mean": [0.5] * 3, "std": [0.5] * 3, "classes": classes}
+    plan = Plan(parse(study(models__teacher__weights=weights)))
+    assert _Networks(plan, None).outline("teacher").body.fc2.out_features == count
 
 
 def test_a_study_that_can_run() -> None:
