@@ -79,10 +79,12 @@ def test_a_study_in_one_process(tmp_path, device):
     study = yaml.safe_load((REPOSITORY / "tests/workflow/tiny.yaml").read_text())
     study["compute"] = {"device": device}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+    # What this process imports may lie in more folders than the repository.
+    paths = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH", ""))))
     found = subprocess.run(
         [sys.executable, "-m", "kdpipe", "run", "tiny.yaml"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "KDPIPE_GPU_CLAIMS": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": paths, "KDPIPE_GPU_CLAIMS": str(tmp_path)},
         capture_output=True,
         text=True,
     )

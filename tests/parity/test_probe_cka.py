@@ -16,7 +16,7 @@ from kdpipe.data.images import as_float
 from kdpipe.models.base import build
 from kdpipe.plugin import PluginRef
 from kdpipe.probes import cka as module
-from kdpipe.probes.cka import CKA, CKAOptions, cka, gram
+from kdpipe.probes.cka import CKA, CKAOptions, cka, gram, hsic_biased
 from kdpipe.seeding import stream
 
 
@@ -176,3 +176,15 @@ def test_half_of_the_images_may_be_constant():
     m = gram([torch.from_numpy(np.random.default_rng(1).normal(size=(16, 9)))])[np.ix_(h, h)]
     for unbiased in (True, False):
         assert np.isnan(cka(k[np.ix_(h, h)], m, unbiased))
+
+
+def test_what_rounding_can_leave_is_no_similarity():
+    """Kernels whose HSIC is 1e-24 of their square; every step is exact, on any machine."""
+    h = np.array([[1, 1], [1, -1]])
+    signs = np.kron(np.kron(h, h), h)
+    pattern = np.outer(signs[1], signs[1])  # each row adds up to 0
+    nearly, real = 1 + 2.0**-40 * pattern, 1.0 * pattern
+    assert hsic_biased(nearly, nearly) == 2.0**-80 * hsic_biased(real, real) > 0
+    assert cka(real, real, unbiased=False) == 1
+    assert np.isnan(cka(nearly, nearly, unbiased=False))
+    assert np.isnan(cka(nearly, real, unbiased=False))
