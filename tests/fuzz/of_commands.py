@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -164,7 +165,8 @@ def _here(words: list[str]) -> None:
 def _in_a_process(words: list[str]) -> None:
     """As a person does it. Raises what the one line on its error stream says."""
     call = [sys.executable, "-m", "kdpipe", *words]
-    environment = {"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin"}
+    paths = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+    environment = {"PYTHONPATH": paths, "PATH": "/usr/bin:/bin"}
     done = subprocess.run(call, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode in (0, 1, 2, INCOMPLETE), f"status {done.returncode}: {done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr

@@ -4,6 +4,7 @@ after it has been mended goes on."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -102,11 +103,12 @@ except PassingError as error:
 def test_training_with_too_little_memory_ends_in_one_sentence():
     """A limit on the process stands for a small machine."""
     here = Path(__file__).parent
+    folders = (str(here), str(here.parents[1]), os.environ.get("PYTHONPATH"))
     done = subprocess.run(
         [sys.executable, "-c", SHORT],
         capture_output=True,
         text=True,
-        env={"PYTHONPATH": f"{here}:{here.parents[1]}", "OMP_NUM_THREADS": "1"},
+        env={"PYTHONPATH": os.pathsep.join(filter(None, folders)), "OMP_NUM_THREADS": "1"},
         check=False,
     )
     assert done.returncode == 1, done.stderr

@@ -117,7 +117,8 @@ def test_torchrun_may_start_them(root, alone):
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     job = ["-m", "kdpipe", "train", "--root", str(root), "--out", str(root / "torchrun")]
     slice_ = ["--slice", canonical(settings(2).model_dump(mode="json"))]
-    environ = {**os.environ, "PYTHONPATH": str(HERE.parents[1]), "KDPIPE_WARM": "off"}
+    paths = os.pathsep.join(filter(None, (str(HERE.parents[1]), os.environ.get("PYTHONPATH"))))
+    environ = {**os.environ, "PYTHONPATH": paths, "KDPIPE_WARM": "off"}
     done = subprocess.run(
         [sys.executable, *words, *job, *slice_],
         capture_output=True,
