@@ -2,8 +2,11 @@
 
     python docs/published.py studies/mnist.yaml --command "snakemake …" --wall "1 h 40 min"
 
-copies from ``results/<study>`` to ``docs/results/<study>`` and writes the page there. Without
-``--command`` only the page is written again, from what is kept.
+copies from ``results/<study>`` to ``docs/results/<study>`` and writes the page there. A study that
+ran on another machine comes with ``--run FILE``, a JSON file as ``run.json`` below, written there or
+by hand: ``command``, ``wall``, ``seconds`` of each stage, ``machine``, ``versions``, and
+``afterwards``, what was done on this machine. Without either only the page is written again, from
+what is kept.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ difference here | verdict | same direction |
 |---|---|---|---|---|---|---|---|---|"""
 
 
-def keep(study: Study, results: Path, folder: Path, command: str, wall: str) -> None:
+def keep(results: Path, folder: Path, run: dict) -> None:
     """Copy tables and pictures, and write down how they were made."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "figures").mkdir(parents=True)
@@ -45,15 +48,19 @@ def keep(study: Study, results: Path, folder: Path, command: str, wall: str) -> 
         shutil.copy(results / "tables" / name, folder / name)
     for picture in sorted((results / "figures").glob("*.svg")):
         shutil.copy(picture, folder / "figures" / picture.name)
-    run = {
+    text = json.dumps(run, indent=1, sort_keys=True, ensure_ascii=False)
+    (folder / RUN).write_text(text + "\n", encoding="utf-8")
+
+
+def run_here(results: Path, command: str, wall: str) -> dict:
+    """How a study ran on this machine."""
+    return {
         "command": command,
         "wall": wall,
         "seconds": _seconds(results / "benchmarks"),
         "machine": _machine(),
         "versions": versions(),
     }
-    text = json.dumps(run, indent=1, sort_keys=True, ensure_ascii=False)
-    (folder / RUN).write_text(text + "\n", encoding="utf-8")
 
 
 def _seconds(benchmarks: Path) -> dict[str, float]:
@@ -118,6 +125,8 @@ def _about(run: dict) -> str:
         "processor": run["machine"],
         "versions": ", ".join(f"{name} {v}" for name, v in run["versions"].items()),
     }
+    if "afterwards" in run:
+        rows["afterwards"] = run["afterwards"]
     return "\n".join(["| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())])
 
 
@@ -175,12 +184,15 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="results/<study> if left out")
     parser.add_argument("--command", help="with which the study was run")
     parser.add_argument("--wall", default="not measured", help="how long that took")
+    parser.add_argument("--run", type=Path, help="how it was run on another machine (JSON)")
     given = parser.parse_args()
     study = load(given.study)
     folder = HERE / "results" / study.study
-    if given.command:
-        results = given.results or Path("results") / study.study
-        keep(study, results, folder, given.command, given.wall)
+    results = given.results or Path("results") / study.study
+    if given.run:
+        keep(results, folder, json.loads(given.run.read_text(encoding="utf-8")))
+    elif given.command:
+        keep(results, folder, run_here(results, given.command, given.wall))
     (folder / "verdicts.md").write_text(page(study, folder), encoding="utf-8")
 
 
