@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import csv
 import gc
+import gzip
+import json
 import multiprocessing
 import os
 import statistics
@@ -93,7 +95,7 @@ class Part:
             return PAIRS
         return {"mnist_cnn": PAIRS["mnist_cnn"]}
 
-    def seconds(self, step: Callable[[], object], steps: int, turns: int = 5) -> float:
+    def seconds(self, step: Callable[[], object], steps: int, turns: int = 3) -> float:
         """Of one step, median of the turns."""
         for _ in range(self.size(10, 1)):
             step()
@@ -146,18 +148,18 @@ def loop_over_bare(part: Part) -> None:
     """Time of the bare computation over that of the training loop, both in turns."""
     plans = [
         # subject, objective, precision, deterministic, steps
-        ("mnist_cnn", "kl", "bf16", True, 300),
-        ("mnist_cnn", "kl", "bf16", False, 300),
-        ("vgg13-vgg8", "kl", "bf16", True, 100),
-        ("vgg13-vgg8", "kl", "bf16", False, 100),
-        ("resnet50-resnet18", "kl", "bf16", True, 20),
-        ("resnet50-resnet18", "kl", "bf16", False, 20),
-        ("mnist_cnn", "crd", "bf16", True, 300),
-        ("mnist_cnn", "hint", "bf16", True, 300),
-        ("mnist_cnn", "labels", "bf16", True, 300),
-        ("mnist_cnn", "kl", "fp32", True, 300),
-        ("vgg13-vgg8", "kl", "fp32", True, 100),
-        ("resnet50-resnet18", "kl", "fp32", True, 20),
+        ("mnist_cnn", "kl", "bf16", True, 100),
+        ("mnist_cnn", "kl", "bf16", False, 100),
+        ("vgg13-vgg8", "kl", "bf16", True, 40),
+        ("vgg13-vgg8", "kl", "bf16", False, 40),
+        ("resnet50-resnet18", "kl", "bf16", True, 10),
+        ("resnet50-resnet18", "kl", "bf16", False, 10),
+        ("mnist_cnn", "crd", "bf16", True, 100),
+        ("mnist_cnn", "hint", "bf16", True, 100),
+        ("mnist_cnn", "labels", "bf16", True, 100),
+        ("mnist_cnn", "kl", "fp32", True, 100),
+        ("vgg13-vgg8", "kl", "fp32", True, 40),
+        ("resnet50-resnet18", "kl", "fp32", True, 10),
     ]
     loop.OBJECTIVES["labels"] = resolve(objectives, "labels")
     for subject, method, precision, deterministic, steps in plans[: part.size(99, 1)]:
@@ -165,7 +167,7 @@ def loop_over_bare(part: Part) -> None:
         with part.kept(subject, variant):
             compute = Compute(device=part.device, precision=precision, deterministic=deterministic)
             found = loop.measure(
-                PAIRS[subject], method, compute, part.size(steps, 2), part.size(5, 1)
+                PAIRS[subject], method, compute, part.size(steps, 2), part.size(3, 1)
             )
             for metric in ("bare_ms", "loop_ms", "bare_over_loop", "lowest", "highest"):
                 part.row(subject, variant, metric, float(found[metric]))
@@ -224,7 +226,7 @@ def trainer(
 def several(part: Part) -> None:
     """K trainings of MNIST's CNN by KL in as many processes: their speed over that of one."""
     context = multiprocessing.get_context("spawn")
-    n = part.size(60_000, 2 * BATCH)
+    n = part.size(20_000, 2 * BATCH)
     alone = 0.0
     for k in (1, 2) if part.smoke else (1, 4, 16, 8, 2):
         with part.kept("mnist_cnn", f"{k} processes"):
@@ -251,7 +253,7 @@ def several(part: Part) -> None:
 
 
 def epochs(part: Part) -> None:
-    """Seconds of one whole epoch of the studies' trainings, through the loop."""
+    """An epoch of the studies' trainings through the loop, from a third of its steps."""
     plans = [
         ("mnist_cnn", "labels", 59_000, False),
         ("mnist_cnn", "kl", 59_000, True),
@@ -270,7 +272,8 @@ def epochs(part: Part) -> None:
                 compute = Compute(device=part.device, precision="bf16", deterministic=deterministic)
                 compute.start()
                 teacher, student = networks(pair, part.device)
-                images = some_images(part.size(n, 2 * BATCH), pair, part.device)
+                images = some_images(part.size(n // 3, 2 * BATCH), pair, part.device)
+                few = Images(*(x[: 10 * BATCH] for x in (images.pixels, images.labels, images.ids)))
                 recipe = Recipe(epochs=1, batch_size=BATCH, **RECIPES[subject])
                 objective = objective_of(method, pair, images, student, teacher)
                 layers = type(objective).teacher_layers(objective.options)
@@ -279,15 +282,15 @@ def epochs(part: Part) -> None:
                     live = a_table(images, pair, part.device)
                 val = Images(images.pixels[:1000], images.labels[:1000], images.ids[:1000])
                 refs = [resolve(augmentations, name) for name in pair.augment]
-                found = []
-                for _ in range(part.size(2, 1)):  # the first one warms up
+                seconds = 0.0
+                for given in (few, images):  # the first one warms up
                     start = time.perf_counter()
                     with redirect_stdout(None):
                         fit(
                             student,
                             objective,
                             live if objective.uses_teacher else None,
-                            images,
+                            given,
                             val,
                             recipe,
                             Pipeline(refs, 0),
@@ -296,10 +299,10 @@ def epochs(part: Part) -> None:
                             Checkpoint(None),
                         )
                     part.wait()
-                    found.append(time.perf_counter() - start)
-                part.row(subject, variant, "epoch_s", found[-1])
-                steps = len(images.labels) / BATCH
-                part.row(subject, variant, "step_ms", 1e3 * found[-1] / steps)
+                    seconds = time.perf_counter() - start
+                each = seconds * BATCH / len(images.labels)
+                part.row(subject, variant, "step_ms", 1e3 * each)
+                part.row(subject, variant, "epoch_s", each * n / BATCH)
 
 
 def a_table(images: Images, pair: loop.PairOfNetworks, device: str) -> TabulatedTeacher:
@@ -354,6 +357,8 @@ def make_step(
     enabled = precision == "bf16"
 
     def step() -> None:
+        if compiled:  # outputs of the last step may be overwritten
+            torch.compiler.cudagraph_mark_step_begin()
         with torch.autocast(device, torch.bfloat16, enabled=enabled, cache_enabled=not graph):
             about = Step(rows=labels, labels=labels, logits=torch.empty(0))
             with torch.no_grad():
@@ -406,7 +411,7 @@ def variants(part: Part) -> None:
     """Milliseconds of a bare step of KL, one thing changed at a time."""
     capturable = {"mnist_cnn": {"capturable": True, "foreach": True}}
     for subject in part.pairs():
-        steps = part.size({"mnist_cnn": 200, "vgg13-vgg8": 100}.get(subject, 15), 1)
+        steps = part.size({"mnist_cnn": 60, "vgg13-vgg8": 30}.get(subject, 10), 1)
         plans: dict[str, tuple[dict[str, Any], dict[str, bool]]] = {
             "as it is": ({}, {}),
             "not deterministic": ({}, {"deterministic": False}),
@@ -441,9 +446,10 @@ def variants(part: Part) -> None:
 def compiled(part: Part) -> None:
     """The same with torch.compile, and the seconds until the first step is done."""
     for subject in part.pairs():
-        steps = part.size({"mnist_cnn": 200, "vgg13-vgg8": 100}.get(subject, 15), 1)
+        steps = part.size({"mnist_cnn": 60, "vgg13-vgg8": 30}.get(subject, 10), 1)
         for mode in ("default", "reduce-overhead")[: part.size(2, 1)]:
             with part.kept(subject, mode), settings(deterministic=False):
+                torch.compiler.reset()  # else it gives up after some recompilations
                 start = time.perf_counter()
                 step = make_step(part, subject, compiled=mode)
                 step()
@@ -527,7 +533,7 @@ def usual(part: Part) -> None:
             with part.kept(subject, name), tempfile.TemporaryDirectory() as folder:
                 way = _usual.Contestant(
                     **{**common, "folder": folder},
-                    steps=part.size(400, 2),
+                    steps=part.size(200, 2),
                     precision=precision,
                     tabulated=tabulated,
                 )
@@ -565,10 +571,31 @@ def profile(part: Part) -> None:
             text = means.table(sort_by=by, row_limit=40, max_name_column_width=80)
             text += means.table(sort_by="self_cpu_time_total", row_limit=30)
             (part.out / f"profile_{subject}.txt").write_text(text)
-            found.export_chrome_trace(str(part.out / f"trace_{subject}.json.gz"))
-            busy = sum(getattr(event, "self_device_time_total", 0.0) for event in means) / 1e6
+            trace = part.out / f"trace_{subject}.json.gz"
+            found.export_chrome_trace(str(trace))
+            busy, kernels, fills = on_device(trace)
             part.row(subject, "kl bf16", "step_ms", 1e3 * alone / steps)
             part.row(subject, "kl bf16", "gpu_busy_share", busy / alone)
+            part.row(subject, "kl bf16", "kernels", kernels / steps)
+            part.row(subject, "kl bf16", "fills", fills / steps)
+
+
+def on_device(trace: Path) -> tuple[float, int, int]:
+    """Of a Chrome trace: seconds in which the GPU did anything, its kernels, and those of them
+    that fill memory with one value.
+
+    The sums that the profiler offers count a kernel once more for the operation that launched it.
+    """
+    with gzip.open(trace, "rt") as stream:
+        events = json.load(stream)["traceEvents"]
+    kernels = [e["name"] for e in events if e.get("cat") == "kernel"]
+    kinds = ("kernel", "gpu_memcpy", "gpu_memset")
+    spans = sorted((e["ts"], e["ts"] + e["dur"]) for e in events if e.get("cat") in kinds)
+    busy, until = 0.0, -float("inf")
+    for start, end in spans:
+        busy += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return busy / 1e6, len(kernels), sum("FillFunctor" in name for name in kernels)
 
 
 def decode(part: Part) -> None:
@@ -579,7 +606,7 @@ def decode(part: Part) -> None:
 
     with tempfile.TemporaryDirectory() as folder, part.kept("resnet18", "decoded"):
         root = Path(folder)
-        files.write_files(root, part.size(1536, 240), (500, 375) if not part.smoke else (260, 260))
+        files.write_files(root, part.size(768, 240), (500, 375) if not part.smoke else (260, 260))
         os.environ["KDPIPE_DATA"] = str(root)
         store.HELD = 0
         subset = files.make(

@@ -7,8 +7,9 @@
 Every part is a process of its own with a time limit and writes its own files to the folder as it
 goes (``<part>.log``, ``<part>.csv`` …), so that a part that fails or takes too long costs nothing
 but itself. ``summary.csv`` says how each part ended, ``utilisation.csv`` what nvidia-smi saw twice
-a second. Parts that check start together; parts that measure run alone. What the parts measure is
-in ``_gpu_parts.py``.
+a second. Parts that check start together; parts that measure run alone and share what is left of
+the budget, so that each of them gets a turn: a part that ends early leaves its time to the others.
+What the parts measure is in ``_gpu_parts.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -31,7 +32,8 @@ REPOSITORY = HERE.parent
 
 @dataclass(frozen=True)
 class Part:
-    """``limit``: seconds. ``alone``: whether it measures, and has the machine for itself."""
+    """``alone``: whether it measures, and has the machine for itself. ``limit``: seconds that it
+    may take together with others; alone, what it takes, of which it gets its share."""
 
     name: str
     limit: float
@@ -42,15 +44,15 @@ PARTS = (
     Part("tests", 200, alone=False),
     Part("study", 200, alone=False),
     Part("also", 240, alone=False),
-    Part("loop", 90),
-    Part("several", 100),
-    Part("epochs", 80),
-    Part("variants", 60),
-    Part("usual", 80),
-    Part("profile", 45),
-    Part("stacked", 45),
-    Part("decode", 60),
-    Part("compile", 90),
+    Part("loop", 60),
+    Part("several", 60),
+    Part("epochs", 45),
+    Part("variants", 50),
+    Part("usual", 50),
+    Part("profile", 30),
+    Part("stacked", 35),
+    Part("decode", 35),
+    Part("compile", 60),
 )
 
 
@@ -161,13 +163,21 @@ def main() -> None:
         with (words.out / "summary.csv").open("w", newline="") as stream:
             table = csv.writer(stream, lineterminator="\n")
             table.writerow(("part", "result", "seconds", "started"))
-            together = [part for part in chosen if not part.alone]
-            for group in filter(None, (together, *([part] for part in chosen if part.alone))):
-                run_group(group, words, end, table)
+            if together := [part for part in chosen if not part.alone]:
+                run_group(together, words, end, table)
+                stream.flush()
+            alone = [part for part in chosen if part.alone]
+            for i, part in enumerate(alone):
+                run_group([replace(part, limit=share(alone[i:], end))], words, end, table)
                 stream.flush()
     finally:
         watch.stop()
     print((words.out / "summary.csv").read_text(), end="")
+
+
+def share(waiting: list[Part], end: float) -> float:
+    """Seconds of the first of ``waiting``, where what is left until ``end`` is for all of them."""
+    return (end - time.monotonic()) * waiting[0].limit / sum(part.limit for part in waiting)
 
 
 def run_group(group: list[Part], words: argparse.Namespace, end: float, table: object) -> None:

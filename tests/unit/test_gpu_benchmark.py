@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import gzip
+import json
 import sys
 import time
 from pathlib import Path
@@ -78,3 +80,45 @@ def test_parts_that_no_time_is_left_for_are_named(tmp_path: Path) -> None:
     writer = type("Writer", (), {"writerow": staticmethod(table.append)})
     gpu.run_group([gpu.PARTS[-1]], words, time.monotonic() + 1, writer)
     assert table == [(gpu.PARTS[-1].name, "no time left", "", "")]
+
+
+def test_parts_that_measure_share_the_time_that_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long part takes nothing from those after it, a short one leaves them its time."""
+    import gpu
+
+    parts = (gpu.Part("short", 30), gpu.Part("long", 30), gpu.Part("last", 30))
+    now, given = [0.0], {}
+    monkeypatch.setattr(gpu.time, "monotonic", lambda: now[0])
+
+    def run(group, words, end, table):
+        (part,) = group
+        given[part.name] = part.limit
+        now[0] += 6 if part.name == "short" else part.limit
+
+    monkeypatch.setattr(gpu, "run_group", run)
+    monkeypatch.setattr(gpu, "PARTS", parts)
+    argv = ["gpu.py", "--out", str(tmp_path), "--device", "cpu", "--budget", "60"]
+    monkeypatch.setattr(sys, "argv", argv)
+    gpu.main()
+    assert given == {"short": 20, "long": 27, "last": 27}
+
+
+def test_a_busy_gpu_is_counted_once(tmp_path: Path) -> None:
+    """Kernels that overlap, an annotation over them and the operation that launched them."""
+    import _gpu_parts
+
+    events = [
+        {"cat": "kernel", "name": "gemm", "ts": 10.0, "dur": 20.0},
+        {"cat": "kernel", "name": "FillFunctor<float>", "ts": 20.0, "dur": 5.0},
+        {"cat": "gpu_memcpy", "name": "copy", "ts": 25.0, "dur": 10.0},
+        {"cat": "kernel", "name": "gemm", "ts": 100.0, "dur": 1.0},
+        {"cat": "gpu_user_annotation", "name": "Optimizer.step", "ts": 0.0, "dur": 500.0},
+        {"cat": "cpu_op", "name": "aten::mm", "ts": 0.0, "dur": 900.0},
+        {"name": "process_name", "ph": "M"},
+    ]
+    with gzip.open(tmp_path / "trace.json.gz", "wt") as stream:
+        json.dump({"traceEvents": events}, stream)
+    seconds, kernels, fills = _gpu_parts.on_device(tmp_path / "trace.json.gz")
+    assert (round(1e6 * seconds, 6), kernels, fills) == (26, 3, 1)
