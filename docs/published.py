@@ -3,10 +3,9 @@
     python docs/published.py studies/mnist.yaml --command "snakemake …" --wall "1 h 40 min"
 
 copies from ``results/<study>`` to ``docs/results/<study>`` and writes the page there. A study that
-ran on another machine comes with ``--run FILE``, a JSON file as ``run.json`` below, written there or
-by hand: ``command``, ``wall``, ``seconds`` of each stage, ``machine``, ``versions``, and
-``afterwards``, what was done on this machine. Without either only the page is written again, from
-what is kept.
+ran on another machine comes with ``--run FILE``, a JSON file like the ``run.json`` that is kept:
+``command``, ``wall``, ``seconds`` of each stage, ``machine``, ``versions``, and ``afterwards``, what
+was done on this machine. Without either only the page is written again, from what is kept.
 """
 
 from __future__ import annotations

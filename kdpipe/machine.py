@@ -26,7 +26,7 @@ class ComputeWish(Options):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
         description="auto: bf16 on a GPU, or where the CPU multiplies bf16 and gets the gradients "
-        "of every layer of the study right; else fp32. On a GPU, convolutions in fp32 may use TF32.",
+        "of every layer of the study right; else fp32. fp32 on a GPU: convolutions may use TF32.",
     )
     threads: int = Field(1, ge=1, description="torch's threads per job, part of the result.")
     deterministic: bool = Field(True, description="Bit-identical reruns on a GPU, at some speed.")
