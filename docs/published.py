@@ -4,8 +4,8 @@
 
 copies from ``results/<study>`` to ``docs/results/<study>`` and writes the page there. A study that
 ran on another machine comes with ``--run FILE``, a JSON file like the ``run.json`` that is kept:
-``command``, ``wall``, ``seconds`` of each stage, ``machine``, ``versions``, and ``afterwards``, what
-was done on this machine. Without either only the page is written again, from what is kept.
+``command``, ``wall``, ``seconds`` of each stage, ``machine``, ``versions``, and ``afterwards``,
+what was done on this machine. Without either only the page is written again, from what is kept.
 """
 
 from __future__ import annotations
