@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 import re
+import shutil
+import sys
 from collections import Counter
 from html import unescape
 from types import ModuleType
@@ -133,6 +136,41 @@ def test_kept_results_are_in_step(folder, monkeypatch):
     assert set(zip(transfer["pair"], transfer["method"], strict=True)) == wanted
     for shown in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text):
         assert (folder / shown).is_file()
+
+
+def test_a_run_of_another_machine_is_kept_with_what_it_says(tmp_path, monkeypatch):
+    """Nothing of this machine gets on the page of a study that ran elsewhere."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    published = importlib.import_module("published")
+    kept, results = DOCS / "results/mnist-quick", tmp_path / "made"
+    shutil.copytree(kept, results / "tables", ignore=shutil.ignore_patterns("figures"))
+    shutil.copytree(kept / "figures", results / "figures")
+    run = {
+        "command": "far away",
+        "wall": "a minute",
+        "seconds": {"train": 90.0},
+        "machine": "another processor",
+        "versions": {"torch": "9.8.7"},
+        "afterwards": "tables made again",
+    }
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    monkeypatch.setattr(published, "HERE", tmp_path)
+    study = str(REPOSITORY / "studies/mnist-quick.yaml")
+    given = ["--results", str(results), "--run", str(tmp_path / "run.json")]
+    monkeypatch.setattr(sys, "argv", ["published.py", study, *given])
+    published.main()
+    folder = tmp_path / "results/mnist-quick"
+    assert json.loads((folder / "run.json").read_text()) == run
+    text = (folder / "verdicts.md").read_text(encoding="utf-8")
+    for row in (
+        "| command | `far away` |",
+        "| wall clock | a minute |",
+        "| minutes of the jobs, by stage | train 1.5 |",
+        "| processor | another processor |",
+        "| versions | torch 9.8.7 |",
+        "| afterwards | tables made again |",
+    ):
+        assert row in text.splitlines()
 
 
 def test_make_docs_results_writes_all_three():
