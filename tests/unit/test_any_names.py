@@ -56,6 +56,7 @@ def test_a_method_is_a_folder_and_comes_back(name):
     assert parse_network(ref.path) == ref
     assert from_folder_name(folder) == name
     assert folder_name("soft_label-2") == "soft_label-2"
+    assert folder_name("../kl") == "~2E~2E~2Fkl"  # no way out of the results
 
 
 def test_methods_do_not_share_a_folder():

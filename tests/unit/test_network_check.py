@@ -6,6 +6,7 @@ import copy
 import sys
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 from typer.testing import CliRunner
@@ -13,7 +14,9 @@ from typer.testing import CliRunner
 from kdpipe import cli
 from kdpipe.check_networks import PASSED, _Networks, before_run, check_networks
 from kdpipe.errors import KdpipeError
+from kdpipe.models.base import build, builders
 from kdpipe.plan import Plan
+from kdpipe.plugin import resolve
 from kdpipe.study import parse
 
 STUDY = {
@@ -166,8 +169,11 @@ def test_study_of_an_audit_is_accepted(tmp_path, monkeypatch: pytest.MonkeyPatch
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (16, 16), (40 * k, 0, 0)).save(path)
     monkeypatch.chdir(tmp_path)
+    network = build(
+        resolve(builders, {"name": "cifar_vgg", "arch": "vgg8"}), 2, [0.5] * 3, [0.5] * 3, 0
+    )
     for name in ("t", "s"):
-        (tmp_path / f"{name}.pt").write_bytes(b"weights")
+        torch.save(network.body.state_dict(), tmp_path / f"{name}.pt")
     networks = ["--teacher", "cifar_vgg/vgg8@t.pt", "--student", "cifar_vgg/vgg8@s.pt"]
     words = ["audit", *networks, "--data", "images", "--normalise", "half"]
     done = CliRunner().invoke(cli.app, [*words, "--study-file", "study.yaml"])

@@ -173,11 +173,6 @@ BAD = {
     "no probes in a pair": (["pairs", "one", "probes"], [], "pairs.one.probes"),
     "study called by a path": (["study"], "../elsewhere", "study"),
     "study called by a line": (["study"], "two\nlines", "study"),
-    "method called by a path": (
-        ["pairs", "one", "methods", "../kl"],
-        {"objective": "kl"},
-        "pairs.one.methods",
-    ),
     "set called by a path": (["data", "sets", "a/b"], {}, "data.sets"),
     "models that are no mapping": (["models"], ["big"], "models"),
     "pairs that are no mapping": (["pairs"], "one", "pairs"),
