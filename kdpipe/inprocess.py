@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from kdpipe import manifest
@@ -29,8 +30,13 @@ def run_job(job: Job, root: Path, data_root: Path | None = None) -> None:
     run_stage(job.stage, job.slice_json, root, out, code=job.code, data_root=data_root)
 
 
-def run_all(plan: Plan, results: Path, data_root: Path | None = None) -> None:
-    """Run every job, stage by stage, into ``results/<study>``."""
+def run_all(
+    plan: Plan, results: Path, data_root: Path | None = None, said: Callable[[str], str] = str
+) -> None:
+    """Run every job, stage by stage, into ``results/<study>``.
+
+    ``said``: puts what the gate found into the words of the command.
+    """
     root = results / plan.study.study
     root_data = plan.study.data.root
     data_root = data_root or (Path(root_data) if root_data else None)
@@ -40,11 +46,11 @@ def run_all(plan: Plan, results: Path, data_root: Path | None = None) -> None:
             print(f"{stage}: {job.target}", flush=True)
             run_job(job, root, data_root)
         if stage == "gate":
-            _print_networks(plan, root)
+            _print_networks(plan, root, said)
 
 
-def _print_networks(plan: Plan, root: Path) -> None:
+def _print_networks(plan: Plan, root: Path, said: Callable[[str], str]) -> None:
     """What the gate found, before anything is measured."""
     from kdpipe.report.networks import print_table
 
-    print_table(root, [*plan.models, *plan.students])
+    print_table(root, [*plan.models, *plan.students], said)

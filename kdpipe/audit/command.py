@@ -267,6 +267,7 @@ def _run(
 ) -> None:
     """Run the study under the first of ``names`` whose folder no other audit uses."""
     from kdpipe.audit.networks import check_networks
+    from kdpipe.audit.options import options_for_keys, printed_in_options
     from kdpipe.audit.outcome import tell
     from kdpipe.inprocess import run_all
     from kdpipe.lock import hold_run
@@ -280,7 +281,8 @@ def _run(
         plan = Plan(parse({**study, "study": root.name}, "The audit"))
         check_networks(plan)
         check_writable(root, plan.jobs)
-        run_all(plan, results)
-        code = tell(plan, root, left_out)
+        with printed_in_options():
+            run_all(plan, results, said=options_for_keys)
+            code = tell(plan, root, left_out)
     if code:
         raise typer.Exit(code)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO
 
 from kdpipe.errors import KdpipeError, StoppedError
 
@@ -20,6 +22,7 @@ KEYS: tuple[tuple[str, str], ...] = (
     (r"weights\.mean and weights\.std|mean and std: (?=these)", "--{role}normalise"),
     (r"weights\.ema \(true or false\)", "--ema or --no-ema"),
     (r"weights\.ema", "--ema"),
+    (r"weights\.classes: (?=(numbers|text)\b)", "--{role}classes "),
     (r"weights\.classes or data\.set its classes", "--{role}classes its classes"),
     (r"weights\.size", "--{role}size"),
     (r"weights\.classes", "--{role}classes"),
@@ -51,13 +54,41 @@ def in_options() -> Iterator[None]:
         raise type(error)(translated(str(error))) from None
 
 
+@contextmanager
+def printed_in_options() -> Iterator[None]:
+    """Let what is printed inside speak of options, too; networks keep their paths, by which tables
+    and report name them."""
+    with redirect_stdout(_InOptions(sys.stdout)):  # type: ignore[type-var]
+        yield
+
+
+class _InOptions:
+    """A stream that puts options in place of keys in every text it is given."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(options_for_keys(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def translated(text: str) -> str:
     """``text`` with options in place of keys, and networks by their roles."""
-    found = NETWORK.search(text)
-    role = f"{found[2]}-" if found else ""
+    return NETWORK.sub(_named, options_for_keys(text))
+
+
+def options_for_keys(text: str) -> str:
+    """``text`` with options in place of keys: those of a role where the networks that it names have
+    the same."""
+    roles = {found[2] for found in NETWORK.finditer(text)}
+    role = f"{roles.pop()}-" if len(roles) == 1 else ""
     for key, option in KEYS:
         text = re.sub(key, option.replace("{role}", role), text, flags=re.IGNORECASE)
-    return NETWORK.sub(_named, text)
+    return text
 
 
 def _named(found: re.Match[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,11 @@ def table(root: Path, networks: Sequence[str]) -> Table:
     return Table([name.capitalize() for name in HEAD], rows)
 
 
-def print_table(root: Path, networks: Sequence[str]) -> None:
-    """The same for the terminal; nothing where the gate has looked at none."""
+def print_table(root: Path, networks: Sequence[str], said: Callable[[str], str] = str) -> None:
+    """The same for the terminal; nothing where the gate has looked at none.
+
+    ``said``: puts what the checks say, after the network's path, into other words.
+    """
     from rich.console import Console
     from rich.table import Table as Printed
 
@@ -54,7 +57,8 @@ def print_table(root: Path, networks: Sequence[str]) -> None:
     if not rows:
         return
     printed = Printed(*HEAD, title="Networks, before anything is measured")
-    for row in rows:
-        printed.add_row(*row)
+    for path, given, answered, checked in rows:
+        # With the path, because the words may depend on the network.
+        printed.add_row(path, given, answered, said(f"{path}\n{checked}").partition("\n")[2])
     width = None if sys.stdout.isatty() else WIDTH
     Console(markup=False, highlight=False, width=width).print(printed)

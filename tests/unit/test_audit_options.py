@@ -21,6 +21,8 @@ from kdpipe.errors import KdpipeError
 from kdpipe.includes import read_yaml
 from kdpipe.models import _checks as checks
 from kdpipe.models.base import Layers, Network
+from kdpipe.paths import gate_file, parse_network
+from kdpipe.report.networks import print_table
 from kdpipe.training.artefact import load
 
 BODY = torch.nn.Module
@@ -196,3 +198,35 @@ def test_messages_speak_of_options_and_roles():
     assert said.startswith("--student (kl, number 2): ")
     assert said.endswith("give --student-normalise, or --student-size.")
     assert translated("weights.classes") == "--classes"
+    assert translated("give weights.classes: text (0, 1") == "give --classes text (0, 1"
+
+
+SAID = "right on 13% of the images; give weights.classes: numbers"
+"""What the gate says of a network whose outputs stand for the classes in another order."""
+
+
+def test_what_an_audit_prints_speaks_of_options(here, monkeypatch):
+    """The lines of the jobs, the table of the networks, and the warnings at the end."""
+
+    def measured(plan, results, said):
+        path = "models/student_distilled/seed0"
+        print(f"{path}: class order: {SAID}.")
+        check = {"name": "class order", "status": "warn", "words": SAID}
+        about = {"input": "3 × 8 × 8", "output": "10", "checks": [check], "accuracy": None}
+        file = results / plan.study.study / gate_file(parse_network(path))
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(about))
+        print_table(results / plan.study.study, [path], said)
+
+    def told(plan, root, left_out):
+        print(f"Warning: models/teacher/seed0, models/student_distilled/seed0: {SAID}.")
+        return 0
+
+    monkeypatch.setattr("kdpipe.inprocess.run_all", measured)
+    monkeypatch.setattr("kdpipe.audit.outcome.tell", told)
+    done = CliRunner().invoke(app, words(), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert done.output.count("give --student-classes numbers") == 2, done.output
+    table = [line for line in done.output.splitlines() if "│" in line]
+    assert len({len(line) for line in table}) == 1
+    assert done.output.splitlines()[-1].endswith("give --classes numbers.")

@@ -63,6 +63,29 @@ def floats(path):
     Image.fromarray(GREY.astype(np.float32)).save(path)
 
 
+def zero_is_white(pixels, path, compression=None):
+    """As scanners and medical devices write TIFF: PhotometricInterpretation 0."""
+    Image.fromarray(pixels).save(path, compression=compression, tiffinfo={262: 0})
+    with Image.open(path) as image:
+        assert image.tag_v2[262] == 0
+
+
+def inverted_eight_bits(path):
+    zero_is_white(np.round(GREY * 255).astype(np.uint8), path)  # Pillow inverts these itself
+
+
+def inverted_sixteen_bits(path):
+    zero_is_white(np.round((1 - GREY) * 65535).astype(np.uint16), path)
+
+
+def inverted_and_compressed(path):
+    zero_is_white(np.round((1 - GREY) * 65535).astype(np.uint16), path, "tiff_lzw")
+
+
+def inverted_floats(path):
+    zero_is_white((1 - GREY).astype(np.float32), path)
+
+
 def sixteen_bit_pgm(path):
     pixels = np.round(GREY * 65535).astype(">u2").tobytes()
     path.write_bytes(b"P5 8 8 65535\n" + pixels)
@@ -80,6 +103,10 @@ def sixteen_bit_colour(path):
         (sixteen_bits, "png"),
         (sixteen_bits, "tif"),
         (floats, "tiff"),
+        (inverted_eight_bits, "tif"),
+        (inverted_sixteen_bits, "tif"),
+        (inverted_and_compressed, "tif"),
+        (inverted_floats, "tif"),
         (sixteen_bit_pgm, "pgm"),
         (sixteen_bit_colour, "ppm"),
     ],

@@ -36,6 +36,8 @@ cut from it, for which it is enlarged as a whole."""
 MOST, LONGEST_LIST = 10, 1500
 """Damaged images that are named, and letters that this may take."""
 DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
+PHOTOMETRIC = 262
+"""Tag of TIFF; 0 where 0 is white, which Pillow heeds in images of 8 bits alone."""
 USED_BITS = 12
 """An image of 16 bits whose values all fit into so many was not written with 65535 as white."""
 
@@ -167,12 +169,19 @@ def _rgb(image: Image) -> np.ndarray:
     1; raises ValueError where those are plainly not what is white in the image.
     """
     if image.mode in DEEP or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        return _three(_of_sixteen_bits(np.asarray(image).astype(np.int64)))
-    if image.mode == "I":
+        grey = _of_sixteen_bits(np.asarray(image).astype(np.int64))
+    elif image.mode == "I":
         raise ValueError("it has 32-bit integers, of which nobody knows what is white")
-    if image.mode == "F":
-        return _three(_of_floats(np.asarray(image)))
-    return np.array(image.convert("RGB"))
+    elif image.mode == "F":
+        grey = _of_floats(np.asarray(image))
+    else:
+        return np.array(image.convert("RGB"))
+    return np.repeat((255 - grey if _zero_is_white(image) else grey)[:, :, None], 3, axis=2)
+
+
+def _zero_is_white(image: Image) -> bool:
+    tags = getattr(image, "tag_v2", {})  # TIFF alone has them
+    return bool(tags.get(PHOTOMETRIC) == 0)
 
 
 def _of_sixteen_bits(values: np.ndarray) -> np.ndarray:
@@ -193,7 +202,3 @@ def _of_floats(values: np.ndarray) -> np.ndarray:
             f"bits, scaled to 0…255"
         )
     return np.round(values.astype(np.float64) * 255).astype(np.uint8)
-
-
-def _three(grey: np.ndarray) -> np.ndarray:
-    return np.repeat(grey[:, :, None], 3, axis=2)
