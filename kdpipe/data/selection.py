@@ -67,7 +67,8 @@ def select(
     if not keep.any():
         raise KdpipeError(
             f"Data set '{selection.set}' has no {SPLIT_WORDS.get(split, split)} images of "
-            f"{', '.join(selection.domains)}; give it more images, or another split."
+            f"the domain {' or '.join(map(repr, selection.domains))}; give it more images, or "
+            f"another split."
         )
     return np.flatnonzero(keep)
 

@@ -96,7 +96,10 @@ def not_measured(left_out: pd.DataFrame | None) -> list[Sentence]:
     for row in left_out.drop_duplicates(["pair", "probe"]).to_dict("records"):
         label = words.property_words(str(row["probe"])).label
         where = f"{row['pair']}: " if several else ""
-        said[f"{label} ({where}{row['reason']})"] = None
+        reason = str(row["reason"])
+        if reason[1:2].islower():  # it stands within a sentence; CKA stays CKA
+            reason = reason[:1].lower() + reason[1:]
+        said[f"{label} ({where}{reason})"] = None
     return [Sentence("inconclusive", "Not measured", f"{'; '.join(said)}.")]
 
 

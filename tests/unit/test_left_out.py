@@ -51,7 +51,7 @@ def audit(*more: str, code: int) -> str:
 def test_what_does_not_apply_ends_nothing(few):
     said = audit("--probes", "accuracy,colour,adversarial,fidelity", code=3).splitlines()
     (sentence,) = [line for line in said if line.startswith("Not measured: Adversarial")]
-    assert "Adversarial weakness (Data set 'images' has no validation images" in sentence
+    assert "weakness (--data has no validation images of the domain 'images'); " in sentence
     assert "Colour invariance (" in sentence
     assert "are unchanged (allowed 5%)" in sentence
     about = json.loads(said[-1])
