@@ -11,16 +11,24 @@ from kdpipe.plan_results import tables_slice, without_teacher
 
 def closing(plan: Plan, root: str | Path) -> list[str]:
     """Lines for the terminal, once the report of ``root``, the study's folder, is written."""
+    root = Path(root)
+    place = f"Report: {root / 'report.html'}. Tables: {root / 'tables'}."
+    try:
+        return ["", *answer(plan, root), place]
+    except KdpipeError as error:
+        return [str(error), place]
+
+
+def answer(plan: Plan, root: Path) -> list[str]:
+    """The first lines of the report: what casts doubt on the answer, then the answer.
+
+    Raises KdpipeError when the tables are not there.
+    """
     from kdpipe.figures.base import Tables
     from kdpipe.report.answer import lines
 
-    root = Path(root)
-    place = f"Report: {root / 'report.html'}. Tables: {root / 'tables'}."
     pairs = tables_slice(plan.study).pairs
     untaught = {name: without_teacher(pair) for name, pair in plan.study.pairs.items()}
-    try:
-        tables = Tables.load(root, [], pairs)
-    except KdpipeError as error:
-        return [str(error), place]
+    tables = Tables.load(root, [], pairs)
     tables.transfer = tables.counted()
-    return ["", *lines(tables, pairs, untaught), place]
+    return lines(tables, pairs, untaught)

@@ -19,16 +19,15 @@ def tell(plan: Plan, root: Path, not_asked: Mapping[str, str]) -> int:
     ``root``: where the results are. ``not_asked``: why a property is no part of the study, by
     property; those take nothing away from the exit code.
     """
-    from kdpipe.audit.words import in_words
+    from kdpipe.closing import answer
     from kdpipe.figures.base import Tables
 
-    tables = Tables.load(root, [])
-    for line in in_words(plan, tables):
-        print(line)
+    print("", *answer(plan, root), sep="\n")
     for name, reason in not_asked.items():
         print(f"Not measured: {name}, because {reason}.")
     print(f"All of it: {root / 'report.html'}, {root / 'tables'}.")
-    rows = [] if tables.left_out is None else tables.left_out.to_dict("records")
+    reasons = Tables.load(root, []).left_out
+    rows = [] if reasons is None else reasons.to_dict("records")
     left_out: dict[str, str] = {}
     for row in rows:
         left_out.setdefault(str(row["instance"]), str(row["reason"]))

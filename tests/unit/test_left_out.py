@@ -74,6 +74,17 @@ def test_an_audit_that_measured_all_says_so(few):
     assert rows.empty
 
 
+def test_an_audit_that_is_run_as_a_study_ends_as_an_audit(few):
+    """One ending: the answer, the place of the report once, and JSON."""
+    audit("--probes", "accuracy,colour", "--study-file", "audit.yaml", code=0)
+    done = CliRunner().invoke(app, ["run", "audit.yaml"], catch_exceptions=False)
+    assert done.exit_code == 3, done.output
+    *said, last = done.output.splitlines()
+    assert json.loads(last)["measured"] == ["accuracy"]
+    assert sum("results/audit/report.html" in line for line in said) == 1
+    assert said.count(next(line for line in said if line.startswith("Not measured: "))) == 1
+
+
 def test_where_nothing_applies_it_ends_in_a_sentence(few):
     with pytest.raises(KdpipeError, match="None of the properties can be measured; the first, col"):
         audit("--probes", "colour", code=1)
