@@ -24,6 +24,7 @@ KEYS: tuple[tuple[str, str], ...] = (
     (r"weights\.ema", "--ema"),
     (r"weights\.classes: (?=(numbers|text)\b)", "--{role}classes "),
     (r"weights\.classes or data\.set its classes", "--{role}classes its classes"),
+    (r"weights\.channels: bgr", "--{role}bgr"),
     (r"weights\.size", "--{role}size"),
     (r"weights\.classes", "--{role}classes"),
     (r"weights\.entry", "--{role}entry"),

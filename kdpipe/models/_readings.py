@@ -21,6 +21,11 @@ BETTER = 0.1
 """Share of the images by which another reading has to be right more often to be said, …"""
 CHANCE = 5e-3
 """… and how rarely chance may make such a difference (exact McNemar test)."""
+GIVE = (
+    "if it was trained so, or normalises once more by itself as torchvision's GoogLeNet and "
+    "Inception do (transform_input), give these as weights.mean and weights.std"
+)
+GIVE_BGR = "if it was trained so, give weights.channels: bgr"
 
 
 def another_reading(network: Network, images: Tensor, labels: np.ndarray) -> str:
@@ -31,7 +36,7 @@ def another_reading(network: Network, images: Tensor, labels: np.ndarray) -> str
     with the present one image by image.
     """
     now = _right(network, images, labels)
-    best, words = np.zeros(len(labels), dtype=bool), ""
+    best, words, remedy = np.zeros(len(labels), dtype=bool), "", GIVE
     for name, mean, std in _readings():
         with _normalised(network, mean, std):
             right = _right(network, images, labels)
@@ -39,13 +44,13 @@ def another_reading(network: Network, images: Tensor, labels: np.ndarray) -> str
             best, words = right, f"normalised with mean {listed(mean)} and std {listed(std)}{name}"
     right = _right(network, images.flip(1), labels)
     if right.sum() > best.sum():
-        best, words = right, "with blue as the first channel (BGR)"
+        best, words, remedy = right, "with blue as the first channel (BGR)", GIVE_BGR
     gained, lost = int((best & ~now).sum()), int((now & ~best).sum())
     if gained - lost < BETTER * len(labels) or _p_value(gained, lost) > CHANCE:
         return ""
     return (
         f"with its images {words} it is right on {best.mean():.0%} of {len(labels)} images, as it "
-        f"is read now on {now.mean():.0%}; give the normalisation that it was trained with"
+        f"is read now on {now.mean():.0%}; {remedy}"
     )
 
 

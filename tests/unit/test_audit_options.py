@@ -198,6 +198,8 @@ def test_messages_speak_of_options_and_roles():
     assert said.startswith("--student (kl, number 2): ")
     assert said.endswith("give --student-normalise, or --student-size.")
     assert translated("weights.classes") == "--classes"
+    assert translated("give these as weights.mean and weights.std") == "give these as --normalise"
+    assert translated("give weights.channels: bgr") == "give --bgr"
     assert translated("give weights.classes: text (0, 1") == "give --classes text (0, 1"
 
 

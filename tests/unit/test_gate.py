@@ -284,7 +284,10 @@ def test_another_normalisation_that_is_far_better_is_said():
     assert "std 0.3081, 0.3081, 0.3081 (mnist) it is right on 100% of 60 images" in said
     assert "as it is read now on 33%" in said
     assert "(pixels in 0…255)" in reading(Red(0.0, 1 / 255), 0.5, 0.5)
-    assert "blue as the first channel" in reading(Red(0.5, 0.5), 0.5, 0.5, turned=True)
+    assert said.endswith("(transform_input), give these as weights.mean and weights.std")
+    said = reading(Red(0.5, 0.5), 0.5, 0.5, turned=True)
+    assert "blue as the first channel" in said
+    assert said.endswith("give weights.channels: bgr")
 
 
 def test_what_is_no_better_than_by_chance_is_not_said():
