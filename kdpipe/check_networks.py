@@ -24,7 +24,8 @@ from kdpipe.plugin import PluginRef
 from kdpipe.probes.base import probes
 
 IMAGENET = 1000
-PASSED = ".networks-checked"
+# Among the logs, because it names where the data lie: everything else of two equal runs is equal.
+PASSED = "logs/networks-checked"
 
 
 def check_networks(plan: Plan, data_root: Path | None) -> list[str]:
@@ -44,15 +45,14 @@ def before_run(plan: Plan, root: str | Path, data_root: str | Path | None) -> No
     """
     parts = plan.study.model_dump_json(include={"data", "models", "probes", "pairs"})
     key = hashlib.sha256(f"{torch.__version__}\0{parts}".encode()).hexdigest()
-    root = Path(root)
-    marker = root / PASSED
+    marker = Path(root) / PASSED
     with suppress(OSError):
         if marker.read_text() == key:
             return
     if wrong := check_networks(plan, Path(data_root) if data_root else None):
         raise KdpipeError("; ".join(wrong) + ".")
     with suppress(OSError):
-        root.mkdir(parents=True, exist_ok=True)
+        marker.parent.mkdir(parents=True, exist_ok=True)
         marker.write_text(key)
 
 
