@@ -90,6 +90,7 @@ def test_slurm_profile_groups_what_is_small(empty: Workspace) -> None:
     assert submissions() == {
         "subsets": 1,
         "models": 1,
+        "gates": 1,
         "teachers": 1,
         "students": 1,
         "calibrations": 1,

@@ -108,12 +108,12 @@ def test_each_edit_trains_what_it_has_to(typed: list[tuple[str, str]]) -> None:
     assert dry[0] == dry[-1] == {}
     ends = {"tables": 1, "figures": 1, "report": 1}
     # Three seeds are new to the student, which has one in the small study.
-    assert dry[1] == {"train": 3, "probe": 3, **ends}
-    assert dry[2] == {"distil": 1, "probe": 1, **ends}
+    assert dry[1] == {"train": 3, "gate": 1, "probe": 3, **ends}
+    assert dry[2] == {"distil": 1, "gate": 1, "probe": 1, **ends}
     # The teacher, 4 independents, 1 distilled; and the distilling that was skipped above.
-    assert dry[3] == {"distil": 1, "probe": 6, **ends}
+    assert dry[3] == {"distil": 1, "gate": 1, "probe": 6, **ends}
     # Two students and the probes of these and of their independent; what was skipped above.
-    assert dry[4] == {"distil": 2 + 1, "probe": 3 + 6, **ends}
+    assert dry[4] == {"distil": 2 + 1, "gate": 1 + 1, "probe": 3 + 6, **ends}
 
 
 def test_a_finished_study_has_nothing_to_do(typed: list[tuple[str, str]]) -> None:
