@@ -59,4 +59,3 @@ def test_make_run_is_the_command_of_the_page():
     )
     assert done.returncode == 0, done.stderr
     assert "snakemake --cores" in done.stdout
-    assert "results/digits/report.html" in done.stdout

@@ -27,8 +27,10 @@ def running(study: Interrupted, request: pytest.FixtureRequest) -> tuple[Any, ..
 
 
 def test_second_run_in_the_same_folder_is_refused(running, finished: Interrupted) -> None:
-    study, run, _ = running
+    study, run, job = running
+    job.kill(signal.SIGSTOP)  # else it may have ended before the second one has started
     second = study.workspace.run(NAMES[TRAIN])
+    job.kill(signal.SIGCONT)
     assert second.returncode != 0
     assert "Directory cannot be locked" in second.stdout
     assert "--unlock" in second.stdout
