@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 LONGEST = 400
+MOST_LETTERS = 1500  # of a list of names
 
 
 class KdpipeError(Exception):
@@ -40,6 +41,9 @@ class StoppedError(KdpipeError):
 
 
 def some_of(names: Sequence[str], most: int = 10) -> str:
-    """The first ``most`` names with commas, and how many more there are."""
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+    """The first ``most`` names with commas, fewer if they are long, and how many more there are."""
+    shown = list(names[:most])
+    while len(shown) > 1 and sum(map(len, shown)) > MOST_LETTERS:
+        shown.pop()
+    rest = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")

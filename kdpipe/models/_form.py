@@ -92,11 +92,13 @@ def _filled(images: Tensor, n: int) -> Tensor:
 class OtherOutputError(KdpipeError):
     """A network gives no logits for its classes.
 
-    ``other_batch``: its outputs are not even of as many images as it was given.
+    ``said``: what is wrong, without the network's name. ``other_batch``: its outputs are not even
+    of as many images as it was given.
     """
 
-    def __init__(self, message: str, other_batch: bool) -> None:
-        super().__init__(message)
+    def __init__(self, said: str, other_batch: bool) -> None:
+        super().__init__(f"The network {said}; let its forward return logits of that shape.")
+        self.said = said
         self.other_batch = other_batch
 
 
@@ -111,7 +113,7 @@ def pick(output: Any, classes: int, n: int) -> Tensor:
             return tensor[None]
     shapes = " and ".join(str(tuple(t.shape)) for t in tensors[:4]) or type(output).__name__
     raise OtherOutputError(
-        f"it should give {classes} logits an image, one for each of its classes, but for "
+        f"should give {classes} logits an image, one for each of its classes, but for "
         f"{n} images it gives {shapes}",
         all(tensor.shape[:1] != (n,) for tensor in tensors),
     )

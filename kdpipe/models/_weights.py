@@ -219,7 +219,7 @@ def find(weights: Weights, builder: Builder, data_root: Path | None) -> Found:
 
 def _channels(tensor: Tensor, name: str, path: Path) -> list[float]:
     """The normalisation in a file of kdpipe, as numbers per channel."""
-    values = tensor.float().flatten()
+    values = tensor.float().flatten() if plain(tensor) else torch.empty(0)
     good = len(values) == 3 and bool(values.isfinite().all())
     if not good or (name == "std" and float(values.min()) <= 0):
         raise KdpipeError(

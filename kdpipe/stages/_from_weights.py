@@ -142,9 +142,8 @@ def check_outputs(
         with torch.no_grad():
             logits = pick(network(torch.zeros_like(images[:2])), len(classes), len(images[:2]))
     except OtherOutputError as error:
-        said = str(error).removeprefix("it ")
         raise KdpipeError(
-            f"{name} {said}; list what its outputs stand for under weights.classes."
+            f"{name} {error.said}; list what its outputs stand for under weights.classes."
         ) from None
     except KdpipeError:
         raise

@@ -23,10 +23,11 @@ from verdict import sentence_flaw
 
 from kdpipe.audit.networks import Told, entry
 from kdpipe.check import check_data
-from kdpipe.errors import KdpipeError
+from kdpipe.errors import KdpipeError, some_of
 from kdpipe.includes import MOST_VALUES, values
+from kdpipe.models._form import pick
 from kdpipe.models._state_dicts import read_parts
-from kdpipe.models._weights import Found, Weights, find, load_into
+from kdpipe.models._weights import Found, Weights, _channels, find, load_into
 from kdpipe.models.base import build, builders
 from kdpipe.plan import Plan
 from kdpipe.stages._from_weights import check_outputs
@@ -285,3 +286,19 @@ def test_statistics_of_batches_that_are_no_numbers(tmp_path: Path) -> None:
     weights = Weights(path="x.pt", mean=[0.5] * 3, std=[0.2] * 3)
     found = find(weights, cls(cls.Options()), tmp_path)
     refused("'running_var' holds values that are no numbers", load_into, body, found, {}, "it")
+
+
+def test_a_network_that_stops_giving_logits_ends_in_a_sentence():
+    with pytest.raises(KdpipeError, match=r"^The network should give 3 logits .* \(27,\); .*\.$"):
+        pick(torch.zeros(27), 3, 9)
+
+
+def test_a_sparse_normalisation_is_none(tmp_path):
+    with pytest.raises(KdpipeError, match="its 'mean' is no normalisation"):
+        _channels(torch.ones(3).to_sparse(), "mean", tmp_path)
+
+
+def test_a_list_of_very_long_names_is_cut():
+    text = some_of(["x" * 2000] * 12)
+    assert text == "x" * 2000 + " and 11 more"
+    assert some_of(["a", "b"]) == "a, b"
