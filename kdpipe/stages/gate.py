@@ -39,8 +39,10 @@ MOST, FEWEST = 512, 32
 """Images whose classes are compared with their labels."""
 ENOUGH = 256
 """Images at least, where an accuracy is expected."""
-STRUCTURE = 8
-"""Images that the other checks look at."""
+STRUCTURE, LEAST = 8, 3
+"""Images that the other checks look at, and those of a large network."""
+PASSES = 10
+"""Forward passes of the other checks, about: of every image."""
 FINE = 0.9
 """A network that is right so often is not looked for another normalisation of."""
 PATIENCE = 10
@@ -105,18 +107,19 @@ def look(
     budget = FLOPS[slice_.compute.device]
     limit = int(np.clip(budget / max(flops, 1), FEWEST, MOST))
     whole = LARGE_BATCH if LARGE_BATCH * flops <= budget else 0
+    some = few[: int(np.clip(budget / max(PASSES * flops, 1), LEAST, STRUCTURE))]
 
-    made = [checks.same_answer(network, few)]
+    made = [checks.same_answer(network, some)]
     if made[0].status == "ok":
         made += [
-            checks.any_batch(network, few, whole),
+            checks.any_batch(network, some, whole),
             checks.logits(network, outputs),
-            checks.gradient(network, few),
+            checks.gradient(network, some),
             checks.normalisation(network, few),
         ]
-        lower, layers = slice_.compute.precision, checks.layers(network, few)
+        lower, layers = slice_.compute.precision, checks.layers(network, some)
         if lower != "fp32":
-            made.append(checks.precision(network, few, bench.logits(network, few), lower))
+            made.append(checks.precision(network, some, bench.logits(network, some), lower))
         made += [layers] if layers is not None else []
     accuracy = None
     if all(check.status != "fail" for check in made):
