@@ -265,6 +265,11 @@ def parse(raw: Any, where: str = "the study") -> Study:
         return Study(**{str(key): value for key, value in raw.items()})
     except ValidationError as error:
         raise KdpipeError(f"{where}: {explain(error)}.") from None
+    except UnicodeEncodeError as error:  # half of a pair of escapes
+        half = ascii(error.object[error.start])
+        raise KdpipeError(
+            f"{where}: {half} is half a character; write the character itself."
+        ) from None
 
 
 def load(path: Path) -> Study:

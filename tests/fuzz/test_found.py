@@ -302,3 +302,10 @@ def test_a_list_of_very_long_names_is_cut():
     text = some_of(["x" * 2000] * 12)
     assert text == "x" * 2000 + " and 11 more"
     assert some_of(["a", "b"]) == "a, b"
+
+
+def test_half_a_character_in_a_study():
+    raw = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    raw["probes"]["accuracy"]["domains"] = ["\ud83d"]
+    with pytest.raises(KdpipeError, match=r"'.ud83d' is half a character; write"):
+        parse(raw)
