@@ -14,7 +14,7 @@ from pydantic import (
     WrapSerializer,
 )
 
-from kdpipe.errors import KdpipeError
+from kdpipe.errors import MOST_LETTERS, KdpipeError
 from kdpipe.options import Options
 from kdpipe.registry import Registry
 
@@ -110,4 +110,8 @@ def explain(error: ValidationError) -> str:
             # The first letter alone: a pattern in other letters is another pattern.
             message = item["msg"][:1].lower() + item["msg"][1:]
             parts.append(f"'{key}': {message} (got {got})")
-    return "; ".join(parts)
+    shown = list(parts)
+    while len(shown) > 1 and sum(map(len, shown)) > MOST_LETTERS:
+        shown.pop()
+    rest = f"; and {len(parts) - len(shown)} more" if len(shown) < len(parts) else ""
+    return "; ".join(shown) + rest
