@@ -142,7 +142,7 @@ def test_read_only_results(study: Interrupted, finished: Interrupted) -> None:
     """Refused before a job runs, and nothing is left locked."""
     study.forget(TRAIN)
     before = f'set -- {AS_ANYBODY if os.geteuid() == 0 else ""}"$@"; '
-    folder = study.results / "models"
+    folder = study.results / "models" / "big"  # where the job makes its own
     folder.chmod(0o555)
     try:
         run = study.start(TRAIN, before=before)
@@ -150,7 +150,7 @@ def test_read_only_results(study: Interrupted, finished: Interrupted) -> None:
     finally:
         folder.chmod(0o755)
     screen = study.screen.read_text()
-    assert "results/tiny/models cannot be written to; make it writable" in screen
+    assert "results/tiny/models/big cannot be written to; make it writable" in screen
     assert "Traceback" not in screen
     assert not study.locked()
     study.finish(TRAIN)
