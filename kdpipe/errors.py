@@ -40,10 +40,16 @@ class StoppedError(KdpipeError):
         self.signal = signal
 
 
-def some_of(names: Sequence[str], most: int = 10) -> str:
-    """The first ``most`` names with commas, fewer if they are long, and how many more there are."""
-    shown = list(names[:most])
+def fitting(texts: Sequence[str]) -> list[str]:
+    """As many of the first texts as one sentence holds, one at least."""
+    shown = list(texts)
     while len(shown) > 1 and sum(map(len, shown)) > MOST_LETTERS:
         shown.pop()
+    return shown
+
+
+def some_of(names: Sequence[str], most: int = 10) -> str:
+    """The first ``most`` names with commas, fewer if they are long, and how many more there are."""
+    shown = fitting(names[:most])
     rest = len(names) - len(shown)
     return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")

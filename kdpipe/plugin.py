@@ -14,7 +14,7 @@ from pydantic import (
     WrapSerializer,
 )
 
-from kdpipe.errors import MOST_LETTERS, KdpipeError
+from kdpipe.errors import KdpipeError, fitting
 from kdpipe.options import Options
 from kdpipe.registry import Registry
 
@@ -110,8 +110,6 @@ def explain(error: ValidationError) -> str:
             # The first letter alone: a pattern in other letters is another pattern.
             message = item["msg"][:1].lower() + item["msg"][1:]
             parts.append(f"'{key}': {message} (got {got})")
-    shown = list(parts)
-    while len(shown) > 1 and sum(map(len, shown)) > MOST_LETTERS:
-        shown.pop()
+    shown = fitting(parts)
     rest = f"; and {len(parts) - len(shown)} more" if len(shown) < len(parts) else ""
     return "; ".join(shown) + rest
