@@ -13,13 +13,12 @@ class KdpipeError(Exception):
     The message is a complete sentence that names the file or key and what to do about it.
     The command line prints it without a traceback and exits with status 1. Names that it quotes
     may come from files of others: line breaks and escape codes of terminals are written out,
-    and of a word of hundreds of letters only its ends are.
+    and very long words are abbreviated.
     """
 
     def __str__(self) -> str:
         text = super().__str__()
-        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-        return re.sub(rf"\S{{{LONGEST},}}", lambda word: f"{word[0][:80]}…{word[0][-80:]}", text)
+        return abbreviated("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))
 
 
 class PassingError(KdpipeError):
@@ -40,9 +39,14 @@ class StoppedError(KdpipeError):
         self.signal = signal
 
 
+def abbreviated(text: str) -> str:
+    """The text, but the middle of very long words is left out."""
+    return re.sub(rf"\S{{{LONGEST},}}", lambda word: f"{word[0][:80]}…{word[0][-80:]}", text)
+
+
 def fitting(texts: Sequence[str]) -> list[str]:
-    """As many of the first texts as one sentence holds, one at least."""
-    shown = list(texts)
+    """As many of the first texts as one sentence holds, abbreviated; one at least."""
+    shown = [abbreviated(text) for text in texts]
     while len(shown) > 1 and sum(map(len, shown)) > MOST_LETTERS:
         shown.pop()
     return shown

@@ -458,7 +458,7 @@ def test_selection_that_cannot_be_met_says_what_is_missing(subset, changes, mess
 
 
 def test_empty_selection_is_refused(subset):
-    with pytest.raises(KdpipeError, match="has no holdout images of grey"):
+    with pytest.raises(KdpipeError, match="no holdout images of the domain 'grey'"):
         select(subset.index, selection(), "holdout")
 
 

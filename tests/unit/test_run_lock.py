@@ -52,7 +52,9 @@ def ran(monkeypatch, tmp_path) -> list[tuple[str, Path]]:
     found = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        inprocess, "run_all", lambda plan, results, *_: found.append((plan.study.study, results))
+        inprocess,
+        "run_all",
+        lambda plan, results, *_, **__: found.append((plan.study.study, results)),
     )
     monkeypatch.setattr("kdpipe.audit.outcome.tell", lambda *_: 0)
     return found
@@ -73,7 +75,7 @@ def test_an_audit_beside_another_gets_a_name_of_its_own(ran, tmp_path):
 
 
 def test_a_run_holds_its_folder(ran, tmp_path, monkeypatch):
-    def during(plan, results, *_):
+    def during(plan, results, *_, **__):
         with hold_run(tmp_path / "results" / plan.study.study, tmp_path / "other") as got:
             ran.append(got.name)
 
