@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from kdpipe.machine import read_cpu_flags
-from kdpipe.workflow import ALLOCATOR
+from kdpipe.base.machine import read_cpu_flags
+from kdpipe.workflow.rules import ALLOCATOR
 
 RESULTS = Path(__file__).parent / "results"
 Row = dict[str, Any]

@@ -31,15 +31,19 @@ import torch
 from _bench import machine
 from torch import Tensor, nn
 
-from kdpipe.data.augment.base import Pipeline, augmentations
+from kdpipe.base.plugin import resolve
+from kdpipe.data.augment import augmentations
+from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
-from kdpipe.distill.base import Objective, Setting, Step, objectives
-from kdpipe.models.base import Network, build, builders
-from kdpipe.plugin import resolve
+from kdpipe.distill import objectives
+from kdpipe.distill.base import Objective, Setting, Step
+from kdpipe.models import builders
+from kdpipe.models.base import Network, build
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.compute import Compute
 from kdpipe.training.loop import Images, fit
-from kdpipe.training.recipe import Recipe, optimiser_and_schedule
+from kdpipe.training.optimiser import optimiser_and_schedule
+from kdpipe.training.recipe import Recipe
 from kdpipe.training.teacher import LiveTeacher, TabulatedTeacher
 
 BATCH = 64

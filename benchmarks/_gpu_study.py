@@ -19,8 +19,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from kdpipe.plan import Plan
-from kdpipe.study import load
+from kdpipe.plan.plan import Plan
+from kdpipe.study.schema import load
 
 ROW = ("pair", "method", "probe", "condition", "metric")
 
@@ -34,7 +34,7 @@ def make(job: Any, root: Path, data_root: Path | None, log: Path) -> tuple[float
     """Run one job; its seconds, and its traceback where it failed."""
     from contextlib import redirect_stderr, redirect_stdout
 
-    from kdpipe.inprocess import run_job
+    from kdpipe.run.inprocess import run_job
 
     start = time.perf_counter()
     log.parent.mkdir(parents=True, exist_ok=True)

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from kdpipe.data.augment.base import Pipeline, augmentations
+from kdpipe.base.plugin import resolve
+from kdpipe.data.augment import augmentations
+from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
-from kdpipe.distill import crd
-from kdpipe.distill.base import Objective, Setting, Step, objectives
-from kdpipe.models.base import Network, build, builders
-from kdpipe.plugin import resolve
+from kdpipe.distill import crd, objectives
+from kdpipe.distill.base import Objective, Setting, Step
+from kdpipe.models import builders
+from kdpipe.models.base import Network, build
 from kdpipe.training import table
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.compute import Compute

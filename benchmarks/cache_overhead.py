@@ -121,10 +121,10 @@ def bare_workflow(folder: Path, plan: Any) -> None:
 
 
 def measure(raw: dict[str, Any], folder: Path, times: int) -> dict[str, float]:
-    from kdpipe import digest
-    from kdpipe.plan import Plan
-    from kdpipe.provenance import canonical
-    from kdpipe.study import parse
+    from kdpipe.base.provenance import canonical
+    from kdpipe.plan import digest
+    from kdpipe.plan.plan import Plan
+    from kdpipe.study.schema import parse
 
     def digests() -> None:
         for function in (digest.code_digest, digest.module, digest._location):

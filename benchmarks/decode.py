@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from kdpipe.base.plugin import PluginRef
 from kdpipe.data import store
 from kdpipe.data.store import Subset
-from kdpipe.plugin import PluginRef
 from kdpipe.stages import subset as stage
 
 BATCH = 64

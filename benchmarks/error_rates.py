@@ -23,9 +23,9 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from kdpipe.paths import ModelRef
+from kdpipe.base.paths import ModelRef
+from kdpipe.probes.shared.records import Statistic
 from kdpipe.results.collect import SET, Measured, Network, Outcome
-from kdpipe.results.records import Statistic
 from kdpipe.results.slices import InstanceSlice, PairSlice
 from kdpipe.results.transfer import transfer_rows
 

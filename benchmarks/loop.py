@@ -19,16 +19,20 @@ import numpy as np
 import torch
 from _bench import Row, as_a_job, interleaved, ratio, write
 
-from kdpipe.data.augment.base import Pipeline, augmentations
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.plugin import PluginRef, resolve
+from kdpipe.data.augment import augmentations
+from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
-from kdpipe.distill.base import Objective, Setting, Step, objectives
-from kdpipe.errors import KdpipeError
-from kdpipe.models.base import Network, build, builders
-from kdpipe.plugin import PluginRef, resolve
+from kdpipe.distill import objectives
+from kdpipe.distill.base import Objective, Setting, Step
+from kdpipe.models import builders
+from kdpipe.models.base import Network, build
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.compute import Compute
 from kdpipe.training.loop import Images, fit
-from kdpipe.training.recipe import Recipe, optimiser_and_schedule
+from kdpipe.training.optimiser import optimiser_and_schedule
+from kdpipe.training.recipe import Recipe
 from kdpipe.training.teacher import LiveTeacher
 
 MEAN, STD = [0.5] * 3, [0.25] * 3

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from _bench import Row, as_a_job, write
 
-from kdpipe.inprocess import run_all
-from kdpipe.plan import Plan
-from kdpipe.study import parse
+from kdpipe.plan.plan import Plan
+from kdpipe.run.inprocess import run_all
+from kdpipe.study.schema import parse
 
 
 def study(seeds: int = 1, students: int = 1, per_class: int = 20) -> dict[str, Any]:

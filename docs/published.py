@@ -20,13 +20,13 @@ from pathlib import Path
 import pandas as pd
 from verdicts import claims_table
 
-from kdpipe.machine import read_cpu_flags
-from kdpipe.plan_results import tables_slice
-from kdpipe.provenance import versions
-from kdpipe.report import verdicts, words
+from kdpipe.base.machine import read_cpu_flags
+from kdpipe.base.provenance import versions
+from kdpipe.plan.plan_results import tables_slice
+from kdpipe.results import verdicts, words
 from kdpipe.results.paper import METHODS, METRICS, names
 from kdpipe.results.slices import PairSlice
-from kdpipe.study import Study, load
+from kdpipe.study.schema import Study, load
 
 HERE = Path(__file__).parent
 TABLES = ("transfer.csv", "measurements.csv", "controls.csv", "paper.csv", "paper.parquet")
@@ -192,7 +192,7 @@ def main() -> None:
         keep(results, folder, json.loads(given.run.read_text(encoding="utf-8")))
     elif given.command:
         keep(results, folder, run_here(results, given.command, given.wall))
-    (folder / "verdicts.md").write_text(page(study, folder), encoding="utf-8")
+    (folder / "claims.md").write_text(page(study, folder), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The results of the default study in words: ``transfer.csv`` to ``verdicts.md``.
+"""The results of the default study in words: ``transfer.csv`` to ``claims.md``.
 
 ``make docs-results`` calls it, so that the page says what the table says.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kdpipe.report import verdicts, words
+from kdpipe.results import verdicts, words
 
 FOLDER = Path(__file__).parent / "results" / "digits"
 ORDER = ("transferred", "not transferred", "opposite", "inconclusive", "no gap")
@@ -75,4 +75,4 @@ def _line(row: pd.Series) -> str:
 if __name__ == "__main__":
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     text = page(pd.read_csv(folder / "transfer.csv"))
-    (folder / "verdicts.md").write_text(text, encoding="utf-8")
+    (folder / "claims.md").write_text(text, encoding="utf-8")

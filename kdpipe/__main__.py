@@ -2,7 +2,7 @@
 
 import sys
 
-from kdpipe import warm
+from kdpipe.run import warm
 
 if __name__ == "__main__":
     status = warm.ask(sys.argv[1:])

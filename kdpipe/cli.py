@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from kdpipe.audit.command import audit
-from kdpipe.errors import KdpipeError, StoppedError
+from kdpipe.base.errors import KdpipeError, StoppedError
 
 app = typer.Typer(
     help="Find out what a student network inherits from its teacher.",
@@ -62,11 +62,11 @@ def _add_stage(name: str, text: str) -> None:
         attempt: AttemptArg = 1,
         data_root: DataRootArg = None,
     ) -> None:
-        from kdpipe import jobs, orphan
+        from kdpipe.run import orphan, stage
 
-        jobs.forgive_output()
+        stage.forgive_output()
         orphan.watch()
-        jobs.run_stage(name, slice_, root, out, code=code, attempt=attempt, data_root=data_root)
+        stage.run_stage(name, slice_, root, out, code=code, attempt=attempt, data_root=data_root)
 
     app.command(name, help=text)(command)
 
@@ -91,15 +91,15 @@ def check(
     data_root: DataRootArg = None,
 ) -> None:
     """Validate a study file, everything it names, its networks and layers, and the data."""
-    from kdpipe.check_networks import check_machine, check_networks, missing_weights
-    from kdpipe.plan import Plan
-    from kdpipe.study import load
+    from kdpipe.plan.check_networks import check_machine, check_networks, missing_weights
+    from kdpipe.plan.plan import Plan
+    from kdpipe.study.schema import load
 
     plan = Plan(load(study))
     wrong = [] if elsewhere else check_machine(plan)
     wrong += check_networks(plan, data_root)
     if data is not False:
-        from kdpipe.check import check_data
+        from kdpipe.plan.check_data import check_data
 
         good, bad = check_data(plan, data_root)
         bad += missing_weights(plan, data_root)
@@ -130,10 +130,10 @@ def plan(
     data_root: DataRootArg = None,
 ) -> None:
     """Jobs, training work, memory, time and disk of a study, before anything runs."""
-    from kdpipe.cost import print_cost
-    from kdpipe.estimate import print_needs
-    from kdpipe.plan import Plan
-    from kdpipe.study import load
+    from kdpipe.plan.cost import print_cost
+    from kdpipe.plan.estimate import print_needs
+    from kdpipe.plan.plan import Plan
+    from kdpipe.study.schema import load
 
     made = Plan(load(study))
     print_cost(made, data_root, tflops, cores)
@@ -151,8 +151,8 @@ def jobs(
     """
     import shlex
 
-    from kdpipe.plan import Plan
-    from kdpipe.study import load
+    from kdpipe.plan.plan import Plan
+    from kdpipe.study.schema import load
 
     made = Plan(load(study))
     root = Path("results") / made.study.study
@@ -183,10 +183,11 @@ def why(
     ] = False,
 ) -> None:
     """Why a job would run, in words; run it where you run Snakemake."""
-    from kdpipe import times, why_text
-    from kdpipe.plan import Plan
-    from kdpipe.study import load
-    from kdpipe.why import Why
+    from kdpipe.plan.plan import Plan
+    from kdpipe.run import times
+    from kdpipe.study.schema import load
+    from kdpipe.workflow import why_text
+    from kdpipe.workflow.why import Why
 
     names = list(words or [])
     if names and Path(names[0]).suffix in (".yaml", ".yml"):
@@ -222,11 +223,12 @@ def accept(
     Refused where settings, inputs or outputs are not those of now. What was accepted, by whom and
     when, stands in results/<study>/accepted.json.
     """
-    from kdpipe import times, why_text
-    from kdpipe.accept import accept, summary
-    from kdpipe.plan import Plan
-    from kdpipe.study import load
-    from kdpipe.why import Why
+    from kdpipe.plan.plan import Plan
+    from kdpipe.run import times
+    from kdpipe.study.schema import load
+    from kdpipe.workflow import why_text
+    from kdpipe.workflow.accept import accept, summary
+    from kdpipe.workflow.why import Why
 
     plan = Plan(load(study))
     times.restore(plan, Path("results") / plan.study.study)
@@ -242,12 +244,12 @@ def run(
     data_root: DataRootArg = None,
 ) -> None:
     """Run a whole study in this process, without Snakemake and without its cache."""
-    from kdpipe.check_networks import before_run
-    from kdpipe.closing import closing
-    from kdpipe.inprocess import run_all
-    from kdpipe.lock import hold_run
-    from kdpipe.plan import Plan
-    from kdpipe.study import load
+    from kdpipe.plan.check_networks import before_run
+    from kdpipe.plan.plan import Plan
+    from kdpipe.run.inprocess import run_all
+    from kdpipe.run.lock import hold_run
+    from kdpipe.study.schema import load
+    from kdpipe.workflow.closing import closing
 
     made = Plan(load(study))
     with hold_run(results / made.study.study) as root:
@@ -273,8 +275,8 @@ def reference(
     ] = False,
 ) -> None:
     """Every key of a study file: values, default and meaning."""
-    from kdpipe.provenance import write_atomically
-    from kdpipe.reference import reference
+    from kdpipe.base.provenance import write_atomically
+    from kdpipe.study.reference import reference
 
     text = reference(builtin_only=builtin)
     if out is None:

@@ -3,12 +3,13 @@ import os
 import sys
 
 sys.path.insert(0, workflow.basedir)
-from kdpipe import manifest, memory, sharing, times, warm
-from kdpipe.closing import closing
-from kdpipe.errors import KdpipeError
-from kdpipe.progress import Progress
-from kdpipe.urgency import urgency
-from kdpipe.workflow import (
+from kdpipe.run import manifest, memory, times, warm
+from kdpipe.workflow import sharing
+from kdpipe.workflow.closing import closing
+from kdpipe.base.errors import KdpipeError
+from kdpipe.run.progress import Progress
+from kdpipe.plan.urgency import urgency
+from kdpipe.workflow.rules import (
     NOTHING,
     check_start,
     command,

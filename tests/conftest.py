@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kdpipe.base.paths import ModelRef
 from kdpipe.data.store import INDEX_SCHEMA, Subset
 from kdpipe.models.base import Layers, Network
-from kdpipe.paths import ModelRef
 from kdpipe.probes.base import Bench
 from kdpipe.training.compute import Compute
 

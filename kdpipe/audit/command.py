@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from kdpipe.audit.compose import Wanted
 
-from kdpipe.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError
 
 NAME = "audit"
 NAMES = [NAME, *(f"{NAME}{k}" for k in range(2, 100))]
@@ -241,7 +241,7 @@ def _words(text: str) -> list[str]:
 def _class_map(path: Path | None) -> dict[str, Any] | None:
     if path is None:
         return None
-    from kdpipe.includes import read_yaml
+    from kdpipe.study.includes import read_yaml
 
     found = read_yaml(path)
     if not isinstance(found, dict) or not all(isinstance(v, list) for v in found.values()):
@@ -253,8 +253,8 @@ def _write(study: dict[str, Any], path: Path) -> None:
     """The study as a file, once it is known to be valid."""
     import yaml
 
-    from kdpipe.provenance import write_atomically
-    from kdpipe.study import parse
+    from kdpipe.base.provenance import write_atomically
+    from kdpipe.study.schema import parse
 
     parse(study, "The audit")
     text = yaml.safe_dump(study, sort_keys=False, allow_unicode=True)
@@ -269,11 +269,11 @@ def _run(
     from kdpipe.audit.networks import check_networks
     from kdpipe.audit.options import options_for_keys, printed_in_options
     from kdpipe.audit.outcome import tell
-    from kdpipe.inprocess import run_all
-    from kdpipe.lock import hold_run
-    from kdpipe.plan import Plan
-    from kdpipe.study import parse
-    from kdpipe.workflow import check_writable
+    from kdpipe.plan.plan import Plan
+    from kdpipe.run.inprocess import run_all
+    from kdpipe.run.lock import hold_run
+    from kdpipe.study.schema import parse
+    from kdpipe.workflow.rules import check_writable
 
     parse(study, "The audit")
     check_writable(results / names[0])

@@ -11,10 +11,11 @@ from typing import Any
 
 from kdpipe.audit.images import Columns, Square, data_set
 from kdpipe.audit.networks import Told, entry
-from kdpipe.errors import KdpipeError
-from kdpipe.models.base import UNTOLD, builders
-from kdpipe.plugin import of_library, resolve
-from kdpipe.probes.base import probes as known_probes
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.plugin import of_library, resolve
+from kdpipe.models import builders
+from kdpipe.models.base import UNTOLD
+from kdpipe.probes import probes as known_probes
 
 SET, UNSEEN = "images", "unseen"
 METHOD = "distilled"

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from kdpipe.errors import KdpipeError
-from kdpipe.paths import expanded
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import expanded
 
 LOOKED_AT = 16
 SPLIT = {"train": 0.0, "val": 0.1, "test": 0.9}
@@ -32,7 +32,7 @@ def source(path: Path, columns: Columns) -> dict[str, Any]:
 
     Raises KdpipeError when there is nothing of the kind.
     """
-    from kdpipe.data.sources._parquet_files import holds_parquet
+    from kdpipe.data.sources.shared.parquet_files import holds_parquet
 
     path = expanded(path)
     names = {key: value for key, value in vars(columns).items() if value is not None}
@@ -92,7 +92,7 @@ def data_set(
 
 def _size(made: dict[str, Any], path: Path, sizes: Sequence[int]) -> int:
     """As large as the largest network wants, and no larger than the images are."""
-    from kdpipe.data.sources.base import sources
+    from kdpipe.data.sources import sources
 
     cls = sources.get(made["name"])
     reader = cls(cls.Options(**{k: v for k, v in made.items() if k != "name"}), None)

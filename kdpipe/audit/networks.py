@@ -12,15 +12,15 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdpipe.errors import KdpipeError
-from kdpipe.models._normalisation import NORMALISATIONS, in_unit_range
-from kdpipe.models._state_dicts import read_parts
-from kdpipe.models._weights import find
-from kdpipe.models.base import builders
-from kdpipe.plugin import of_library, resolve
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.plugin import of_library, resolve
+from kdpipe.models import builders
+from kdpipe.models.shared.normalisation import NORMALISATIONS, in_unit_range
+from kdpipe.models.weights.find import find
+from kdpipe.models.weights.state_dicts import read_parts
 
 if TYPE_CHECKING:
-    from kdpipe.plan import Plan
+    from kdpipe.plan.plan import Plan
 
 CODE = {"torchscript": "a TorchScript file", "exported": "a file of torch.export"}
 ORDER_WORDS = ("numbers", "text", "imagenet")
@@ -81,7 +81,7 @@ def check_networks(plan: Plan) -> None:
 
     Raises KdpipeError, about a model of the audit, for one that does not fit.
     """
-    from kdpipe.stages._from_weights import builder_of, class_names, filled
+    from kdpipe.stages.shared.from_weights import builder_of, class_names, filled
     from kdpipe.stages.subset import SubsetSlice, build_index, open_source
 
     root = plan.study.data.root

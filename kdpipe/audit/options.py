@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO
 
-from kdpipe.errors import KdpipeError, StoppedError
+from kdpipe.base.errors import KdpipeError, StoppedError
 
 ROLES = ("teacher", "student", "baseline")
 NETWORK = re.compile(r"\bmodels/((teacher|student|baseline)(?:_([\w-]+?))?(\d*))/seed0\b")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kdpipe.plan import Plan
+from kdpipe.plan.plan import Plan
 
 INCOMPLETE = 3
 """Exit code of a run that measured something, but not all that was asked for."""
@@ -19,8 +19,8 @@ def tell(plan: Plan, root: Path, not_asked: Mapping[str, str]) -> int:
     ``root``: where the results are. ``not_asked``: why a property is no part of the study, by
     property; those take nothing away from the exit code.
     """
-    from kdpipe.closing import answer
     from kdpipe.figures.base import Tables
+    from kdpipe.workflow.closing import answer
 
     print("", *answer(plan, root), sep="\n")
     for name, reason in not_asked.items():

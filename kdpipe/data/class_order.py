@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from kdpipe.base.errors import KdpipeError
 from kdpipe.data.imagenet_names import wordnet_ids
-from kdpipe.errors import KdpipeError
 
 
 def by_number(names: Sequence[str]) -> list[str]:

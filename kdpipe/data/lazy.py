@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kdpipe.base.errors import KdpipeError, PassingError
 from kdpipe.data.images import centre
-from kdpipe.errors import KdpipeError, PassingError
 
 if TYPE_CHECKING:
     from kdpipe.data.store import Subset

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kdpipe.data.render import Renderer
-from kdpipe.data.sources._decode import DamagedError
+from kdpipe.data.sources.shared.decode import DamagedError
 
 PORTION = 64 * 2**20  # bytes of pixels that are held in memory at once
 SAMPLED = 64  # images that are decoded for a fingerprint where none is stored

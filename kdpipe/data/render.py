@@ -10,12 +10,14 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from kdpipe.data.domains.base import Batch, Domain, domains
-from kdpipe.data.sources.base import Source, sources
-from kdpipe.errors import KdpipeError
-from kdpipe.options import Options
-from kdpipe.plugin import PluginRef
-from kdpipe.seeding import stream
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.options import Options
+from kdpipe.base.plugin import PluginRef
+from kdpipe.base.seeding import stream
+from kdpipe.data.domains import domains
+from kdpipe.data.domains.base import Batch, Domain
+from kdpipe.data.sources import sources
+from kdpipe.data.sources.base import Source
 
 
 class ImageFormat(Options):

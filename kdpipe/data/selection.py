@@ -8,9 +8,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, field_validator
 
-from kdpipe.errors import KdpipeError
-from kdpipe.options import Options
-from kdpipe.seeding import ranks, stream
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.options import Options
+from kdpipe.base.seeding import ranks, stream
 
 SPLIT_WORDS = {"train": "training", "val": "validation"}
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kdpipe.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError
 
 if TYPE_CHECKING:
     from torch import Tensor

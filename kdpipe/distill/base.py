@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from kdpipe.options import Options
-from kdpipe.registry import Registry
+from kdpipe.base.options import Options
+from kdpipe.distill import objectives as objectives
 
 
 @dataclass
@@ -94,6 +94,3 @@ def full_precision(x: Tensor) -> Tensor:
     Autocast keeps softmax and KL out of bf16 on a GPU, and not on a CPU.
     """
     return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-objectives: Registry[Objective] = Registry("objectives", "kdpipe.distill")

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from kdpipe import parallel
+from kdpipe.base import parallel
+from kdpipe.base.errors import KdpipeError
 from kdpipe.distill.base import (
     Objective,
     ObjectiveOptions,
@@ -19,7 +20,6 @@ from kdpipe.distill.base import (
     full_precision,
     objectives,
 )
-from kdpipe.errors import KdpipeError
 
 
 class CRDOptions(ObjectiveOptions):

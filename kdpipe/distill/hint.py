@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from kdpipe.base.errors import KdpipeError
 from kdpipe.distill.base import Objective, ObjectiveOptions, Setting, Step, objectives
-from kdpipe.errors import KdpipeError
 
 
 class HintOptions(ObjectiveOptions):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from kdpipe.base.options import Options
 from kdpipe.distill.base import Objective, Step, objectives
-from kdpipe.options import Options
 
 
 class LabelsOptions(Options):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kdpipe.figures.base import PropertyFigure, Tables, figures
-from kdpipe.report import words
+from kdpipe.results import words
 
 
 @figures.register("adversarial")
@@ -26,7 +26,7 @@ class Adversarial(PropertyFigure):
 
     def decorate(self, ax: Any, tables: Tables, pair: str, metric: str) -> None:
         """The strength of the attack below each network that was attacked."""
-        from kdpipe.figures import _style as style
+        from kdpipe.figures.shared import style
 
         rows = tables.of(self.probes).query("pair == @pair")
         epsilons, success = (

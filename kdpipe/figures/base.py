@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kdpipe.errors import KdpipeError
-from kdpipe.registry import Registry
-from kdpipe.report import words
+from kdpipe.base.errors import KdpipeError
+from kdpipe.figures import figures as figures
+from kdpipe.results import words
 from kdpipe.results.slices import InstanceSlice, PairSlice
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Tables:
         ``probed`` is one of ``recorded``; ``method`` as in the tables (teacher, teacher2, ind, …).
         Raises KdpipeError when the file is missing or no record file.
         """
-        from kdpipe.results.records import read_records
+        from kdpipe.probes.shared.records import read_records
 
         pair = probed.pair
         path = self.root / pair.record_file(pair.network(method, seed), probed.instance)
@@ -209,7 +209,7 @@ class PropertyFigure(Figure):
         """Add what only this property has, for example the level of chance."""
 
     def draw(self, tables: Tables) -> Canvas:
-        from kdpipe.figures import _style as style
+        from kdpipe.figures.shared import style
 
         rows, probe = tables.of(self.probes), self.probes[0]
         pairs = sorted(rows["pair"].unique(), key=lambda p: tables.role(p, probe))
@@ -239,6 +239,3 @@ class PropertyFigure(Figure):
     def _heading(self, tables: Tables, pair: str, probe: str) -> str:
         control = "control: " if tables.role(pair, probe) == "control" else ""
         return f"{control}{pair} ({tables.names(pair)})"
-
-
-figures: Registry[Figure] = Registry("figures", "kdpipe.figures")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdpipe.figures._pictures import bare, first_of, pictures, show
 from kdpipe.figures.base import Figure, Probed, Recorded, Tables, figures
-from kdpipe.report import words
-from kdpipe.results.conditions import condition
+from kdpipe.figures.shared.pictures import bare, first_of, pictures, show
+from kdpipe.probes.shared.conditions import condition
+from kdpipe.results import words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -39,7 +39,7 @@ class Cams(Figure):
         return None
 
     def draw(self, tables: Tables) -> Canvas:
-        from kdpipe.figures import _style as style
+        from kdpipe.figures.shared import style
 
         lines = _lines(tables)
         columns = max(3 + len(probed.pair.methods) for probed, _ in lines)

@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from kdpipe.figures.base import Figure, Tables, figures
-from kdpipe.report import words
+from kdpipe.results import words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ class Cka(Figure):
     )
 
     def draw(self, tables: Tables) -> Canvas:
-        from kdpipe.figures import _style as style
+        from kdpipe.figures.shared import style
 
         rows = tables.of(self.probes)
         metric = "cka_unbiased" if "cka_unbiased" in set(rows["metric"]) else "cka_biased"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kdpipe.figures.base import Figure, Tables, figures
-from kdpipe.report import verdicts, words
+from kdpipe.results import verdicts, words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ class Gain(Figure):
         return None
 
     def draw(self, tables: Tables) -> Canvas:
-        from kdpipe.figures import _style as style
+        from kdpipe.figures.shared import style
 
         points = _points(tables)
         probes = words.property_order(points["probe"])
@@ -65,7 +65,7 @@ class Gain(Figure):
         return fig
 
     def _panel(self, ax: Any, points: pd.DataFrame, reach: float) -> None:
-        from kdpipe.figures import _style as style
+        from kdpipe.figures.shared import style
 
         for row in points.to_dict("records"):
             colour, marker = style.look(row["method"])

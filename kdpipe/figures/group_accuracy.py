@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kdpipe.figures.base import Figure, Tables, figures
-from kdpipe.report import words
+from kdpipe.results import words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,7 @@ class GroupAccuracy(Figure):
     )
 
     def draw(self, tables: Tables) -> Canvas:
-        from kdpipe.figures import _style as style
+        from kdpipe.figures.shared import style
 
         rows = tables.of(self.probes)
         unequal = rows[rows["metric"].isin(["accuracy_gap", "worst_group_accuracy"])]
@@ -50,7 +50,7 @@ class GroupAccuracy(Figure):
 
     def _unequal(self, ax: Any, rows: pd.DataFrame, methods: list[str]) -> None:
         """Gap and worst group beside each other: both are accuracies in percent."""
-        from kdpipe.figures import _style as style
+        from kdpipe.figures.shared import style
 
         if rows.empty:
             ax.set_axis_off()
@@ -64,7 +64,7 @@ class GroupAccuracy(Figure):
         ax.set_ylabel("Accuracy, or its difference (%)")
 
     def _gains(self, ax: Any, gains: pd.DataFrame, rows: pd.DataFrame, methods: list[str]) -> None:
-        from kdpipe.figures import _style as style
+        from kdpipe.figures.shared import style
 
         at, _ = style.positions(rows["condition"])
         shown = [m for m in methods if m in set(gains["method"])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kdpipe.figures.base import Figure, Tables, figures
-from kdpipe.report import words
+from kdpipe.results import words
 from kdpipe.results.paper import METRICS
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Paper(Figure):
         return None
 
     def draw(self, tables: Tables) -> Canvas:
-        from kdpipe.figures import _style as style
+        from kdpipe.figures.shared import style
 
         blocks: list[tuple[Any, pd.DataFrame]] = [
             (key, part.sort_values(["condition", "method"], key=_order, kind="stable"))

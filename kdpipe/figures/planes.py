@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from kdpipe.figures.base import Figure, Probed, Recorded, Tables, figures
-from kdpipe.report import words
+from kdpipe.results import words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -42,7 +42,7 @@ class Planes(Figure):
         return None
 
     def draw(self, tables: Tables) -> Canvas:
-        from kdpipe.figures import _style as style
+        from kdpipe.figures.shared import style
 
         lines = [
             (probed.pair, where, columns)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kdpipe.figures._views import ViewsFigure
 from kdpipe.figures.base import figures
+from kdpipe.figures.shared.views import ViewsFigure
 
 
 @figures.register("shift_views")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdpipe.figures.base import Figure, Tables, figures
-from kdpipe.report import verdicts, words
+from kdpipe.results import verdicts, words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ class SoftLabel(Figure):
         return None
 
     def draw(self, tables: Tables) -> Canvas:
-        from kdpipe.figures import _style as style
+        from kdpipe.figures.shared import style
 
         panels = _panels(tables)
         columns = min(3, len(panels))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kdpipe.base.paths import ModelRef, parse_network
 from kdpipe.figures.base import Figure, Tables, figures
-from kdpipe.paths import ModelRef, parse_network
-from kdpipe.report import words
+from kdpipe.results import words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -33,7 +33,7 @@ class Training(Figure):
         return None
 
     def draw(self, tables: Tables) -> Canvas:
-        from kdpipe.figures import _style as style
+        from kdpipe.figures.shared import style
 
         groups = _groups(tables)
         fig, axes = style.grid(len(groups), len(_PANELS), height=2.0)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kdpipe.figures.base import Figure, Tables, figures
-from kdpipe.report import verdicts, words
-from kdpipe.results import reasons
+from kdpipe.results import reasons, verdicts, words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -33,7 +32,7 @@ class Transfer(Figure):
         return None
 
     def draw(self, tables: Tables) -> Canvas:
-        from kdpipe.figures import _style as style
+        from kdpipe.figures.shared import style
 
         transfer = tables.counted()
         claims = verdicts.primary_claims(transfer)

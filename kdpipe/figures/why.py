@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdpipe.figures._square import PROBE, draw_square, pairs_in_a_square
 from kdpipe.figures.base import Figure, Tables, figures
-from kdpipe.report import words
+from kdpipe.figures.shared.square import PROBE, draw_square, pairs_in_a_square
+from kdpipe.results import words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ class Why(Figure):
         return reason
 
     def draw(self, tables: Tables) -> Canvas:
-        from kdpipe.figures import _style as style
+        from kdpipe.figures.shared import style
 
         squares = pairs_in_a_square(tables)
         teachers = _points(tables)["teacher"].nunique()
@@ -61,7 +61,7 @@ class Why(Figure):
         return fig
 
     def _recovery(self, fig: Any, tables: Tables) -> None:
-        from kdpipe.figures import _style as style
+        from kdpipe.figures.shared import style
 
         rows = _points(tables)
         methods = words.method_order(rows["method"])
@@ -90,7 +90,7 @@ class Why(Figure):
         style.key(fig, entries, note)
 
     def _line(self, ax: Any, rows: pd.DataFrame, method: str, aside: float) -> None:
-        from kdpipe.figures import _style as style
+        from kdpipe.figures.shared import style
 
         colour, marker = style.look(method)
         by = rows.groupby("points")["value"].agg(["median", "min", "max"])

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdpipe.errors import KdpipeError
-from kdpipe.models._form import Form
-from kdpipe.options import Options
-from kdpipe.plugin import PluginRef
-from kdpipe.registry import Registry
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.options import Options
+from kdpipe.base.plugin import PluginRef
+from kdpipe.models import builders as builders
+from kdpipe.models.shared.form import Form
 
 MANY = 60  # more names than that nobody reads
 PREFIX = 16
@@ -301,9 +301,6 @@ def out_of_place(body: nn.Module) -> nn.Module:
 
 UNTOLD = Layers(penultimate="", cam="", hint="", cka=())
 """Of a network whose layers cannot be told from outside."""
-
-
-builders: Registry[Builder] = Registry("models", "kdpipe.models")
 
 
 def build(

@@ -7,9 +7,9 @@ from collections import OrderedDict
 from pydantic import Field
 from torch import Tensor, nn
 
-from kdpipe.models._init import he_normal
+from kdpipe.base.options import Options
 from kdpipe.models.base import Builder, Layers, builders
-from kdpipe.options import Options
+from kdpipe.models.shared.init import he_normal
 
 # Channels, blocks and stride of the stages at width 1; the first does not expand.
 STAGES = (

@@ -8,9 +8,9 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from kdpipe.models._init import he_normal
+from kdpipe.base.options import Options
 from kdpipe.models.base import Builder, Layers, builders
-from kdpipe.options import Options
+from kdpipe.models.shared.init import he_normal
 
 # Blocks per stage, channels of the stem and of the stages, whether a block is a bottleneck.
 DEPTHS = {

@@ -8,9 +8,9 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
-from kdpipe.models._init import he_normal
+from kdpipe.base.options import Options
 from kdpipe.models.base import Builder, Layers, builders
-from kdpipe.options import Options
+from kdpipe.models.shared.init import he_normal
 
 WIDTHS = (64, 128, 256, 512, 512)
 # Convolutions in each of the five blocks.

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from kdpipe.errors import KdpipeError
-from kdpipe.models._code import Program
+from kdpipe.base.errors import KdpipeError
 from kdpipe.models.base import builders
+from kdpipe.models.shared.code import Program
 
 
 @builders.register("exported")

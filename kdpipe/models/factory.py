@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import Field, model_validator
 from torch import nn
 
-from kdpipe.errors import KdpipeError
-from kdpipe.models._by_shape import describe
-from kdpipe.models._code import CodeOptions
+from kdpipe.base.errors import KdpipeError
 from kdpipe.models.base import UNTOLD, Builder, Layers, builders, out_of_place
+from kdpipe.models.shared.by_shape import describe
+from kdpipe.models.shared.code import CodeOptions
 
 SIZES = (224, 32, 64, 28)
 """Heights and widths that layers are looked for with, where nobody knows that of the images."""

@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import nn
 
+from kdpipe.base.options import Options
 from kdpipe.models.base import Builder, Layers, builders
-from kdpipe.options import Options
 
 
 class MLPOptions(Options):

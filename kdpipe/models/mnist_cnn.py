@@ -8,10 +8,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from kdpipe.errors import KdpipeError
-from kdpipe.models._blur_pool import BlurPool
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.options import Options
 from kdpipe.models.base import Builder, Layers, builders
-from kdpipe.options import Options
+from kdpipe.models.shared.blur_pool import BlurPool
 
 SIDE = 28
 """Height and width of MNIST's images."""

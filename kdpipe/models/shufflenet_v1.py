@@ -7,8 +7,8 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from kdpipe.models._init import he_normal
 from kdpipe.models.base import Builder, Layers, builders
+from kdpipe.models.shared.init import he_normal
 
 GROUPS, STEM = 3, 24
 # Channels and blocks of the stages, each of which begins with stride 2.

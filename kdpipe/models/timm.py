@@ -7,10 +7,10 @@ from typing import Any
 from pydantic import Field
 from torch import nn
 
-from kdpipe.errors import KdpipeError, PassingError
-from kdpipe.models._by_shape import describe
+from kdpipe.base.errors import KdpipeError, PassingError
+from kdpipe.base.options import Options
 from kdpipe.models.base import Builder, Layers, Published, builders, out_of_place
-from kdpipe.options import Options
+from kdpipe.models.shared.by_shape import describe
 
 SIZE = 224
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from kdpipe.models._code import Program
 from kdpipe.models.base import builders
+from kdpipe.models.shared.code import Program
 
 
 @builders.register("torchscript")

@@ -9,12 +9,12 @@ from typing import Any
 from pydantic import Field, model_validator
 from torch import nn
 
-from kdpipe.errors import KdpipeError, PassingError
-from kdpipe.models._antialias import ANTIALIASED
-from kdpipe.models._by_shape import describe
-from kdpipe.models._torchvision_layers import DESCRIBED
+from kdpipe.base.errors import KdpipeError, PassingError
+from kdpipe.base.options import Options
 from kdpipe.models.base import Builder, Layers, Published, builders, out_of_place
-from kdpipe.options import Options
+from kdpipe.models.shared.antialias import ANTIALIASED
+from kdpipe.models.shared.by_shape import describe
+from kdpipe.models.shared.torchvision_layers import DESCRIBED
 
 # Arguments of torchvision's functions without which they would not give logits alone, and what
 # those are called that fix the size of the images.

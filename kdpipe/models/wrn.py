@@ -7,9 +7,9 @@ from collections import OrderedDict
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from kdpipe.models._init import he_normal
+from kdpipe.base.options import Options
 from kdpipe.models.base import Builder, Layers, builders
-from kdpipe.options import Options
+from kdpipe.models.shared.init import he_normal
 
 
 class WRNOptions(Options):

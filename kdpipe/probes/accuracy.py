@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from kdpipe.probes._gaps import add_gaps
 from kdpipe.probes.base import Bench, Probe, ProbeOptions, condition, probes
-from kdpipe.results.records import Records, Statistic
+from kdpipe.probes.shared.gaps import add_gaps
+from kdpipe.probes.shared.records import Records, Statistic
 
 
 class AccuracyOptions(ProbeOptions):

@@ -9,14 +9,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import ModelRef
 from kdpipe.data.images import as_float
-from kdpipe.errors import KdpipeError
 from kdpipe.models.base import Network
-from kdpipe.paths import ModelRef
-from kdpipe.probes._gradients import need_gradient
-from kdpipe.probes._ifgsm import BISECTIONS, calibrate, fooling_rate, ifgsm
 from kdpipe.probes.base import BATCH, Bench, ImageSet, Probe, ProbeOptions, condition, probes
-from kdpipe.results.records import Records, Statistic
+from kdpipe.probes.shared.gradients import need_gradient
+from kdpipe.probes.shared.ifgsm import BISECTIONS, calibrate, fooling_rate, ifgsm
+from kdpipe.probes.shared.records import Records, Statistic
 
 
 class AdversarialOptions(ProbeOptions):

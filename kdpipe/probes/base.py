@@ -13,19 +13,19 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from kdpipe.data.class_maps.base import class_maps
+from kdpipe.base.options import Options
+from kdpipe.base.paths import ModelRef
+from kdpipe.base.plugin import plugin
+from kdpipe.base.seeding import ranks, stream
+from kdpipe.data.class_maps import class_maps
 from kdpipe.data.images import as_float
 from kdpipe.data.lazy import LazyPixels
 from kdpipe.data.selection import Selection, select
 from kdpipe.data.store import Subset
 from kdpipe.models.base import Network
-from kdpipe.options import Options
-from kdpipe.paths import ModelRef
-from kdpipe.plugin import plugin
-from kdpipe.registry import Registry
-from kdpipe.results.conditions import condition as condition
-from kdpipe.results.records import Records
-from kdpipe.seeding import ranks, stream
+from kdpipe.probes import probes as probes
+from kdpipe.probes.shared.conditions import condition as condition
+from kdpipe.probes.shared.records import Records
 from kdpipe.training.compute import Compute
 
 BATCH = 256
@@ -222,6 +222,3 @@ def resamples(n: int, times: int, purpose: str) -> np.ndarray:
     """Bootstrap rows (times, n), the same for every network that is measured on n images."""
     rng = np.random.default_rng(stream("bootstrap", purpose, n))
     return rng.integers(0, n, size=(times, n))
-
-
-probes: Registry[Probe] = Registry("probes", "kdpipe.probes")

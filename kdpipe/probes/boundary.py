@@ -11,11 +11,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.seeding import stream
 from kdpipe.data.images import as_float
-from kdpipe.errors import KdpipeError
 from kdpipe.probes.base import BATCH, Bench, ImageSet, Probe, ProbeOptions, condition, probes
-from kdpipe.results.records import Records, Statistic
-from kdpipe.seeding import stream
+from kdpipe.probes.shared.records import Records, Statistic
 
 # Images in float32 that lie on one line leave about this share of a side beside the line.
 ON_A_LINE = 1e-6

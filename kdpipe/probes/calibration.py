@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from kdpipe.probes.base import Bench, Probe, ProbeOptions, condition, probes, resamples
-from kdpipe.results.records import Records, Statistic
+from kdpipe.probes.shared.records import Records, Statistic
 
 OF_SHARES = ProbeOptions.model_fields["min_gap"].default
 """Smallest gap of accuracy and confidence, which are no calibration errors."""

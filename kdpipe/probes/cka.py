@@ -10,12 +10,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.seeding import stream
 from kdpipe.data.images import as_float
-from kdpipe.errors import KdpipeError
 from kdpipe.models.base import Network
 from kdpipe.probes.base import Bench, ImageSet, Probe, ProbeOptions, condition, probes
-from kdpipe.results.records import Records, Statistic
-from kdpipe.seeding import stream
+from kdpipe.probes.shared.records import Records, Statistic
 
 CKA_BATCH = 32
 BLOCK = 1 << 16

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from kdpipe.data.augment._colour import jitter
-from kdpipe.probes._agreement import AgreementProbe
-from kdpipe.probes._pictures import PicturedOptions
+from kdpipe.data.augment.shared.colour import jitter
 from kdpipe.probes.base import probes
+from kdpipe.probes.shared.agreement import AgreementProbe
+from kdpipe.probes.shared.pictures import PicturedOptions
 
 
 class ColourOptions(PicturedOptions):

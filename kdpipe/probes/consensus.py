@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from kdpipe.probes.base import Bench, Probe, ProbeOptions, condition, probes, resamples
-from kdpipe.results.records import Records, Statistic
+from kdpipe.probes.shared.records import Records, Statistic
 
 
 class ConsensusOptions(ProbeOptions):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 
 from kdpipe.probes.base import Bench, Probe, condition, probes
-from kdpipe.results.records import Records, Statistic
+from kdpipe.probes.shared.records import Records, Statistic
 
 
 @probes.register("fidelity")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from kdpipe.errors import KdpipeError
-from kdpipe.probes._gaps import add_gaps
+from kdpipe.base.errors import KdpipeError
 from kdpipe.probes.base import Bench, Probe, ProbeOptions, condition, probes
-from kdpipe.results.records import Records, Statistic
+from kdpipe.probes.shared.gaps import add_gaps
+from kdpipe.probes.shared.records import Records, Statistic
 
 
 class GroupAccuracyOptions(ProbeOptions):

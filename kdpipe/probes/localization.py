@@ -9,13 +9,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from kdpipe.base.errors import KdpipeError
 from kdpipe.data.images import as_float
-from kdpipe.errors import KdpipeError
 from kdpipe.models.base import Network
-from kdpipe.probes._gradients import need_gradient
-from kdpipe.probes._pictures import PicturedOptions, keep, spread, thumbnail
 from kdpipe.probes.base import Bench, ImageSet, Probe, condition, probes
-from kdpipe.results.records import Records, Statistic
+from kdpipe.probes.shared.gradients import need_gradient
+from kdpipe.probes.shared.pictures import PicturedOptions, keep, spread, thumbnail
+from kdpipe.probes.shared.records import Records, Statistic
 
 CAM_BATCH = 32
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from kdpipe.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError
 from kdpipe.probes.base import Bench, Probe, condition, probes
-from kdpipe.results.records import Records, Statistic
+from kdpipe.probes.shared.records import Records, Statistic
 
 
 @probes.register("shape_bias")

@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from kdpipe.data.augment._geometry import windows
-from kdpipe.probes._agreement import AgreementProbe
-from kdpipe.probes._pictures import PicturedOptions
+from kdpipe.data.augment.shared.geometry import windows
 from kdpipe.probes.base import probes
+from kdpipe.probes.shared.agreement import AgreementProbe
+from kdpipe.probes.shared.pictures import PicturedOptions
 
 
 class ShiftOptions(PicturedOptions):

@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from kdpipe.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.seeding import stream
 from kdpipe.models.base import Network
 from kdpipe.probes.base import Bench, Probe, ProbeOptions, condition, probes
-from kdpipe.results.records import Records, Statistic
-from kdpipe.seeding import stream
+from kdpipe.probes.shared.records import Records, Statistic
 
 TOLERANCE = 1e-4
 """Of the affine test, relative to the spread of the logits; float32 stays below 1e-6."""

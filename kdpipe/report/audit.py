@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kdpipe.report import verdicts, words
 from kdpipe.report.headline import Sentence, apart, not_judged
+from kdpipe.results import verdicts, words
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdpipe.report import words
-from kdpipe.results import gate
-from kdpipe.results.chance import Level, levels
+from kdpipe.base.chance import Level, levels
+from kdpipe.results import gate, words
 from kdpipe.results.slices import PairSlice
 
 if TYPE_CHECKING:

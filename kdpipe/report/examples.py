@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdpipe.figures.base import Probed
-from kdpipe.report import verdicts, words
+from kdpipe.results import verdicts, words
 from kdpipe.results.slices import InstanceSlice, PairSlice
 
 if TYPE_CHECKING:

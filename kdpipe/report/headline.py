@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kdpipe.report import verdicts, words
+from kdpipe.results import verdicts, words
 from kdpipe.results.reasons import AT_CHANCE
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdpipe.paths import gate_file, parse_network
+from kdpipe.base.paths import gate_file, parse_network
 from kdpipe.report.values import Cell, Table
 
 HEAD = ("network", "input", "output", "checks")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kdpipe.report import verdicts, words
+from kdpipe.results import verdicts, words
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kdpipe.report import verdicts, words
+from kdpipe.results import verdicts, words
 
 if TYPE_CHECKING:
     import pandas as pd

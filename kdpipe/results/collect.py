@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from kdpipe.errors import KdpipeError
-from kdpipe.paths import NetworkRef
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import NetworkRef
+from kdpipe.probes.shared.records import Statistic, read_records
 from kdpipe.results.comparison import Array, mean
 from kdpipe.results.left_out import reasons
-from kdpipe.results.records import Statistic, read_records
 from kdpipe.results.slices import InstanceSlice, PairSlice, TablesSlice
 from kdpipe.results.win_rate import win_rates
 

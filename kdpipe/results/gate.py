@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from kdpipe.paths import NetworkRef, gate_file
+from kdpipe.base.paths import NetworkRef, gate_file
 
 
 def read(root: Path, refs: Iterable[NetworkRef]) -> dict[str, dict[str, Any]]:

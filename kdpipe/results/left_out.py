@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kdpipe.errors import KdpipeError, PassingError, StoppedError
-from kdpipe.results.records import left_out_because
+from kdpipe.base.errors import KdpipeError, PassingError, StoppedError
+from kdpipe.probes.shared.records import left_out_because
 from kdpipe.results.slices import InstanceSlice, PairSlice
 
 Made = TypeVar("Made")

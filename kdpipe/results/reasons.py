@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kdpipe.results.chance import Level
+from kdpipe.base.chance import Level
 
 NOT_MEASURABLE = "not measurable"
 """The interval of the gap contains 0, or there is none."""

@@ -17,8 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kdpipe.paths import TableName
-from kdpipe.provenance import write_atomically
+from kdpipe.base.paths import TableName
+from kdpipe.base.provenance import write_atomically
 
 Row = dict[str, Any]
 

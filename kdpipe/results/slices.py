@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from kdpipe.options import Options
-from kdpipe.paths import ModelRef, NetworkRef, StudentRef, probe_dir
+from kdpipe.base.options import Options
+from kdpipe.base.paths import ModelRef, NetworkRef, StudentRef, probe_dir
 
 
 class InstanceSlice(Options):

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from kdpipe.base.chance import Level, broken
+from kdpipe.probes.shared.records import Statistic
 from kdpipe.results import reasons
 from kdpipe.results import statistics as st
-from kdpipe.results.chance import Level, broken
 from kdpipe.results.collect import SET, Measured, Network, Outcome, aligned, outcomes_of
 from kdpipe.results.comparison import (
     Comparison,
@@ -17,7 +18,6 @@ from kdpipe.results.comparison import (
     mean,
     std,
 )
-from kdpipe.results.records import Statistic
 from kdpipe.results.schemas import Row
 
 

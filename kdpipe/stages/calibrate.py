@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from kdpipe.options import Options
-from kdpipe.paths import ModelRef
-from kdpipe.provenance import provenance, write_json
+from kdpipe.base.options import Options
+from kdpipe.base.paths import ModelRef
+from kdpipe.base.provenance import provenance, write_json
 from kdpipe.results.left_out import NotApplicableError, tried
-from kdpipe.stages._bench import Instance, make, open_bench
+from kdpipe.stages.shared.bench import Instance, make, open_bench
 from kdpipe.training.compute import Compute
 
 

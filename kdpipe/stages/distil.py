@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 
-from kdpipe.distill.base import Setting, objectives
+from kdpipe.base.paths import ModelRef, StudentRef, teacher_outputs_file
+from kdpipe.base.plugin import PluginRef
+from kdpipe.base.seeding import stream
+from kdpipe.distill import objectives
+from kdpipe.distill.base import Setting
 from kdpipe.models.base import Network
-from kdpipe.paths import ModelRef, StudentRef, teacher_outputs_file
-from kdpipe.plugin import PluginRef
-from kdpipe.seeding import stream
-from kdpipe.stages._classes import load_for
-from kdpipe.stages._training import (
+from kdpipe.stages.shared.classes import load_for
+from kdpipe.stages.shared.training import (
     TrainingSlice,
     feature_shapes,
     set_up,

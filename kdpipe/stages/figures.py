@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kdpipe.figures.base import Tables, figures
-from kdpipe.options import Options
+from kdpipe.base.options import Options
+from kdpipe.figures import figures
+from kdpipe.figures.base import Tables
 from kdpipe.results.slices import PairSlice
 
 
@@ -28,7 +29,7 @@ class FiguresSlice(Options):
 
 def run(slice: FiguresSlice, root: Path, out: Path) -> list[Path]:
     """Draw every figure of the slice from ``root/tables`` into ``out``; the files written."""
-    from kdpipe.figures import _style as style
+    from kdpipe.figures.shared import style
 
     tables = Tables.load(root, slice.networks, slice.recorded, slice.pairs)
     tables.answer_methods = slice.answer_methods

@@ -16,20 +16,20 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from kdpipe.base.chance import Level, level
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.options import Options
+from kdpipe.base.paths import ModelRef, NetworkRef, StudentRef, subset_dir
+from kdpipe.base.plugin import PluginRef
+from kdpipe.base.provenance import provenance, write_json
 from kdpipe.data.store import Subset
-from kdpipe.errors import KdpipeError
-from kdpipe.models import _checks as checks
-from kdpipe.models._checks import Check
-from kdpipe.models._readings import READINGS, another_reading
 from kdpipe.models.base import Network
-from kdpipe.options import Options
-from kdpipe.paths import ModelRef, NetworkRef, StudentRef, subset_dir
-from kdpipe.plugin import PluginRef
+from kdpipe.models.shared import checks
+from kdpipe.models.shared.checks import Check
+from kdpipe.models.shared.readings import READINGS, another_reading
 from kdpipe.probes.base import Bench, ProbeOptions
-from kdpipe.provenance import provenance, write_json
-from kdpipe.results.chance import Level, level
 from kdpipe.results.permuted import class_order
-from kdpipe.stages._classes import UnknownClassesError, read_as
+from kdpipe.stages.shared.classes import UnknownClassesError, read_as
 from kdpipe.training.artefact import load
 from kdpipe.training.compute import Compute
 

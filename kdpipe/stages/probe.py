@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from kdpipe.options import Options
-from kdpipe.paths import ModelRef, StudentRef
+from kdpipe.base.options import Options
+from kdpipe.base.paths import ModelRef, StudentRef
+from kdpipe.base.provenance import canonical, provenance, write_atomically
 from kdpipe.probes.base import Bench, Probe
-from kdpipe.provenance import canonical, provenance, write_atomically
+from kdpipe.probes.shared.records import write_left_out, write_records
 from kdpipe.results.left_out import NotApplicableError, tried
-from kdpipe.results.records import write_left_out, write_records
-from kdpipe.stages._bench import Instance, make, open_bench, read_calibration
+from kdpipe.stages.shared.bench import Instance, make, open_bench, read_calibration
 from kdpipe.training.compute import Compute
 
 

@@ -7,15 +7,15 @@ import re
 from pathlib import Path
 from typing import Any
 
-from kdpipe import accepted
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.options import Options
+from kdpipe.base.paths import subset_dir
+from kdpipe.base.provenance import versions, write_atomically
 from kdpipe.data.store import Subset
-from kdpipe.errors import KdpipeError
-from kdpipe.figures._pictures import first_of
-from kdpipe.figures.base import Probed, Tables, figures
-from kdpipe.options import Options
-from kdpipe.paths import subset_dir
-from kdpipe.provenance import versions, write_atomically
-from kdpipe.report import answer, audit, networks, sentences, values, verdicts, words
+from kdpipe.figures import figures
+from kdpipe.figures.base import Probed, Tables
+from kdpipe.figures.shared.pictures import first_of
+from kdpipe.report import answer, audit, networks, sentences, values
 from kdpipe.report.cite import cite
 from kdpipe.report.doubts import doubts
 from kdpipe.report.examples import Examples, examples
@@ -23,6 +23,7 @@ from kdpipe.report.headline import apart
 from kdpipe.report.how import HOW
 from kdpipe.report.page import render
 from kdpipe.report.warnings import warnings
+from kdpipe.results import accepted, verdicts, words
 from kdpipe.results.slices import InstanceSlice, PairSlice
 
 

@@ -8,38 +8,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator
 
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.plugin import PluginRef
+from kdpipe.base.provenance import provenance, write_atomically, write_json
+from kdpipe.base.seeding import ranks, stream
 from kdpipe.data.domains.base import Batch
 from kdpipe.data.pixels import pixels_digest, write_pixels
 from kdpipe.data.render import ImageFormat, Renderer, Rendering
-from kdpipe.data.sources.base import Listing, Source, sources
+from kdpipe.data.sources import sources
+from kdpipe.data.sources.base import Listing, Source
+from kdpipe.data.split import SplitFractions
 from kdpipe.data.store import INDEX_SCHEMA
-from kdpipe.errors import KdpipeError
-from kdpipe.options import Options
-from kdpipe.plugin import PluginRef
-from kdpipe.provenance import provenance, write_atomically, write_json
-from kdpipe.seeding import ranks, stream
 
 SPLITS = ("train", "val", "test")
-
-
-class SplitFractions(Options):
-    """Shares of the source images of each class. They are split before domains are rendered.
-
-    ``train: 0`` is for studies that train nothing: of a source with a split of its own only the
-    test images are then used, and ``val`` is taken from them.
-    """
-
-    train: float = Field(0.67, ge=0, lt=1, description="Trained on.")
-    val: float = Field(0.11, ge=0, lt=1, description="For choosing settings.")
-    test: float = Field(0.22, gt=0, le=1, description="Probed, never trained on.")
-
-    @model_validator(mode="after")
-    def _sum(self) -> SplitFractions:
-        if abs(self.train + self.val + self.test - 1) > 1e-6:
-            raise ValueError("train, val and test have to add up to 1")
-        return self
 
 
 class SubsetSlice(ImageFormat):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kdpipe.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError
 from kdpipe.results.slices import InstanceSlice, PairSlice, TablesSlice
 
 __all__ = ["InstanceSlice", "PairSlice", "TablesSlice", "run"]
@@ -16,8 +16,8 @@ def run(slice: TablesSlice, root: Path, out: Path) -> None:
     ``root``: the study's folder of results, under which the record files lie. Raises KdpipeError
     naming a record file that is missing, or where none of the properties applies.
     """
+    from kdpipe.base.chance import levels
     from kdpipe.results import gate
-    from kdpipe.results.chance import levels
     from kdpipe.results.collect import read_study
     from kdpipe.results.controls import control_rows
     from kdpipe.results.left_out import reasons

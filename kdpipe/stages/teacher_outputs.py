@@ -7,17 +7,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.options import Options
+from kdpipe.base.paths import ModelRef, subset_dir
+from kdpipe.base.plugin import PluginRef
+from kdpipe.base.provenance import write_atomically
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
 from kdpipe.data.selection import Selection
 from kdpipe.data.store import Subset
-from kdpipe.errors import KdpipeError
-from kdpipe.options import Options
-from kdpipe.paths import ModelRef, subset_dir
-from kdpipe.plugin import PluginRef
-from kdpipe.provenance import write_atomically
-from kdpipe.stages._classes import load_for
-from kdpipe.stages._training import load_images
+from kdpipe.stages.shared.classes import load_for
+from kdpipe.stages.shared.training import load_images
 from kdpipe.training import table
 from kdpipe.training.compute import Compute
 from kdpipe.training.teacher import LiveTeacher

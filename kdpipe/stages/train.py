@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kdpipe.base.paths import ModelRef
+from kdpipe.base.seeding import stream
 from kdpipe.distill.base import Setting
 from kdpipe.distill.labels import Labels, LabelsOptions
-from kdpipe.models._weights import Weights
-from kdpipe.paths import ModelRef
-from kdpipe.seeding import stream
-from kdpipe.stages import _from_weights
-from kdpipe.stages._training import TrainingSlice, set_up, train_and_save
+from kdpipe.models.weights.options import Weights
+from kdpipe.stages.shared import from_weights
+from kdpipe.stages.shared.training import TrainingSlice, set_up, train_and_save
 from kdpipe.training.processes import together
 
 
@@ -24,7 +24,7 @@ def run(
 ) -> None:
     """Train the model, or take it from its weights, and write its three files into ``out``."""
     if slice_.weights is not None:
-        _from_weights.run(slice_, slice_.weights, root, out, data_root)
+        from_weights.run(slice_, slice_.weights, root, out, data_root)
         return
     with together(slice_.compute, __name__, slice_, root, out, code):
         setup = set_up(slice_, root, stream("model", slice_.ref.model, slice_.ref.seed))

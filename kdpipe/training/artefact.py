@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from kdpipe.errors import KdpipeError
-from kdpipe.models._form import Form
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.plugin import PluginRef
+from kdpipe.base.provenance import write_atomically, write_json
 from kdpipe.models.base import Network, build
-from kdpipe.plugin import PluginRef
-from kdpipe.provenance import write_atomically, write_json
+from kdpipe.models.shared.form import Form
 
 
 def channel_statistics(pixels: np.ndarray) -> tuple[list[float], list[float]]:

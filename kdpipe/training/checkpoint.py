@@ -15,8 +15,8 @@ from typing import IO, Any, cast
 
 import torch
 
-from kdpipe.errors import KdpipeError, PassingError, StoppedError
-from kdpipe.provenance import failed_write, sync
+from kdpipe.base.errors import KdpipeError, PassingError, StoppedError
+from kdpipe.base.provenance import failed_write, sync
 
 VARIABLE = "KDPIPE_CHECKPOINT_SECONDS"
 DEFAULT_SECONDS = 120.0

@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from kdpipe.errors import PassingError
-from kdpipe.options import Options
+from kdpipe.base.errors import PassingError
+from kdpipe.base.options import Options
 
 
 class Compute(Options):

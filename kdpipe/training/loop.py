@@ -11,17 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdpipe import parallel
+from kdpipe.base import parallel
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.seeding import ranks, stream
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
 from kdpipe.data.lazy import LazyPixels
 from kdpipe.distill.base import Objective, Step
-from kdpipe.errors import KdpipeError
 from kdpipe.models.base import Network
-from kdpipe.seeding import ranks, stream
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.compute import Compute
-from kdpipe.training.recipe import Recipe, optimiser_and_schedule
+from kdpipe.training.optimiser import optimiser_and_schedule
+from kdpipe.training.recipe import Recipe
 from kdpipe.training.teacher import TabulatedTeacher, Teacher
 
 

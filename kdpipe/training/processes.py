@@ -15,7 +15,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from kdpipe.errors import KdpipeError, PassingError
+from kdpipe.base.errors import KdpipeError, PassingError
 from kdpipe.training.compute import Compute
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from kdpipe.plan import Job, Plan
-from kdpipe.study import parse
+from kdpipe.plan.plan import Job, Plan
+from kdpipe.study.schema import parse
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -15,20 +15,21 @@ import pytest
 import yaml
 from pages import REPOSITORY, blocks
 
-from kdpipe import digest
-from kdpipe.data.augment.base import augmentations
-from kdpipe.data.class_maps.base import class_maps
-from kdpipe.data.domains.base import domains
-from kdpipe.data.sources.base import sources
-from kdpipe.distill.base import Setting, Step, objectives
-from kdpipe.errors import KdpipeError
-from kdpipe.figures.base import figures
-from kdpipe.inprocess import run_all
-from kdpipe.models.base import builders
-from kdpipe.plan import Plan
-from kdpipe.probes.base import probes
-from kdpipe.reference import reference
-from kdpipe.study import parse
+from kdpipe.base.errors import KdpipeError
+from kdpipe.data.augment import augmentations
+from kdpipe.data.class_maps import class_maps
+from kdpipe.data.domains import domains
+from kdpipe.data.sources import sources
+from kdpipe.distill import objectives
+from kdpipe.distill.base import Setting, Step
+from kdpipe.figures import figures
+from kdpipe.models import builders
+from kdpipe.plan import digest
+from kdpipe.plan.plan import Plan
+from kdpipe.probes import probes
+from kdpipe.run.inprocess import run_all
+from kdpipe.study.reference import reference
+from kdpipe.study.schema import parse
 
 # Page -> name of the plug-in and the folder it has in this repository.
 PAGES = {
@@ -42,9 +43,9 @@ MOST_LINES = 40
 UP_TO_TABLES = """
 import sys
 from pathlib import Path
-from kdpipe.inprocess import ORDER, run_job
-from kdpipe.plan import Plan
-from kdpipe.study import load
+from kdpipe.run.inprocess import ORDER, run_job
+from kdpipe.plan.plan import Plan
+from kdpipe.study.schema import load
 
 plan = Plan(load(Path("study.yaml")))
 for stage in ORDER[: ORDER.index("tables") + 1]:

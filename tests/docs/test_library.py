@@ -29,7 +29,7 @@ def test_the_notebook_is_valid_and_shows_its_output(notebook):
 def test_it_needs_no_snakemake_and_no_study(notebook):
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     assert "snakemake" not in code
-    assert "kdpipe.study" not in code
+    assert "kdpipe.study.schema" not in code
     assert not re.search(r"from kdpipe\S*\._|import _", code), "only public modules"
 
 

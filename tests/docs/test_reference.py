@@ -10,8 +10,8 @@ from pages import DOCS
 from typer.testing import CliRunner
 
 from kdpipe.cli import app
-from kdpipe.reference import REGISTRIES, reference
-from kdpipe.study import Study
+from kdpipe.study.reference import REGISTRIES, reference
+from kdpipe.study.schema import Study
 
 # Options of training that are called what they are.
 SAY_IT_ALL = {"epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule"}

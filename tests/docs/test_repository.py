@@ -14,8 +14,8 @@ from pages import DOCS, REPOSITORY
 
 import kdpipe
 from kdpipe.cli import app
-from kdpipe.distill.base import objectives
-from kdpipe.probes.base import probes
+from kdpipe.distill import objectives
+from kdpipe.probes import probes
 
 # Citation File Format 1.2.0: the keys that are used here, of each kind of entry.
 FILE = {

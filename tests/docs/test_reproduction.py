@@ -7,11 +7,11 @@ import re
 import yaml
 from pages import DOCS, REPOSITORY, blocks
 
-from kdpipe.entries import Pair
-from kdpipe.figures.base import figures
+from kdpipe.figures import figures
 from kdpipe.results.paper import METRICS, published
 from kdpipe.results.schemas import SCHEMAS
-from kdpipe.study import load
+from kdpipe.study.entries import Pair
+from kdpipe.study.schema import load
 
 TEXT = (DOCS / "reproduction.md").read_text(encoding="utf-8")
 

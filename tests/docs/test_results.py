@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 from pages import DOCS, REPOSITORY
 
-from kdpipe.report import verdicts, words
+from kdpipe.results import verdicts, words
 from kdpipe.results.schemas import SCHEMAS
-from kdpipe.study import load
+from kdpipe.study.schema import load
 
 FOLDER = DOCS / "results" / "digits"
 

@@ -10,7 +10,7 @@ import yaml
 from pages import REPOSITORY, blocks
 from reruns import merged, rerun
 
-from kdpipe.study import parse
+from kdpipe.study.schema import parse
 
 EDITS = [yaml.safe_load(text) for text in blocks("tutorial.md", "yaml")]
 SAID = [

@@ -21,10 +21,10 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from kdpipe.audit.outcome import INCOMPLETE
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.plugin import PluginRef
 from kdpipe.cli import app
-from kdpipe.errors import KdpipeError
 from kdpipe.models.base import build
-from kdpipe.plugin import PluginRef
 
 NAMES = ("teacher", "student", "baseline")
 CLASSES = ("cat", "dog", "owl")

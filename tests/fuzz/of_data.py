@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from mutate import damage_bytes, damage_lines, odd_value
 from of_images import odd_picture, plain_picture
 
-from kdpipe.jobs import run_stage
+from kdpipe.run.stage import run_stage
 
 
 def made_subset(folder: Path, **options: Any) -> None:

@@ -13,7 +13,7 @@ from mutate import damage_bytes
 from PIL import Image
 
 from kdpipe.data.render import resize
-from kdpipe.data.sources._decode import decode_bytes
+from kdpipe.data.sources.shared.decode import decode_bytes
 
 
 def picture(rng: random.Random, low: int = 1, high: int = 60) -> bytes:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdpipe.models import _checks as checks
 from kdpipe.models.base import UNTOLD, Network
-from kdpipe.stages._from_weights import check_outputs
+from kdpipe.models.shared import checks
+from kdpipe.stages.shared.from_weights import check_outputs
 
 CLASSES = ["a", "b", "c"]
 Pair = namedtuple("Pair", "logits features")

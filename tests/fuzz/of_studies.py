@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 from mutate import damage_bytes, damage_lines, damage_tree
 
-from kdpipe.includes import read
-from kdpipe.plan import Plan
-from kdpipe.study import load
+from kdpipe.plan.plan import Plan
+from kdpipe.study.includes import read
+from kdpipe.study.schema import load
 
 REPOSITORY = Path(__file__).parents[2]
 

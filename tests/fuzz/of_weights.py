@@ -19,10 +19,12 @@ import torch
 from mutate import damage_bytes, damage_tree, odd_value
 from safetensors.torch import save
 
-from kdpipe.models._weights import Weights, find, load_into
-from kdpipe.models.base import build, builders
-from kdpipe.plugin import PluginRef
-from kdpipe.stages._from_weights import check_outputs
+from kdpipe.base.plugin import PluginRef
+from kdpipe.models import builders
+from kdpipe.models.base import build
+from kdpipe.models.weights.find import find, load_into
+from kdpipe.models.weights.options import Weights
+from kdpipe.stages.shared.from_weights import check_outputs
 
 
 @cache

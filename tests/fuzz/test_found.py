@@ -22,16 +22,18 @@ from safetensors.torch import save_file
 from verdict import sentence_flaw
 
 from kdpipe.audit.networks import Told, entry
-from kdpipe.check import check_data
-from kdpipe.errors import KdpipeError, some_of
-from kdpipe.includes import MOST_VALUES, values
-from kdpipe.models._form import pick
-from kdpipe.models._state_dicts import read_parts
-from kdpipe.models._weights import Found, Weights, _channels, find, load_into
-from kdpipe.models.base import build, builders
-from kdpipe.plan import Plan
-from kdpipe.stages._from_weights import check_outputs
-from kdpipe.study import load, parse
+from kdpipe.base.errors import KdpipeError, some_of
+from kdpipe.models import builders
+from kdpipe.models.base import build
+from kdpipe.models.shared.form import pick
+from kdpipe.models.weights.find import Found, _channels, find, load_into
+from kdpipe.models.weights.options import Weights
+from kdpipe.models.weights.state_dicts import read_parts
+from kdpipe.plan.check_data import check_data
+from kdpipe.plan.plan import Plan
+from kdpipe.stages.shared.from_weights import check_outputs
+from kdpipe.study.includes import MOST_VALUES, values
+from kdpipe.study.schema import load, parse
 
 
 def refused(match: str, call: Any, *arguments: Any, **options: Any) -> None:

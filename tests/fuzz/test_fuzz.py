@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from subjects import SECONDS, SUBJECTS
 from verdict import LIMIT, Verdict, judge, sentence_flaw
 
-from kdpipe.data.sources._decode import decode_bytes
-from kdpipe.errors import KdpipeError
-from kdpipe.models._state_dicts import read_parts
-from kdpipe.paths import ModelRef
-from kdpipe.study import load, parse
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import ModelRef
+from kdpipe.data.sources.shared.decode import decode_bytes
+from kdpipe.models.weights.state_dicts import read_parts
+from kdpipe.study.schema import load, parse
 
 NUMBERS = {
     "study": 40, "image": 60, "image_folder": 25, "csv": 20, "idx": 15, "parquet": 20,

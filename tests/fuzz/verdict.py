@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from kdpipe.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError
 
 LIMIT = 10
 """Seconds of computing that one input may take."""

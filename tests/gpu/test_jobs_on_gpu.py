@@ -13,10 +13,10 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from kdpipe.base.paths import ModelRef, subset_dir
+from kdpipe.base.plugin import PluginRef
 from kdpipe.data import store
 from kdpipe.data.selection import Selection
-from kdpipe.paths import ModelRef, subset_dir
-from kdpipe.plugin import PluginRef
 from kdpipe.stages import subset as stage
 from kdpipe.stages import train
 from kdpipe.training.compute import Compute
@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 HOLD = """
 import os, sys
-from kdpipe.devices import prepare
+from kdpipe.run.devices import prepare
 from kdpipe.training.compute import Compute
 compute = prepare(Compute(device=sys.argv[1]))
 compute.start()

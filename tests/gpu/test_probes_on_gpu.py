@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from kdpipe.base.plugin import resolve
 from kdpipe.data.images import as_float
-from kdpipe.models.base import Network, build, builders
-from kdpipe.plugin import resolve
-from kdpipe.probes._ifgsm import calibrate, ifgsm
+from kdpipe.models import builders
+from kdpipe.models.base import Network, build
 from kdpipe.probes.localization import grad_cam
+from kdpipe.probes.shared.ifgsm import calibrate, ifgsm
 
 NETWORKS = {
     "mnist_cnn": {"name": "mnist_cnn"},

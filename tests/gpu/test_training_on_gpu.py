@@ -14,14 +14,15 @@ from small_training import (
     some_images,
 )
 
+from kdpipe.base.errors import PassingError
+from kdpipe.base.plugin import PluginRef, resolve
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
 from kdpipe.distill.base import Setting, Step
 from kdpipe.distill.kl import KL, KLOptions
-from kdpipe.errors import PassingError
-from kdpipe.jobs import memory_said
-from kdpipe.models.base import build, builders
-from kdpipe.plugin import PluginRef, resolve
+from kdpipe.models import builders
+from kdpipe.models.base import build
+from kdpipe.run.stage import memory_said
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.compute import Compute
 from kdpipe.training.loop import Images, Student, fit, spread

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from kdpipe.paths import ModelRef
+from kdpipe.base.paths import ModelRef
+from kdpipe.probes.shared.records import Statistic
 from kdpipe.results.collect import SET, Measured, Network, Outcome
-from kdpipe.results.records import Statistic
 from kdpipe.results.slices import InstanceSlice, PairSlice
 
 KEY = ("", "value")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kdpipe.distill.base import objectives
-from kdpipe.probes.base import probes
+from kdpipe.distill import objectives
+from kdpipe.probes import probes
 
 ROOT = Path(__file__).parents[2]
 MISTAKES = [

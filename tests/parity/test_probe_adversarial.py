@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from torch import nn
 
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import ModelRef
 from kdpipe.data.images import as_float
-from kdpipe.errors import KdpipeError
-from kdpipe.paths import ModelRef
-from kdpipe.probes import _ifgsm, adversarial
-from kdpipe.probes._ifgsm import calibrate, fooling_rate, ifgsm
+from kdpipe.probes import adversarial
 from kdpipe.probes.adversarial import Adversarial, AdversarialOptions
+from kdpipe.probes.shared import ifgsm as _ifgsm
+from kdpipe.probes.shared.ifgsm import calibrate, fooling_rate, ifgsm
 
 TEACHER = "attacker=teacher;domain=grey"
 

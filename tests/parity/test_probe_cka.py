@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import nn
 
+from kdpipe.base.plugin import PluginRef
+from kdpipe.base.seeding import stream
 from kdpipe.data.images import as_float
 from kdpipe.models.base import build
-from kdpipe.plugin import PluginRef
 from kdpipe.probes import cka as module
 from kdpipe.probes.cka import CKA, CKAOptions, cka, gram, hsic_biased
-from kdpipe.seeding import stream
 
 
 def biased_by_definition(x, y):

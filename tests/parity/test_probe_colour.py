@@ -9,12 +9,12 @@ import torchvision.transforms.v2 as transforms
 import torchvision.transforms.v2.functional as reference
 from torch import nn
 
-from kdpipe.data.augment import _colour
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.seeding import stream, uniforms
+from kdpipe.data.augment.shared import colour as _colour
 from kdpipe.data.images import as_float
-from kdpipe.errors import KdpipeError
-from kdpipe.probes import _agreement
 from kdpipe.probes.colour import Colour, ColourOptions
-from kdpipe.seeding import stream, uniforms
+from kdpipe.probes.shared import agreement as _agreement
 
 # Single precision; the hue divides by the chroma of a pixel.
 TOLERANCE = 2e-5

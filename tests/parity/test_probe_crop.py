@@ -10,9 +10,9 @@ import torch
 import torchvision.transforms.v2.functional as reference
 from torch import nn
 
-from kdpipe.probes import _agreement
+from kdpipe.base.seeding import stream, uniforms
 from kdpipe.probes.crop import Crop, CropOptions
-from kdpipe.seeding import stream, uniforms
+from kdpipe.probes.shared import agreement as _agreement
 
 # A coordinate of 224 pixels in single precision is off by up to 1e-5 of a pixel.
 TOLERANCE = 1e-4

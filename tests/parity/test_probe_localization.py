@@ -17,9 +17,9 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 from torchvision.models import SwinTransformer, VisionTransformer
 
-from kdpipe.errors import KdpipeError
-from kdpipe.models._readout import ClassReadout
+from kdpipe.base.errors import KdpipeError
 from kdpipe.models.base import Layers, Network
+from kdpipe.models.shared.readout import ClassReadout
 from kdpipe.probes.localization import Localization, LocalizationOptions, grad_cam, resized
 
 CLASSES = 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kdpipe.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError
 from kdpipe.probes.base import ProbeOptions
 from kdpipe.probes.shape_bias import ShapeBias
 

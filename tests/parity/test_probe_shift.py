@@ -9,9 +9,9 @@ import torchvision.transforms.v2.functional as reference
 from scipy import stats
 from torch import nn
 
-from kdpipe.probes import _agreement
+from kdpipe.base.seeding import stream, uniforms
+from kdpipe.probes.shared import agreement as _agreement
 from kdpipe.probes.shift import Shift, ShiftOptions
-from kdpipe.seeding import stream, uniforms
 
 TOLERANCE = 1e-5
 

@@ -13,7 +13,7 @@ import miniature
 from miniature import PACS, VLCS
 
 from kdpipe.data.sources.model_vs_human import CLASSES as SIXTEEN
-from kdpipe.includes import read
+from kdpipe.study.includes import read
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SNAKEMAKE = ("mnist-quick", "cifar10", "fairface")

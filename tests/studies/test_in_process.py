@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from shrunk import REPOSITORY, SNAKEMAKE, TEN, shrunk, write_data
 
-from kdpipe.data.sources.base import sources
-from kdpipe.inprocess import run_all
-from kdpipe.models.base import builders
-from kdpipe.plan import Plan
-from kdpipe.study import parse
+from kdpipe.data.sources import sources
+from kdpipe.models import builders
+from kdpipe.plan.plan import Plan
+from kdpipe.run.inprocess import run_all
+from kdpipe.study.schema import parse
 
 # Those of test_snakemake.py run there, and why.yaml in the unit tests.
 STUDIES = (

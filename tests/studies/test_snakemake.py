@@ -12,8 +12,8 @@ import yaml
 from shrunk import REPOSITORY, SNAKEMAKE, shrunk, write_data
 from workspace import STUDY, Workspace, fresh
 
-from kdpipe.plan import Plan
-from kdpipe.study import load
+from kdpipe.plan.plan import Plan
+from kdpipe.study.schema import load
 
 
 @pytest.fixture

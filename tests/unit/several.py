@@ -10,7 +10,7 @@ import torch.distributed as dist
 from small_training import SHIFT, make_objective, small_network, some_images
 from torch import nn
 
-from kdpipe import parallel
+from kdpipe.base import parallel
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.models.base import Layers, Network
 from kdpipe.training.checkpoint import Checkpoint

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kdpipe.base.plugin import PluginRef
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.distill.base import Setting
 from kdpipe.distill.crd import CRD, CRDOptions
@@ -16,7 +17,6 @@ from kdpipe.distill.kl import KL, KLOptions
 from kdpipe.distill.labels import Labels, LabelsOptions
 from kdpipe.distill.soft_label import SoftLabel, SoftLabelOptions
 from kdpipe.models.base import Layers, Network
-from kdpipe.plugin import PluginRef
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.compute import Compute
 from kdpipe.training.loop import Images, fit

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kdpipe.paths import ModelRef
+from kdpipe.base.paths import ModelRef
 from kdpipe.results.slices import PairSlice
 
 METHODS = ("kl", "hint", "crd", "soft_label")

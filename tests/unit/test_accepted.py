@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from kdpipe import accepted
-from kdpipe.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError
+from kdpipe.results import accepted
 
 
 def note(root, *targets):

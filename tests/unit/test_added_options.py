@@ -8,9 +8,9 @@ import json
 import pytest
 from test_inprocess import STUDY
 
-from kdpipe.added_options import only_added
-from kdpipe.plan import Plan
-from kdpipe.study import parse
+from kdpipe.plan.plan import Plan
+from kdpipe.study.schema import parse
+from kdpipe.workflow.added_options import only_added
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from kdpipe.audit.compose import _model_name, _named
-from kdpipe.errors import KdpipeError
-from kdpipe.inprocess import run_all
-from kdpipe.paths import StudentRef, folder_name, from_folder_name, parse_network
-from kdpipe.plan import Plan
-from kdpipe.results.conditions import condition, condition_values
-from kdpipe.study import parse
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import StudentRef, folder_name, from_folder_name, parse_network
+from kdpipe.plan.plan import Plan
+from kdpipe.probes.shared.conditions import condition, condition_values
+from kdpipe.run.inprocess import run_all
+from kdpipe.study.schema import parse
 
 NAMES = [
     "Real World",

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import ModelRef
+from kdpipe.base.plugin import PluginRef
 from kdpipe.data.class_maps.imagenet16 import RUNS
 from kdpipe.distill.base import Setting, Step
 from kdpipe.distill.hint import Hint, HintOptions
-from kdpipe.errors import KdpipeError
 from kdpipe.models.base import Network, build
-from kdpipe.paths import ModelRef
-from kdpipe.plugin import PluginRef
-from kdpipe.probes.base import probes
-from kdpipe.results.records import Records
-from kdpipe.stages._bench import open_bench
+from kdpipe.probes import probes
+from kdpipe.probes.shared.records import Records
+from kdpipe.stages.shared.bench import open_bench
 from kdpipe.training import artefact
 from kdpipe.training.compute import Compute
 

@@ -13,11 +13,12 @@ import plain_training
 import pytest
 from typer.testing import CliRunner
 
+from kdpipe.base.errors import KdpipeError
 from kdpipe.cli import app
-from kdpipe.errors import KdpipeError
-from kdpipe.inprocess import ORDER, run_job
-from kdpipe.plan import Plan
-from kdpipe.study import load
+from kdpipe.plan.plan import Plan
+from kdpipe.run.inprocess import run_job
+from kdpipe.stages import STAGES
+from kdpipe.study.schema import load
 
 NETS = {
     "teacher": "mynets:small,width=12@teacher.pt",
@@ -62,7 +63,7 @@ def tabled(*more: str, **nets: str) -> pd.DataFrame:
     """The transfer table of an audit, whose study file runs up to the tables."""
     audited("--study-file", "audit.yaml", *more, **nets)
     plan = Plan(load(Path("audit.yaml")))
-    for stage in ORDER[: ORDER.index("tables") + 1]:
+    for stage in STAGES[: STAGES.index("tables") + 1]:
         for job in plan.by_stage(stage):
             run_job(job, Path("results/audit"))
     return table(Path())

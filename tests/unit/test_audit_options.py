@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 from kdpipe.audit.command import audit
 from kdpipe.audit.networks import Told, entry, normalisation, renaming
 from kdpipe.audit.options import KEYS, translated
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import gate_file, parse_network
 from kdpipe.cli import app
-from kdpipe.errors import KdpipeError
-from kdpipe.includes import read_yaml
-from kdpipe.models import _checks as checks
 from kdpipe.models.base import Layers, Network
-from kdpipe.paths import gate_file, parse_network
+from kdpipe.models.shared import checks
 from kdpipe.report.networks import print_table
+from kdpipe.study.includes import read_yaml
 from kdpipe.training.artefact import load
 
 BODY = torch.nn.Module
@@ -145,7 +145,7 @@ def test_a_pattern_alone_leaves_tensors_out():
 
 def test_checkpoints_are_looked_at_before_images_are(here, monkeypatch):
     monkeypatch.setattr(
-        "kdpipe.inprocess.run_all", lambda *_: pytest.fail("the images were read first")
+        "kdpipe.run.inprocess.run_all", lambda *_: pytest.fail("the images were read first")
     )
     torch.save({"a.b": torch.ones(1)}, "other.pt")
     refused(r"^--student: .*other\.pt does not fit .*--student-entry.*--student-key-map",
@@ -224,7 +224,7 @@ def test_what_an_audit_prints_speaks_of_options(here, monkeypatch):
         print(f"Warning: models/teacher/seed0, models/student_distilled/seed0: {SAID}.")
         return 0
 
-    monkeypatch.setattr("kdpipe.inprocess.run_all", measured)
+    monkeypatch.setattr("kdpipe.run.inprocess.run_all", measured)
     monkeypatch.setattr("kdpipe.audit.outcome.tell", told)
     done = CliRunner().invoke(app, words(), catch_exceptions=False)
     assert done.exit_code == 0, done.output

@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 from kdpipe.audit.compose import PROPERTIES, Wanted, compose
 from kdpipe.audit.images import Columns, Square, data_set, source
 from kdpipe.audit.networks import NORMALISATIONS, Told, class_list, entry, normalisation
+from kdpipe.base.errors import KdpipeError
 from kdpipe.cli import app
-from kdpipe.errors import KdpipeError
-from kdpipe.plan import Plan
-from kdpipe.study import load, parse
+from kdpipe.plan.plan import Plan
+from kdpipe.study.schema import load, parse
 
 UNTOLD, TRUSTED = Told(), Told(trust_code=True, normalise="half")
 

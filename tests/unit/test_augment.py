@@ -11,10 +11,11 @@ from hypothesis import strategies as some
 from scipy import stats
 from torch.nn.functional import pad
 
-from kdpipe.data.augment import _colour as colour
-from kdpipe.data.augment._geometry import random_window, resample, windows
-from kdpipe.data.augment.base import Pipeline, augmentations
-from kdpipe.plugin import PluginRef
+from kdpipe.base.plugin import PluginRef
+from kdpipe.data.augment import augmentations
+from kdpipe.data.augment.base import Pipeline
+from kdpipe.data.augment.shared import colour
+from kdpipe.data.augment.shared.geometry import random_window, resample, windows
 
 # Sums of three products in single precision, and a division by the chroma for the hue.
 COLOUR_TOLERANCE = 2e-6

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdpipe.errors import KdpipeError
-from kdpipe.models import _weights
-from kdpipe.models._weights import _renamed
-from kdpipe.options import Options
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.options import Options
+from kdpipe.models.weights import find
+from kdpipe.models.weights.find import _renamed
 from kdpipe.probes.base import ProbeOptions
 
 STATE = {"a" * 40 + "!": torch.zeros(1), "fc.weight": torch.ones(1)}
@@ -21,7 +21,7 @@ STATE = {"a" * 40 + "!": torch.zeros(1), "fc.weight": torch.ones(1)}
 def test_a_pattern_that_goes_on_for_ever_ends_in_a_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_weights, "RENAMING_SECONDS", 0.5)
+    monkeypatch.setattr(find, "RENAMING_SECONDS", 0.5)
     with pytest.raises(
         KdpipeError, match=r"w\.pt: the patterns of weights\.key_map \('\^\(a\+\)\+"
     ):
@@ -57,7 +57,7 @@ CUT = """
 import sys
 from pathlib import Path
 import miniature
-from kdpipe.data.sources.base import sources
+from kdpipe.data.sources import sources
 root = Path(sys.argv[1])
 miniature.parquet(root / "hub" / "train-0.parquet", list(range(400)), [0, 1] * 200)
 file = root / "hub" / "train-0.parquet"

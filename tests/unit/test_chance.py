@@ -11,15 +11,16 @@ import pytest
 import synthetic_study
 import test_transfer_table as made
 
-from kdpipe.figures import _style as style
-from kdpipe.figures.base import Tables, figures
-from kdpipe.paths import ModelRef, gate_file
+from kdpipe.base.chance import level
+from kdpipe.base.paths import ModelRef, gate_file
+from kdpipe.figures import figures
+from kdpipe.figures.base import Tables
+from kdpipe.figures.shared import style
 from kdpipe.report import sentences
 from kdpipe.report.answer import lines
 from kdpipe.report.doubts import doubts
 from kdpipe.report.headline import headline
 from kdpipe.results import gate
-from kdpipe.results.chance import level
 from kdpipe.results.schemas import write_table
 from kdpipe.stages.tables import run
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kdpipe import changes
+from kdpipe.workflow import changes
 
 SETTINGS = {
     "a number": ({"lr": 0.1}, {"lr": 0.2}, ["`lr` changed from 0.1 to 0.2"]),

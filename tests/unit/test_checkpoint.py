@@ -14,9 +14,9 @@ import torch
 from small_training import KilledError, assert_same_state, fitted, small_network
 from torch import nn
 
-from kdpipe.errors import KdpipeError, PassingError, StoppedError
-from kdpipe.provenance import write_atomically
-from kdpipe.stages._training import open_checkpoint
+from kdpipe.base.errors import KdpipeError, PassingError, StoppedError
+from kdpipe.base.provenance import write_atomically
+from kdpipe.stages.shared.training import open_checkpoint
 from kdpipe.training import checkpoint as module
 from kdpipe.training.checkpoint import Checkpoint, seconds_between
 from kdpipe.training.recipe import Recipe

@@ -17,9 +17,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from kdpipe.errors import KdpipeError
-from kdpipe.models._weights import Weights, find, load_into
-from kdpipe.models.base import builders
+from kdpipe.base.errors import KdpipeError
+from kdpipe.models import builders
+from kdpipe.models.weights.find import find, load_into
+from kdpipe.models.weights.options import Weights
 
 State = dict[str, Any]
 

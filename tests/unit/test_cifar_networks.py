@@ -10,10 +10,10 @@ from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.shufflenetv2 import channel_shuffle
 
-from kdpipe.models import cifar_mobilenet_v2, cifar_resnet, wrn
-from kdpipe.models.base import Network, build, builders
+from kdpipe.base.plugin import PluginRef, resolve
+from kdpipe.models import builders, cifar_mobilenet_v2, cifar_resnet, wrn
+from kdpipe.models.base import Network, build
 from kdpipe.models.shufflenet_v1 import Shuffle, Unit
-from kdpipe.plugin import PluginRef, resolve
 
 # Parameters with 100 classes; shape of the maps at the hint and at Grad-CAM's layer; features.
 NETWORKS = {

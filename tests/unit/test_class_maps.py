@@ -7,14 +7,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import ModelRef
+from kdpipe.base.plugin import PluginRef
 from kdpipe.data.class_maps.imagenet16 import ImageNet16
 from kdpipe.data.class_maps.listed import Listed, ListedOptions
 from kdpipe.data.imagenet_names import names
-from kdpipe.errors import KdpipeError
-from kdpipe.models._readout import ClassReadout
-from kdpipe.paths import ModelRef
-from kdpipe.plugin import PluginRef
-from kdpipe.stages._bench import open_bench
+from kdpipe.models.shared.readout import ClassReadout
+from kdpipe.stages.shared.bench import open_bench
 from kdpipe.training import artefact
 from kdpipe.training.compute import Compute
 

@@ -12,17 +12,17 @@ from pyarrow.parquet import read_table
 from safetensors.torch import load_file, save_file
 
 from kdpipe.audit.networks import class_list
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import ModelRef
+from kdpipe.base.plugin import PluginRef
 from kdpipe.data.imagenet_names import names
 from kdpipe.data.selection import Selection
 from kdpipe.data.store import Subset
-from kdpipe.errors import KdpipeError
-from kdpipe.models._weights import Weights
 from kdpipe.models.base import build
-from kdpipe.paths import ModelRef
-from kdpipe.plugin import PluginRef
+from kdpipe.models.weights.options import Weights
 from kdpipe.stages import gate, train
-from kdpipe.stages._class_names import class_names, order_unknown
-from kdpipe.stages._classes import load_for
+from kdpipe.stages.shared.class_names import class_names, order_unknown
+from kdpipe.stages.shared.classes import load_for
 from kdpipe.training.compute import Compute
 from kdpipe.training.recipe import Recipe
 

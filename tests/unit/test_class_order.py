@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import ModelRef, StudentRef
+from kdpipe.base.plugin import PluginRef
 from kdpipe.data.class_order import lacking, positions
 from kdpipe.data.imagenet_names import names
 from kdpipe.data.selection import Selection
-from kdpipe.errors import KdpipeError
 from kdpipe.models.base import build
-from kdpipe.paths import ModelRef, StudentRef
-from kdpipe.plugin import PluginRef
 from kdpipe.stages import distil, teacher_outputs
 from kdpipe.training import artefact
 from kdpipe.training.compute import Compute

@@ -9,14 +9,15 @@ import pytest
 import torch
 from torch import nn
 
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import ModelRef
+from kdpipe.base.plugin import PluginRef, resolve
 from kdpipe.data.selection import Selection
-from kdpipe.errors import KdpipeError
-from kdpipe.models._weights import Weights
-from kdpipe.models.base import Network, builders
-from kdpipe.paths import ModelRef
-from kdpipe.plugin import PluginRef, resolve
+from kdpipe.models import builders
+from kdpipe.models.base import Network
+from kdpipe.models.weights.options import Weights
 from kdpipe.stages import train
-from kdpipe.study import parse
+from kdpipe.study.schema import parse
 from kdpipe.training.artefact import load
 from kdpipe.training.compute import Compute
 from kdpipe.training.recipe import Recipe

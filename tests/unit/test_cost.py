@@ -11,15 +11,15 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from kdpipe.base.plugin import PluginRef
 from kdpipe.cli import app
-from kdpipe.cost import Cost, cost, rounded
-from kdpipe.counting import without_weights
 from kdpipe.data.selection import Selection
-from kdpipe.estimate import Estimate, Need
-from kdpipe.plan import Plan
-from kdpipe.plugin import PluginRef
-from kdpipe.study import parse
-from kdpipe.throughput import Throughput, throughput
+from kdpipe.plan.cost import Cost, cost, rounded
+from kdpipe.plan.counting import without_weights
+from kdpipe.plan.estimate import Estimate, Need
+from kdpipe.plan.plan import Plan
+from kdpipe.plan.throughput import Throughput, throughput
+from kdpipe.study.schema import parse
 
 TINY = Path(__file__).parents[1] / "workflow" / "tiny.yaml"
 
@@ -145,7 +145,7 @@ def test_throughput_is_measured_where_nobody_states_one(
 ) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(raw()))
-    monkeypatch.setattr("kdpipe.throughput.SECONDS", 0.02)
+    monkeypatch.setattr("kdpipe.plan.throughput.SECONDS", 0.02)
     shown = CliRunner().invoke(app, ["plan", str(path), "--cores", "3"]).stdout
     said = re.search(
         r"about [\d.]+ min of computing at --cores 3, at ([\d.e-]+) TFLOP/s a job", shown
@@ -157,7 +157,7 @@ def test_throughput_is_measured_where_nobody_states_one(
     assert two.words(1).startswith("about 5 min of computing at --cores 2")
     assert two.words(2).startswith("about 10 min")
     gpu = {**raw(), "compute": {"device": "cuda"}}
-    monkeypatch.setattr("kdpipe.throughput.has_gpu", lambda: False)
+    monkeypatch.setattr("kdpipe.plan.throughput.has_gpu", lambda: False)
     assert throughput(estimate(gpu)) is None
 
 

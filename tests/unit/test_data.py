@@ -10,16 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from kdpipe.data.domains import photo_blend
-from kdpipe.data.domains.base import Batch, domains, on_background
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.plugin import PluginRef
+from kdpipe.data.domains import domains, photo_blend
+from kdpipe.data.domains.base import Batch, on_background
 from kdpipe.data.render import resize
 from kdpipe.data.selection import Selection, select
-from kdpipe.data.sources.base import Listing, sources
+from kdpipe.data.sources import sources
+from kdpipe.data.sources.base import Listing
+from kdpipe.data.split import SplitFractions
 from kdpipe.data.store import Subset
-from kdpipe.errors import KdpipeError
-from kdpipe.plugin import PluginRef
 from kdpipe.stages import subset as stage
-from kdpipe.stages.subset import SplitFractions, SubsetSlice, assign_splits, merge_classes
+from kdpipe.stages.subset import SubsetSlice, assign_splits, merge_classes
 
 DOMAINS = {
     "grey": "original",

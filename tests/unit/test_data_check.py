@@ -10,13 +10,13 @@ from miniature import PACS, RACES, VLCS
 from typer.testing import CliRunner
 
 from kdpipe import cli
+from kdpipe.base.errors import KdpipeError
 from kdpipe.data.selection import select
-from kdpipe.data.sources.base import sources
+from kdpipe.data.sources import sources
 from kdpipe.data.store import Subset
-from kdpipe.errors import KdpipeError
-from kdpipe.inprocess import run_job
-from kdpipe.plan import Plan
-from kdpipe.study import parse
+from kdpipe.plan.plan import Plan
+from kdpipe.run.inprocess import run_job
+from kdpipe.study.schema import parse
 
 PARTS = {"train": 0.6, "val": 0.2, "test": 0.2}
 GROUPS = {"Black": 3, "East Asian": 1, "Indian": 6, "Middle Eastern": 0}

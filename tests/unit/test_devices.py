@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from kdpipe import devices
-from kdpipe.errors import KdpipeError, PassingError
-from kdpipe.machine import ComputeWish
+from kdpipe.base.errors import KdpipeError, PassingError
+from kdpipe.run import devices
+from kdpipe.study.compute import ComputeWish
 from kdpipe.training.compute import Compute
 
 HOLD = """
 import sys
-from kdpipe.devices import prepare
+from kdpipe.run.devices import prepare
 from kdpipe.training.compute import Compute
 import os
 compute = prepare(Compute(device="cuda"))
@@ -161,7 +161,7 @@ def test_a_folder_that_takes_no_claim(
 def test_a_job_that_wants_a_gpu_gets_it_before_its_stage_starts(
     environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kdpipe import jobs
+    from kdpipe.run import stage as jobs
 
     class Slice:
         compute = Compute(device="cuda", cpu_fallback=True)

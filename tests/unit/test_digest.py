@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from kdpipe import digest
-from kdpipe.plan import Plan
-from kdpipe.study import load
+from kdpipe.plan import digest
+from kdpipe.plan.plan import Plan
+from kdpipe.study.schema import load
 
 ROOT = Path(__file__).parents[2]
 
@@ -200,8 +200,14 @@ def test_no_stage_runs_the_study_or_the_plan(stage):
     found = digest.closure([f"kdpipe.stages.{stage}"])
     assert f"kdpipe.stages.{stage}" in found
     assert not found & {
-        *("kdpipe.study", "kdpipe.entries", "kdpipe.plan", "kdpipe.plan_results", "kdpipe.machine"),
-        *("kdpipe.cli", "kdpipe.workflow", "kdpipe.inprocess", "kdpipe.digest"),
+        *(
+            "kdpipe.study.schema",
+            "kdpipe.study.entries",
+            "kdpipe.plan.plan",
+            "kdpipe.plan.plan_results",
+            "kdpipe.study.compute",
+        ),
+        *("kdpipe.cli", "kdpipe.workflow.rules", "kdpipe.run.inprocess", "kdpipe.plan.digest"),
     }
 
 
@@ -209,7 +215,9 @@ def test_a_job_runs_none_but_its_own_plugins(plan):
     """The digests of the whole default study, each against the plug-ins its settings name."""
     for job in plan.jobs.values():
         found = closure_of(job)
-        assert not found & {"kdpipe.study", "kdpipe.entries", "kdpipe.plan"}, job.target
+        assert not found & {"kdpipe.study.schema", "kdpipe.study.entries", "kdpipe.plan.plan"}, (
+            job.target
+        )
         if job.stage == "probe":
             named = {i.probe.name for i in job.slice.instances}
             assert plugins(found, "kdpipe.probes") == named, job.target

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from kdpipe import memory
 from kdpipe.data.store import HELD
-from kdpipe.estimate import PROCESS_MB, SHORTEST_MINUTES, Estimate, print_needs
-from kdpipe.plan import Plan
-from kdpipe.study import parse
+from kdpipe.plan.estimate import PROCESS_MB, SHORTEST_MINUTES, Estimate, print_needs
+from kdpipe.plan.plan import Plan
+from kdpipe.run import memory
+from kdpipe.study.schema import parse
 
 TINY = Path(__file__).parents[1] / "workflow" / "tiny.yaml"
 TRAIN, DISTIL = "models/big/seed0", "students/features/hint/seed0"

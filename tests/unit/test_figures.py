@@ -12,11 +12,12 @@ import pytest
 import synthetic_study
 from matplotlib.patches import Rectangle
 
-from kdpipe.errors import KdpipeError
-from kdpipe.figures import _style as style
-from kdpipe.figures.base import Figure, Tables, figures
-from kdpipe.paths import ModelRef
-from kdpipe.report import verdicts, words
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import ModelRef
+from kdpipe.figures import figures
+from kdpipe.figures.base import Figure, Tables
+from kdpipe.figures.shared import style
+from kdpipe.results import verdicts, words
 from kdpipe.results.slices import InstanceSlice, PairSlice
 from kdpipe.stages.figures import FiguresSlice, run
 

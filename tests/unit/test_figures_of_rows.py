@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import synthetic_study
 
+from kdpipe.base.paths import ModelRef
 from kdpipe.figures import gain, training, why
 from kdpipe.figures.base import Probed, Tables
-from kdpipe.paths import ModelRef
-from kdpipe.results.records import Records, Statistic, write_records
+from kdpipe.probes.shared.records import Records, Statistic, write_records
 from kdpipe.results.slices import InstanceSlice, PairSlice
 
 # The independent networks are those of "base" and "other"; "small" has networks of its own.

@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdpipe.errors import KdpipeError
-from kdpipe.paths import ModelRef
-from kdpipe.plan import Plan
-from kdpipe.probes.base import ProbeOptions, probes
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import ModelRef
+from kdpipe.plan.plan import Plan
+from kdpipe.probes import probes
+from kdpipe.probes.base import ProbeOptions
+from kdpipe.probes.shared.records import Records, Statistic, read_records, write_records
 from kdpipe.results.collect import Outcome
-from kdpipe.results.records import Records, Statistic, read_records, write_records
 from kdpipe.results.slices import InstanceSlice, PairSlice, TablesSlice
 from kdpipe.stages.tables import run
-from kdpipe.study import load
+from kdpipe.study.schema import load
 
 CONFIG = Path(__file__).parents[2] / "config.yaml"
 

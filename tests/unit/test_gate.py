@@ -12,19 +12,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kdpipe.base.chance import Level
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import ModelRef
+from kdpipe.base.plugin import PluginRef
 from kdpipe.data.selection import Selection
-from kdpipe.errors import KdpipeError
-from kdpipe.models import _checks as checks
-from kdpipe.models._output import output_kind
-from kdpipe.models._readings import another_reading
-from kdpipe.models._weights import Weights
 from kdpipe.models.base import Layers, Network
-from kdpipe.paths import ModelRef
-from kdpipe.plugin import PluginRef
-from kdpipe.probes._gradients import need_gradient
+from kdpipe.models.shared import checks
+from kdpipe.models.shared.output import output_kind
+from kdpipe.models.shared.readings import another_reading
+from kdpipe.models.weights.options import Weights
+from kdpipe.probes.shared.gradients import need_gradient
 from kdpipe.report import networks
 from kdpipe.report.networks import print_table
-from kdpipe.results.chance import Level
 from kdpipe.stages import gate, train
 from kdpipe.training.compute import Compute
 from kdpipe.training.recipe import Recipe

@@ -6,11 +6,11 @@ import copy
 
 import pytest
 
-from kdpipe.errors import KdpipeError
-from kdpipe.paths import ModelRef, StudentRef
-from kdpipe.plan import Plan
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import ModelRef, StudentRef
+from kdpipe.plan.plan import Plan
 from kdpipe.stages.tables import PairSlice
-from kdpipe.study import parse
+from kdpipe.study.schema import parse
 
 DATA = {"set": "few", "domains": ["grey"]}
 

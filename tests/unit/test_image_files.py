@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from kdpipe.data.sources import _decode
-from kdpipe.data.sources.base import sources
-from kdpipe.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError
+from kdpipe.data.sources import sources
+from kdpipe.data.sources.shared import decode as _decode
 from kdpipe.stages.subset import SubsetSlice
 from kdpipe.stages.subset import run as subset
 

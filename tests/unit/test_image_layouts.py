@@ -6,10 +6,10 @@ import miniature
 import numpy as np
 import pytest
 
+from kdpipe.base.errors import KdpipeError
 from kdpipe.data.selection import Selection, select
-from kdpipe.data.sources._layout import split_of
-from kdpipe.data.sources.base import sources
-from kdpipe.errors import KdpipeError
+from kdpipe.data.sources import sources
+from kdpipe.data.sources.shared.layout import split_of
 
 
 def listed(root, name="image_folder", path="set"):

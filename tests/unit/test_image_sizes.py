@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kdpipe.counting import tried, without_weights
-from kdpipe.errors import KdpipeError
-from kdpipe.models.base import build, builders
-from kdpipe.plugin import PluginRef, of_library, resolve
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.plugin import PluginRef, of_library, resolve
+from kdpipe.models import builders
+from kdpipe.models.base import build
+from kdpipe.plan.counting import tried, without_weights
 
 SIZES = (8, 16, 28, 32, 64, 224)
 EVERY = set(SIZES)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from kdpipe.errors import KdpipeError
-from kdpipe.includes import home, laid_over, read
-from kdpipe.study import parse
+from kdpipe.base.errors import KdpipeError
+from kdpipe.study.includes import home, laid_over, read
+from kdpipe.study.schema import parse
 
 TINY = Path(__file__).parents[1] / "workflow" / "tiny.yaml"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kdpipe.inprocess import run_all
-from kdpipe.plan import Plan
-from kdpipe.study import parse
+from kdpipe.plan.plan import Plan
+from kdpipe.run.inprocess import run_all
+from kdpipe.study.schema import parse
 
 STUDY = {
     "study": "mini",

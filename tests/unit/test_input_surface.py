@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from kdpipe.data.sources._decode import decode_bytes, decode_image
-from kdpipe.data.sources._files import names_under
-from kdpipe.data.sources.base import sources
-from kdpipe.errors import KdpipeError
-from kdpipe.models._state_dicts import read_parts, select
-from kdpipe.paths import ModelRef, StudentRef
-from kdpipe.study import load, parse
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import ModelRef, StudentRef
+from kdpipe.data.sources import sources
+from kdpipe.data.sources.shared.decode import decode_bytes, decode_image
+from kdpipe.data.sources.shared.files import names_under
+from kdpipe.models.weights.state_dicts import read_parts, select
+from kdpipe.study.schema import load, parse
 
 
 def said(caught) -> None:

@@ -16,13 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from kdpipe import jobs, lock, orphan
+from kdpipe.base.errors import KdpipeError, PassingError, StoppedError
+from kdpipe.base.options import Options
+from kdpipe.base.paths import ModelRef
+from kdpipe.base.plugin import PluginRef
+from kdpipe.base.provenance import canonical
 from kdpipe.data.selection import Selection
-from kdpipe.errors import KdpipeError, PassingError, StoppedError
-from kdpipe.options import Options
-from kdpipe.paths import ModelRef
-from kdpipe.plugin import PluginRef
-from kdpipe.provenance import canonical
+from kdpipe.run import lock, orphan
+from kdpipe.run import stage as jobs
 from kdpipe.stages import subset
 from kdpipe.stages.train import TrainSlice
 from kdpipe.training.compute import Compute
@@ -163,7 +164,7 @@ def test_settings_that_are_not_valid_end_in_one_sentence(tmp_path, stage):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from kdpipe.lock import hold
+from kdpipe.run.lock import hold
 root = Path(sys.argv[1])
 with hold(root, "a/b", root / "a/b"):
     (root / "a/b").mkdir(parents=True, exist_ok=True)
@@ -243,7 +244,7 @@ def test_killed_process_keeps_no_lock(tmp_path, holder, capsys):
 COUNTER = """
 import sys
 from pathlib import Path
-from kdpipe.lock import hold
+from kdpipe.run.lock import hold
 root = Path(sys.argv[1])
 for _ in range(40):
     with hold(root, "counter", root / "counter"):
@@ -287,7 +288,7 @@ CHILD = "from kdpipe import orphan; import time; orphan.watch(); print('on', flu
 # Like Snakemake: a process that announces itself and starts jobs through a shell.
 PARENT = """
 import subprocess, sys, time
-from kdpipe import orphan
+from kdpipe.run import orphan
 orphan.announce()
 command = '"$0" -c "$1" > "$2"; true'
 shell = subprocess.Popen(["bash", "-c", command, sys.executable, *sys.argv[1:]])
@@ -366,7 +367,7 @@ def test_outside_a_run_nothing_is_watched(value):
 # Like the Snakemake of a Slurm step, whose job takes no notice of being asked to end, or does.
 NODE = """
 import subprocess, sys, time
-from kdpipe import orphan
+from kdpipe.run import orphan
 orphan.watch_step()
 job = subprocess.Popen(["bash", "-c", sys.argv[1]])
 print(job.pid, flush=True)

@@ -10,14 +10,14 @@ from pydantic import ValidationError
 from scipy import stats
 from torch import nn
 
+from kdpipe.base.errors import KdpipeError
 from kdpipe.data.selection import Selection
 from kdpipe.data.sources.base import Listing
 from kdpipe.distill.base import Setting, Step
 from kdpipe.distill.crd import CRD, CRDOptions
 from kdpipe.distill.soft_label import SoftLabel, SoftLabelOptions
-from kdpipe.errors import KdpipeError
 from kdpipe.models.base import Layers, Network
-from kdpipe.probes.base import probes
+from kdpipe.probes import probes
 from kdpipe.stages.subset import merge_classes
 from kdpipe.training.recipe import Recipe
 from kdpipe.training.teacher import LiveTeacher

@@ -14,11 +14,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from typer.testing import CliRunner
 
+from kdpipe.base.errors import KdpipeError, PassingError
 from kdpipe.cli import app
-from kdpipe.errors import KdpipeError, PassingError
-from kdpipe.plan import Plan
+from kdpipe.plan.plan import Plan
 from kdpipe.results.left_out import NotApplicableError, tried
-from kdpipe.study import load
+from kdpipe.study.schema import load
 
 
 @pytest.fixture

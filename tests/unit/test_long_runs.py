@@ -14,11 +14,11 @@ import miniature
 import numpy as np
 import pytest
 
+from kdpipe.base.errors import KdpipeError, PassingError
 from kdpipe.data import store
-from kdpipe.data.sources._decode import decode_image
+from kdpipe.data.sources.shared.decode import decode_image
 from kdpipe.data.store import Subset
-from kdpipe.errors import KdpipeError, PassingError
-from kdpipe.jobs import memory_said, run_stage
+from kdpipe.run.stage import memory_said, run_stage
 
 SET = {
     "name": "few", "source": {"name": "image_folder", "options": {"path": "set"}}, "seed": 0,
@@ -85,8 +85,8 @@ import resource, sys
 import torch
 from kdpipe.data.images import as_float
 from small_training import fitted, small_network
-from kdpipe.errors import PassingError
-from kdpipe.jobs import memory_said
+from kdpipe.base.errors import PassingError
+from kdpipe.run.stage import memory_said
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))
 network = small_network()

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from kdpipe.base.plugin import PluginRef
 from kdpipe.models.base import build
-from kdpipe.plugin import PluginRef
 from kdpipe.probes.localization import grad_cam
 
 MEAN, STD = (0.1, 0.5, 0.3), (0.2, 0.5, 1.0)

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from kdpipe.base.errors import KdpipeError
 from kdpipe.data.sources.model_vs_human import CLASSES, ModelVsHuman, ModelVsHumanOptions
-from kdpipe.errors import KdpipeError
-from kdpipe.inprocess import run_all
-from kdpipe.plan import Plan
-from kdpipe.study import parse
+from kdpipe.plan.plan import Plan
+from kdpipe.run.inprocess import run_all
+from kdpipe.study.schema import parse
 
 FLAT = "dnn/session-1/{number:04d}_{letters}_dnn_0_{label}_00_{name}.png"
 

@@ -16,16 +16,18 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import nn
 
+from kdpipe.base.errors import KdpipeError, PassingError
+from kdpipe.base.paths import ModelRef
+from kdpipe.base.plugin import PluginRef
+from kdpipe.base.provenance import file_digest
 from kdpipe.data.selection import Selection
-from kdpipe.errors import KdpipeError, PassingError
-from kdpipe.models._weights import Weights, _renamed
-from kdpipe.models.base import Network, build, builders
-from kdpipe.paths import ModelRef
-from kdpipe.plan import Plan
-from kdpipe.plugin import PluginRef
-from kdpipe.provenance import file_digest
+from kdpipe.models import builders
+from kdpipe.models.base import Network, build
+from kdpipe.models.weights.find import _renamed
+from kdpipe.models.weights.options import Weights
+from kdpipe.plan.plan import Plan
 from kdpipe.stages import train
-from kdpipe.study import parse
+from kdpipe.study.schema import parse
 from kdpipe.training.artefact import load
 from kdpipe.training.compute import Compute
 from kdpipe.training.recipe import Recipe

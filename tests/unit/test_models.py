@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kdpipe.errors import KdpipeError
-from kdpipe.models._blur_pool import BlurPool
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.plugin import PluginRef
 from kdpipe.models.base import Layers, Network, build
-from kdpipe.plugin import PluginRef
+from kdpipe.models.shared.blur_pool import BlurPool
 
 MEAN, STD = (0.1, 0.5, 0.3), (0.2, 0.5, 1.0)
 

@@ -12,12 +12,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from kdpipe import cli
-from kdpipe.check_networks import PASSED, _Networks, before_run, check_networks
-from kdpipe.errors import KdpipeError
-from kdpipe.models.base import build, builders
-from kdpipe.plan import Plan
-from kdpipe.plugin import resolve
-from kdpipe.study import parse
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.plugin import resolve
+from kdpipe.models import builders
+from kdpipe.models.base import build
+from kdpipe.plan.check_networks import PASSED, _Networks, before_run, check_networks
+from kdpipe.plan.plan import Plan
+from kdpipe.study.schema import parse
 
 STUDY = {
     "study": "s",
@@ -152,7 +153,7 @@ def command(tmp_path, raw: dict, *words: str) -> tuple[int, str]:
 
 
 def test_gpu_where_there_is_none(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdpipe.check_networks.has_gpu", lambda: False)
+    monkeypatch.setattr("kdpipe.plan.check_networks.has_gpu", lambda: False)
     raw = study(compute__device="cuda")
     status, text = command(tmp_path, raw, "--no-data")
     assert status
@@ -190,7 +191,7 @@ def test_study_of_an_audit_is_accepted(tmp_path, monkeypatch: pytest.MonkeyPatch
 def test_nothing_runs_where_a_layer_is_missing(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, looked = tmp_path / "study.yaml", []
     path.write_text(yaml.safe_dump(study(probes__cka={"layers": ["relu7"]})))
-    monkeypatch.setattr("kdpipe.inprocess.run_job", lambda *_: looked.append("job"))
+    monkeypatch.setattr("kdpipe.run.inprocess.run_job", lambda *_: looked.append("job"))
     done = CliRunner().invoke(cli.app, ["run", str(path), "--results", str(tmp_path)])
     assert isinstance(done.exception, KdpipeError)
     assert "has no layer 'relu7'" in str(done.exception)
@@ -201,7 +202,9 @@ def test_nothing_runs_where_a_layer_is_missing(tmp_path, monkeypatch: pytest.Mon
 def test_what_passed_is_looked_at_once(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = Plan(parse(study()))
     looked: list[str] = []
-    monkeypatch.setattr("kdpipe.check_networks.check_networks", lambda *_: looked.append("") or [])
+    monkeypatch.setattr(
+        "kdpipe.plan.check_networks.check_networks", lambda *_: looked.append("") or []
+    )
     before_run(plan, tmp_path / "s", None)
     before_run(plan, tmp_path / "s", None)
     assert len(looked) == 1

@@ -12,16 +12,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kdpipe.counting import counted, without_weights
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import ModelRef
+from kdpipe.base.plugin import PluginRef
 from kdpipe.data.selection import Selection
-from kdpipe.errors import KdpipeError
-from kdpipe.models import _form as forms
-from kdpipe.models._form import Form, find_form
-from kdpipe.models._output import as_logits
-from kdpipe.models._weights import Weights
 from kdpipe.models.base import Network
-from kdpipe.paths import ModelRef
-from kdpipe.plugin import PluginRef
+from kdpipe.models.shared import form as forms
+from kdpipe.models.shared.form import Form, find_form
+from kdpipe.models.shared.output import as_logits
+from kdpipe.models.weights.options import Weights
+from kdpipe.plan.counting import counted, without_weights
 from kdpipe.stages import train
 from kdpipe.training.artefact import load
 from kdpipe.training.compute import Compute

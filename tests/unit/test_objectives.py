@@ -10,13 +10,14 @@ from hypothesis import strategies as some
 from pydantic import ValidationError
 from scipy import stats
 
-from kdpipe.distill.base import Setting, Step, objectives
+from kdpipe.base.errors import KdpipeError
+from kdpipe.distill import objectives
+from kdpipe.distill.base import Setting, Step
 from kdpipe.distill.crd import CRD, CRDOptions, OtherClassSampler
 from kdpipe.distill.hint import Hint, HintOptions, Regressor
 from kdpipe.distill.kl import KL, KLOptions, tempered_kl
 from kdpipe.distill.labels import Labels, LabelsOptions
 from kdpipe.distill.soft_label import SoftLabel, SoftLabelOptions
-from kdpipe.errors import KdpipeError
 
 
 def softmax(x: np.ndarray) -> np.ndarray:

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from kdpipe import jobs
+from kdpipe.base.errors import KdpipeError, PassingError
+from kdpipe.base.paths import ModelRef, subset_dir
+from kdpipe.base.plugin import PluginRef
 from kdpipe.data import lazy, store
 from kdpipe.data.lazy import LazyPixels
 from kdpipe.data.selection import Selection
 from kdpipe.data.store import Subset
-from kdpipe.errors import KdpipeError, PassingError
-from kdpipe.paths import ModelRef, subset_dir
-from kdpipe.plugin import PluginRef
 from kdpipe.probes.base import Bench
 from kdpipe.probes.fidelity import Fidelity
+from kdpipe.run import stage as jobs
 from kdpipe.stages import subset as stage
 from kdpipe.stages import train
-from kdpipe.stages._training import load_images
+from kdpipe.stages.shared.training import load_images
 from kdpipe.training.artefact import load
 from kdpipe.training.compute import Compute
 from kdpipe.training.recipe import Recipe

@@ -8,11 +8,11 @@ import json
 import pytest
 from test_inprocess import STUDY
 
-from kdpipe.changes import settings
-from kdpipe.inprocess import run_job
-from kdpipe.plan import Plan
-from kdpipe.provenance import write_json
-from kdpipe.study import parse
+from kdpipe.base.provenance import write_json
+from kdpipe.plan.plan import Plan
+from kdpipe.run.inprocess import run_job
+from kdpipe.study.schema import parse
+from kdpipe.workflow.changes import settings
 
 CLASSES = {"zebra": ["0", "1"], "apple": ["2", "3"], "mango": ["4"]}
 KEY_MAP = {"^z": "a", "^a": "b", "^m": None}

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from kdpipe.paths import ModelRef
+from kdpipe.base.paths import ModelRef
 from kdpipe.results.paper import METRICS, paper_rows, published, same_direction
 from kdpipe.results.slices import PairSlice
 

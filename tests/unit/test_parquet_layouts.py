@@ -12,8 +12,8 @@ import pytest
 
 from kdpipe.audit.images import Columns
 from kdpipe.audit.images import source as audited
-from kdpipe.data.sources.base import sources
-from kdpipe.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError
+from kdpipe.data.sources import sources
 
 NAMES = ["ant", "bee"]
 

@@ -7,16 +7,17 @@ import pandas as pd
 import pytest
 import torch
 
-from kdpipe.figures import _style as style
-from kdpipe.figures._pictures import pictures
-from kdpipe.figures.base import Tables, figures
-from kdpipe.paths import ModelRef
-from kdpipe.plan import Plan
-from kdpipe.probes._pictures import SIDE, keep, spread, thumbnail
+from kdpipe.base.paths import ModelRef
+from kdpipe.figures import figures
+from kdpipe.figures.base import Tables
+from kdpipe.figures.shared import style
+from kdpipe.figures.shared.pictures import pictures
+from kdpipe.plan.plan import Plan
+from kdpipe.probes.shared.pictures import SIDE, keep, spread, thumbnail
+from kdpipe.probes.shared.records import Records, Statistic, read_records, write_records
 from kdpipe.results.collect import read_network
-from kdpipe.results.records import Records, Statistic, read_records, write_records
 from kdpipe.results.slices import InstanceSlice, PairSlice
-from kdpipe.study import parse
+from kdpipe.study.schema import parse
 
 
 def pair_of(probe, relational=False):

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from kdpipe.errors import KdpipeError
-from kdpipe.figures import _style as style
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import ModelRef
 from kdpipe.figures.base import Tables
 from kdpipe.figures.planes import PALETTE, Planes
-from kdpipe.paths import ModelRef
-from kdpipe.plan import Plan
-from kdpipe.results.records import Records, Statistic, write_records
+from kdpipe.figures.shared import style
+from kdpipe.plan.plan import Plan
+from kdpipe.probes.shared.records import Records, Statistic, write_records
 from kdpipe.results.slices import InstanceSlice, PairSlice
-from kdpipe.study import parse
+from kdpipe.study.schema import parse
 
 PAIR = PairSlice(
     name="main",

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.plugin import PluginRef
 from kdpipe.data.sources.points import Points, PointsOptions, directions
+from kdpipe.data.split import SplitFractions
 from kdpipe.data.store import Subset
-from kdpipe.errors import KdpipeError
-from kdpipe.plugin import PluginRef
 from kdpipe.probes.boundary import Boundary, BoundaryOptions
 from kdpipe.stages import subset as stage
-from kdpipe.stages.subset import SplitFractions, SubsetSlice
-from kdpipe.study import parse
+from kdpipe.stages.subset import SubsetSlice
+from kdpipe.study.schema import parse
 
 
 def source(**options) -> Points:

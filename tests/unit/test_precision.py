@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kdpipe import precision
-from kdpipe.plan import Plan
-from kdpipe.precision import TOLERANCE, Shape, deviation, fault_of_bf16, shapes
-from kdpipe.study import parse
+from kdpipe.plan import precision
+from kdpipe.plan.plan import Plan
+from kdpipe.plan.precision import TOLERANCE, Shape, deviation, fault_of_bf16, shapes
+from kdpipe.study.schema import parse
 
 STUDY = {
     "study": "s",
@@ -101,7 +101,7 @@ def test_shapes_of_a_network() -> None:
 
 @pytest.fixture
 def amx(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdpipe.machine.read_cpu_flags", lambda: frozenset({"amx_bf16"}))
+    monkeypatch.setattr("kdpipe.study.compute.read_cpu_flags", lambda: frozenset({"amx_bf16"}))
 
 
 def test_auto_takes_fp32_where_bf16_is_wrong_and_says_why(amx: None, garbage: None) -> None:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from kdpipe.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.seeding import stream, uniforms
 from kdpipe.probes.colour import Colour, ColourOptions
 from kdpipe.probes.crop import Crop, CropOptions
 from kdpipe.probes.shift import Shift, ShiftOptions
-from kdpipe.seeding import stream, uniforms
 
 PROBES = {
     "colour": lambda **o: Colour(

@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from kdpipe.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import ModelRef
+from kdpipe.base.plugin import PluginRef
 from kdpipe.models.base import build
-from kdpipe.paths import ModelRef
-from kdpipe.plugin import PluginRef
-from kdpipe.probes._ifgsm import calibrate, fooling_rate, ifgsm
 from kdpipe.probes.adversarial import Adversarial, AdversarialOptions
 from kdpipe.probes.cka import CKA, CKAOptions, cka, hsic_biased, hsic_unbiased
 from kdpipe.probes.cka import gram as gram_of_batches
@@ -25,10 +24,11 @@ from kdpipe.probes.localization import (
     grad_cam,
     resized,
 )
-from kdpipe.results.records import read_records
+from kdpipe.probes.shared.ifgsm import calibrate, fooling_rate, ifgsm
+from kdpipe.probes.shared.records import read_records
 from kdpipe.stages import calibrate as calibrate_stage
 from kdpipe.stages import probe as probe_stage
-from kdpipe.stages._bench import Instance, open_bench
+from kdpipe.stages.shared.bench import Instance, open_bench
 from kdpipe.training import artefact
 from kdpipe.training.compute import Compute
 

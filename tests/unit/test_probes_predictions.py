@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 from sklearn.metrics import cohen_kappa_score
 
-from kdpipe.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError
 from kdpipe.probes.accuracy import Accuracy, AccuracyOptions
 from kdpipe.probes.base import ProbeOptions
 from kdpipe.probes.boundary import Boundary, BoundaryOptions, Plane, class_iou

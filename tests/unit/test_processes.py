@@ -14,11 +14,11 @@ from pyarrow.parquet import read_table
 from safetensors.torch import load_file
 from several import trained
 
+from kdpipe.base.errors import KdpipeError, StoppedError
+from kdpipe.base.paths import ModelRef
+from kdpipe.base.plugin import PluginRef
+from kdpipe.base.provenance import canonical
 from kdpipe.data.selection import Selection
-from kdpipe.errors import KdpipeError, StoppedError
-from kdpipe.paths import ModelRef
-from kdpipe.plugin import PluginRef
-from kdpipe.provenance import canonical
 from kdpipe.stages import subset, train
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.compute import Compute
@@ -52,8 +52,8 @@ def test_processes_share_every_batch_evenly(monkeypatch):
     alone = list(batches(31, 8, seed=3))
     shares = []
     for rank in (0, 1):
-        monkeypatch.setattr("kdpipe.parallel.world", lambda: 2)
-        monkeypatch.setattr("kdpipe.parallel.rank", lambda rank=rank: rank)
+        monkeypatch.setattr("kdpipe.base.parallel.world", lambda: 2)
+        monkeypatch.setattr("kdpipe.base.parallel.rank", lambda rank=rank: rank)
         shares.append(list(batches(31, 8, seed=3)))
     assert [[len(rows) for rows in share] for share in shares] == [[4, 4, 4, 3]] * 2
     for whole, first, second in zip(alone, *shares, strict=True):

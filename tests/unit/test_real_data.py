@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdpipe.data.domains import _photographs
-from kdpipe.data.sources.base import sources
+from kdpipe.data.domains.shared import photographs as _photographs
+from kdpipe.data.sources import sources
 
 ROOT = Path(__file__).parents[2]
 PLACES = [os.environ.get("KDPIPE_REAL_DATA"), ROOT.parent / "shared" / "data"]

@@ -11,13 +11,15 @@ from pydantic import ValidationError
 from small_training import CLASSES, KilledError, assert_same_state, fitted
 from torch import nn
 
-from kdpipe.distill.base import Setting, Step, objectives
-from kdpipe.errors import KdpipeError
-from kdpipe.plan import Plan
-from kdpipe.study import parse
+from kdpipe.base.errors import KdpipeError
+from kdpipe.distill import objectives
+from kdpipe.distill.base import Setting, Step
+from kdpipe.plan.plan import Plan
+from kdpipe.study.schema import parse
 from kdpipe.training.checkpoint import Checkpoint
+from kdpipe.training.optimiser import optimiser_and_schedule
 from kdpipe.training.presets import PRESETS
-from kdpipe.training.recipe import Recipe, optimiser_and_schedule
+from kdpipe.training.recipe import Recipe
 
 
 def rates(recipe: Recipe, resumed_at: int | None = None) -> list[float]:
@@ -208,9 +210,9 @@ def test_every_objective_smooths_its_labels_and_nothing_else(name):
 def test_smoothing_of_a_recipe_reaches_trained_and_distilled_networks(kit, tmp_path):
     from pyarrow.parquet import read_table
 
+    from kdpipe.base.paths import ModelRef, StudentRef
+    from kdpipe.base.plugin import PluginRef
     from kdpipe.data.selection import Selection
-    from kdpipe.paths import ModelRef, StudentRef
-    from kdpipe.plugin import PluginRef
     from kdpipe.stages import distil, train
     from kdpipe.training.compute import Compute
 

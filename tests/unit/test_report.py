@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 import synthetic_study
 
-from kdpipe.errors import KdpipeError
-from kdpipe.report import sentences, values, words
+from kdpipe.base.errors import KdpipeError
+from kdpipe.report import sentences, values
+from kdpipe.results import words
 from kdpipe.stages.figures import FiguresSlice
 from kdpipe.stages.figures import run as draw
 from kdpipe.stages.report import ReportSlice, run

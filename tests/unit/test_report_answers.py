@@ -11,12 +11,12 @@ import pytest
 import synthetic_study
 from PIL import Image
 
+from kdpipe.base.paths import ModelRef
 from kdpipe.figures.base import Tables
-from kdpipe.paths import ModelRef
+from kdpipe.probes.shared.records import Records, Statistic, write_records
 from kdpipe.report.examples import SHOWN, examples
 from kdpipe.report.headline import headline
 from kdpipe.report.warnings import warnings
-from kdpipe.results.records import Records, Statistic, write_records
 from kdpipe.results.slices import InstanceSlice, PairSlice
 from kdpipe.stages.report import ReportSlice, run
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from kdpipe import inprocess
 from kdpipe.audit import command
 from kdpipe.cli import app
-from kdpipe.lock import hold_run
+from kdpipe.run import inprocess
+from kdpipe.run.lock import hold_run
 
 
 def test_of_several_folders_the_first_free_one_is_taken(tmp_path):
@@ -61,7 +61,7 @@ def ran(monkeypatch, tmp_path) -> list[tuple[str, Path]]:
 
 
 def study() -> dict:
-    from kdpipe.includes import read_yaml
+    from kdpipe.study.includes import read_yaml
 
     return read_yaml(Path(__file__).parents[2] / "config.yaml")
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy import stats
 
-from kdpipe.seeding import ranks, stream, uniforms
+from kdpipe.base.seeding import ranks, stream, uniforms
 
 
 def test_streams_of_different_words_differ():
@@ -54,7 +54,7 @@ def test_uniforms_of_a_row_depend_on_seed_and_counter_only(seed, counters, draws
 
 def test_uniforms_stay_below_one_at_the_largest_word(monkeypatch):
     full = np.full((1, 1), np.iinfo(np.uint64).max, dtype=np.uint64)
-    monkeypatch.setattr("kdpipe.seeding._mix", lambda z: full)
+    monkeypatch.setattr("kdpipe.base.seeding._mix", lambda z: full)
     assert uniforms(0, [0], 1).max() < 1
 
 

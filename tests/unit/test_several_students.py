@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdpipe.figures import _style as style
+from kdpipe.base.paths import ModelRef
 from kdpipe.figures.base import Tables
-from kdpipe.paths import ModelRef
+from kdpipe.figures.shared import style
+from kdpipe.probes.shared.records import Records, Statistic, write_records
 from kdpipe.report.answer import lines
-from kdpipe.results.records import Records, Statistic, write_records
 from kdpipe.results.slices import InstanceSlice, PairSlice, TablesSlice
 from kdpipe.stages.tables import run
 

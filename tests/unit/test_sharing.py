@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdpipe import sharing
-from kdpipe.plan import Plan
-from kdpipe.study import load, parse
+from kdpipe.plan.plan import Plan
+from kdpipe.study.schema import load, parse
+from kdpipe.workflow import sharing
 
 CONFIG = Path(__file__).parents[2] / "config.yaml"
 
@@ -95,7 +95,7 @@ def test_data_on_disk_are_in_the_key_of_the_subset(jobs, tmp_path, monkeypatch):
 
 def test_neither_name_nor_title_of_the_study_is_in_what_is_shared():
     """What Snakemake puts into the key, for a study and the same one under another name."""
-    from kdpipe.workflow import parameters
+    from kdpipe.workflow.rules import parameters
 
     def keys(**changed):
         plan = Plan(load(CONFIG).model_copy(update=changed))

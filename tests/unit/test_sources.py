@@ -8,9 +8,9 @@ import pytest
 from miniature import PACS, RACES, VLCS, picture
 from PIL import Image
 
-from kdpipe.data.sources import _decode
-from kdpipe.data.sources.base import sources
-from kdpipe.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError
+from kdpipe.data.sources import sources
+from kdpipe.data.sources.shared import decode as _decode
 
 
 def opened(name, root, **options):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kdpipe.errors import KdpipeError
-from kdpipe.workflow import check_writable
+from kdpipe.base.errors import KdpipeError
+from kdpipe.workflow.rules import check_writable
 
 
 @pytest.fixture

@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from kdpipe.cost import cost
 from kdpipe.data.sources.points import PointsOptions, linear
-from kdpipe.estimate import Estimate
-from kdpipe.figures._square import labelled_points
-from kdpipe.inprocess import run_all
-from kdpipe.plan import Plan
+from kdpipe.figures.shared.square import labelled_points
+from kdpipe.plan.cost import cost
+from kdpipe.plan.estimate import Estimate
+from kdpipe.plan.plan import Plan
+from kdpipe.probes.shared.records import read_records
 from kdpipe.results.paper import published
-from kdpipe.results.records import read_records
-from kdpipe.study import load, parse
+from kdpipe.run.inprocess import run_all
+from kdpipe.study.schema import load, parse
 
 REPOSITORY = Path(__file__).parents[2]
 STUDIES = [REPOSITORY / "config.yaml", *sorted((REPOSITORY / "studies").glob("*.yaml"))]

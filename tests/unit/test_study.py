@@ -13,13 +13,13 @@ import yaml
 from typer.testing import CliRunner
 
 from kdpipe import cli
-from kdpipe.errors import KdpipeError
-from kdpipe.machine import ComputeWish
-from kdpipe.pairs import teacher_outputs
-from kdpipe.paths import ModelRef
-from kdpipe.plan import Plan
-from kdpipe.provenance import in_order
-from kdpipe.study import load, parse
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import ModelRef
+from kdpipe.base.provenance import in_order
+from kdpipe.plan.pairs import teacher_outputs
+from kdpipe.plan.plan import Plan
+from kdpipe.study.compute import ComputeWish
+from kdpipe.study.schema import load, parse
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = ROOT / "config.yaml"
@@ -509,15 +509,15 @@ def test_auto_depends_on_the_wish_and_the_machine_alone(
     def never():
         raise AssertionError("the machine was asked although everything is given")
 
-    monkeypatch.setattr("kdpipe.machine.has_gpu", never)
-    monkeypatch.setattr("kdpipe.machine.read_cpu_flags", never)
+    monkeypatch.setattr("kdpipe.study.compute.has_gpu", never)
+    monkeypatch.setattr("kdpipe.study.compute.read_cpu_flags", never)
     found = ComputeWish(**wish, threads=3).resolve(frozenset(flags), gpu)
     assert (found.device, found.precision, found.threads) == (device, precision, 3)
 
 
 def test_auto_never_reaches_a_job(monkeypatch):
-    monkeypatch.setattr("kdpipe.machine.has_gpu", lambda: False)
-    monkeypatch.setattr("kdpipe.machine.read_cpu_flags", lambda: frozenset({"amx_bf16"}))
+    monkeypatch.setattr("kdpipe.study.compute.has_gpu", lambda: False)
+    monkeypatch.setattr("kdpipe.study.compute.read_cpu_flags", lambda: frozenset({"amx_bf16"}))
     plan = Plan(parse(changed(["compute"], {})))
     computes = [j.slice.compute for j in plan.jobs.values() if hasattr(j.slice, "compute")]
     assert len(computes) > 10

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kdpipe import manifest
-from kdpipe.plan import Plan
-from kdpipe.study import load, parse
+from kdpipe.plan.plan import Plan
+from kdpipe.run import manifest
+from kdpipe.study.schema import load, parse
 
 ROOT = Path(__file__).parents[2]
 STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from kdpipe import recorded, times
-from kdpipe.job import Job
-from kdpipe.options import Options
+from kdpipe.base.options import Options
+from kdpipe.plan.job import Job
+from kdpipe.run import recorded, times
 
 TEACHER = "models/big/seed0/model.safetensors"
 STUDENT = "students/one/kl/seed0/model.safetensors"

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from kdpipe.errors import KdpipeError, PassingError
-from kdpipe.models.base import Network, build, builders
-from kdpipe.plugin import PluginRef
+from kdpipe.base.errors import KdpipeError, PassingError
+from kdpipe.base.plugin import PluginRef
+from kdpipe.models import builders
+from kdpipe.models.base import Network, build
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 

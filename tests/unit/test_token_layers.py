@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kdpipe.models._by_shape import describe
 from kdpipe.models.base import Network, square
+from kdpipe.models.shared.by_shape import describe
 
 WIDTH, SIZE, PATCH = 12, 16, 4
 

@@ -11,12 +11,13 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from kdpipe.errors import KdpipeError
-from kdpipe.models._blur_pool import BlurPool
-from kdpipe.models._by_shape import describe
-from kdpipe.models.base import Network, build, builders
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.plugin import PluginRef, resolve
+from kdpipe.models import builders
+from kdpipe.models.base import Network, build
+from kdpipe.models.shared.blur_pool import BlurPool
+from kdpipe.models.shared.by_shape import describe
 from kdpipe.models.torchvision import Torchvision, TorchvisionOptions
-from kdpipe.plugin import PluginRef, resolve
 
 
 def network(arch: str, n_classes: int = 4, **options) -> Network:

@@ -21,18 +21,18 @@ from small_training import (
 )
 from torch import Tensor, nn
 
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import ModelRef, StudentRef
+from kdpipe.base.plugin import PluginRef
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
 from kdpipe.data.selection import Selection
 from kdpipe.data.store import Subset
 from kdpipe.distill.base import Setting
 from kdpipe.distill.labels import Labels, LabelsOptions
-from kdpipe.errors import KdpipeError
 from kdpipe.models.base import Network, build
-from kdpipe.paths import ModelRef, StudentRef
-from kdpipe.plugin import PluginRef
 from kdpipe.stages import distil, subset, teacher_outputs, train
-from kdpipe.stages._training import load_images
+from kdpipe.stages.shared.training import load_images
 from kdpipe.training.artefact import channel_statistics, load, save
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.compute import Compute

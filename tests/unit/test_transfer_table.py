@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from kdpipe.errors import KdpipeError
-from kdpipe.paths import ModelRef
-from kdpipe.results.records import Records, Statistic, write_records
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import ModelRef
+from kdpipe.probes.shared.records import Records, Statistic, write_records
 from kdpipe.results.schemas import SCHEMAS
 from kdpipe.results.slices import InstanceSlice, PairSlice, TablesSlice
 from kdpipe.results.transfer import judge

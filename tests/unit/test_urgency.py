@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kdpipe.plan import Plan
-from kdpipe.study import load
-from kdpipe.urgency import urgency
+from kdpipe.plan.plan import Plan
+from kdpipe.plan.urgency import urgency
+from kdpipe.study.schema import load
 
 STUDIES = Path(__file__).resolve().parents[2] / "studies"
 

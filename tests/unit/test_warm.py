@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kdpipe import warm
+from kdpipe.run import warm
 
 SLEEPER = "import time; print('asleep', flush=True); time.sleep(60)"
 
@@ -20,7 +20,7 @@ SLEEPER = "import time; print('asleep', flush=True); time.sleep(60)"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     path = str(tmp_path_factory.mktemp("warm") / "socket")
-    process = subprocess.Popen([sys.executable, "-m", "kdpipe.warm", path, str(os.getpid())])
+    process = subprocess.Popen([sys.executable, "-m", "kdpipe.run.warm", path, str(os.getpid())])
     wait_for(lambda: Path(path).exists())
     yield path
     process.kill()
@@ -155,7 +155,7 @@ def test_what_two_jobs_have_imported_the_third_finds_imported(server, tmp_path):
     body = (
         "import sys\n"
         "print('torchvision.datasets.phototour' in sys.modules)\n"
-        "import torchvision.datasets.phototour, kdpipe.orphan"
+        "import torchvision.datasets.phototour, kdpipe.run.orphan"
     )
     folder = fake_kdpipe(tmp_path, body)
     before = []

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from kdpipe.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.plugin import PluginRef
 from kdpipe.models.base import Layers, Network, build
-from kdpipe.plugin import PluginRef
 from kdpipe.probes.base import ProbeOptions
 from kdpipe.probes.weights import Weights, affine_map, centred, exact, is_affine
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from kdpipe import digest
-from kdpipe.plan import Plan
-from kdpipe.study import load
+from kdpipe.plan import digest
+from kdpipe.plan.plan import Plan
+from kdpipe.study.schema import load
 
 ROOT = Path(__file__).parents[2]
 TRAINED = {"train", "distil", "teacher_outputs"}
@@ -83,7 +83,11 @@ BEHAVIOUR: dict[str, tuple[Edit, set[str]]] = {
         {"probe"},
     ),
     "the module that a name comes from": (
-        ("probes/colour.py", "from kdpipe.probes._agreement", "from kdpipe.probes._gaps"),
+        (
+            "probes/colour.py",
+            "from kdpipe.probes.shared.agreement",
+            "from kdpipe.probes.shared.gaps",
+        ),
         {"probe"},
     ),
     "the title of a figure": (

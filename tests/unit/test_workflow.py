@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kdpipe import orphan, workflow
-from kdpipe.machine import ComputeWish
-from kdpipe.study import load
+from kdpipe.run import orphan
+from kdpipe.study.compute import ComputeWish
+from kdpipe.study.schema import load
+from kdpipe.workflow import rules as workflow
 
 TINY = Path(__file__).parents[1] / "workflow" / "tiny.yaml"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from workspace import Workspace
 
-from kdpipe.results.conditions import condition_values
+from kdpipe.probes.shared.conditions import condition_values
 
 DOMAIN, METHOD = "Real World; it's {x} $HOME", "KL (τ=4) {a} 'b' \"$c\" %d"
 

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kdpipe.base.options import Options
+from kdpipe.base.plugin import PluginRef
+from kdpipe.base.seeding import stream, uniforms
+from kdpipe.data.augment import augmentations as augmentations
 from kdpipe.data.images import centre
-from kdpipe.options import Options
-from kdpipe.plugin import PluginRef
-from kdpipe.registry import Registry
-from kdpipe.seeding import stream, uniforms
 
 
 class Augmentation(ABC):
@@ -53,9 +53,6 @@ class Augmentation(ABC):
     def draws_of(self, view: Tensor) -> Tensor:
         """Numbers (n, draws) that stand for the views (n,); the inverse of :meth:`view`."""
         raise NotImplementedError
-
-
-augmentations: Registry[Augmentation] = Registry("augmentations", "kdpipe.data.augment")
 
 
 class Pipeline:

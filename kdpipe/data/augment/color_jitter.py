@@ -5,9 +5,9 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from kdpipe.data.augment._colour import jitter
+from kdpipe.base.options import Options
 from kdpipe.data.augment.base import Augmentation, augmentations
-from kdpipe.options import Options
+from kdpipe.data.augment.shared.colour import jitter
 
 
 class ColorJitterOptions(Options):

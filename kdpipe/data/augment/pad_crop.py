@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from kdpipe.data.augment._geometry import windows
+from kdpipe.base.options import Options
 from kdpipe.data.augment.base import Augmentation, augmentations
-from kdpipe.options import Options
+from kdpipe.data.augment.shared.geometry import windows
 
 
 class PadCropOptions(Options):

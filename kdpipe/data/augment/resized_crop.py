@@ -5,9 +5,9 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from kdpipe.data.augment._geometry import random_window, resample
+from kdpipe.base.options import Options
 from kdpipe.data.augment.base import Augmentation, augmentations
-from kdpipe.options import Options
+from kdpipe.data.augment.shared.geometry import random_window, resample
 
 
 class ResizedCropOptions(Options):

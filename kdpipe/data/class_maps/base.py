@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from kdpipe.errors import KdpipeError
-from kdpipe.options import Options
-from kdpipe.registry import Registry
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.options import Options
+from kdpipe.data.class_maps import class_maps as class_maps
 
 
 class ClassMapOptions(Options):
@@ -46,6 +46,3 @@ class ClassMap(ABC):
                 f"set; it knows {', '.join(known)}."
             )
         return [known[name] for name in set_classes]
-
-
-class_maps: Registry[ClassMap] = Registry("class_maps", "kdpipe.data.class_maps")

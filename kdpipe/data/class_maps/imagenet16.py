@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from kdpipe.base.errors import KdpipeError
 from kdpipe.data.class_maps.base import ClassMap, class_maps
 from kdpipe.data.imagenet_names import names, wordnet_ids
-from kdpipe.errors import KdpipeError
 
 USUAL = 0.9
 """Share of the classes that are known by name which have to be where ImageNet counts them."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from kdpipe.base.errors import KdpipeError
 from kdpipe.data.class_maps.base import ClassMap, ClassMapOptions, class_maps
-from kdpipe.errors import KdpipeError
 
 
 class ListedOptions(ClassMapOptions):

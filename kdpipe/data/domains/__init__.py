@@ -1,0 +1,12 @@
+"""TODO data.domains"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdpipe.base.registry import Registry
+
+if TYPE_CHECKING:
+    from kdpipe.data.domains.base import Domain
+
+domains: Registry[Domain] = Registry("domains", "kdpipe.data.domains")

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from kdpipe.options import Options
-from kdpipe.registry import Registry
+from kdpipe.base.options import Options
+from kdpipe.data.domains import domains as domains
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,3 @@ def on_background(pixels: np.ndarray, colours: np.ndarray) -> np.ndarray:
     if colours.ndim == 2:
         colours = colours[:, None, None, :]
     return np.round(255 * (opacity + (1 - opacity) * colours)).astype(np.uint8)
-
-
-domains: Registry[Domain] = Registry("domains", "kdpipe.data.domains")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from kdpipe.data.domains._hues import class_colours
+from kdpipe.base.seeding import uniforms
 from kdpipe.data.domains.base import Batch, Domain, domains, on_background
-from kdpipe.seeding import uniforms
+from kdpipe.data.domains.shared.hues import class_colours
 
 
 @domains.register("conflict_background")

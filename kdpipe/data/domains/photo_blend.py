@@ -7,11 +7,11 @@ from functools import cached_property
 import numpy as np
 from pydantic import Field
 
-from kdpipe.data.domains import _photographs
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.options import Options
+from kdpipe.base.seeding import uniforms
 from kdpipe.data.domains.base import Batch, Domain, domains, three_channels
-from kdpipe.errors import KdpipeError
-from kdpipe.options import Options
-from kdpipe.seeding import uniforms
+from kdpipe.data.domains.shared import photographs as _photographs
 
 # Left to right, the part of every photograph that each split takes its patches from, where there
 # are too few photographs to give each split its own. Splits never see the same pixels.

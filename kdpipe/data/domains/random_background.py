@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from kdpipe.base.seeding import uniforms
 from kdpipe.data.domains.base import Batch, Domain, domains, on_background
-from kdpipe.seeding import uniforms
 
 
 @domains.register("random_background")

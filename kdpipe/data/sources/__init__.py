@@ -1,0 +1,12 @@
+"""TODO data.sources"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdpipe.base.registry import Registry
+
+if TYPE_CHECKING:
+    from kdpipe.data.sources.base import Source
+
+sources: Registry[Source] = Registry("sources", "kdpipe.data.sources")

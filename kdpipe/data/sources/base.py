@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from kdpipe.errors import KdpipeError
-from kdpipe.options import Options
-from kdpipe.paths import expanded
-from kdpipe.registry import Registry
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.options import Options
+from kdpipe.base.paths import expanded
+from kdpipe.data.sources import sources as sources
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,3 @@ class Source(ABC):
                 f"--config data_root=… to the folder that holds {path}."
             )
         return expanded(self.root or "") / place
-
-
-sources: Registry[Source] = Registry("sources", "kdpipe.data.sources")

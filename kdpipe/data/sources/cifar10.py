@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from kdpipe.base.errors import KdpipeError, PassingError
+from kdpipe.base.options import Options
 from kdpipe.data.sources.base import Listing, Source, sources
-from kdpipe.errors import KdpipeError, PassingError
-from kdpipe.options import Options
 
 
 class CIFAR10Options(Options):

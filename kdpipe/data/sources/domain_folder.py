@@ -7,7 +7,10 @@ from functools import cached_property
 import numpy as np
 from pydantic import Field
 
-from kdpipe.data.sources._files import (
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.options import Options
+from kdpipe.data.sources.base import Listing, sources
+from kdpipe.data.sources.shared.files import (
     Aside,
     FileSource,
     folders_in,
@@ -16,10 +19,7 @@ from kdpipe.data.sources._files import (
     loose_images,
     numbered,
 )
-from kdpipe.data.sources._layout import inner, parts_in, tested
-from kdpipe.data.sources.base import Listing, sources
-from kdpipe.errors import KdpipeError
-from kdpipe.options import Options
+from kdpipe.data.sources.shared.layout import inner, parts_in, tested
 
 LAYOUT = "DOMAIN/CLASS/NAME.jpg"
 

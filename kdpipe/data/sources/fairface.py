@@ -11,11 +11,11 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from kdpipe.data.sources._columns import spelled
-from kdpipe.data.sources._files import FileSource, numbered
+from kdpipe.base.errors import KdpipeError, some_of
+from kdpipe.base.options import Options
 from kdpipe.data.sources.base import Listing, sources
-from kdpipe.errors import KdpipeError, some_of
-from kdpipe.options import Options
+from kdpipe.data.sources.shared.columns import spelled
+from kdpipe.data.sources.shared.files import FileSource, numbered
 
 LAYOUT = "fairface_label_train.csv, fairface_label_val.csv and the images they name (train/1.jpg)"
 Column = Literal["gender", "race", "age"]

@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from kdpipe.data.sources._files import (
+from kdpipe.base.errors import some_of
+from kdpipe.base.options import Options
+from kdpipe.data.sources.base import Listing, sources
+from kdpipe.data.sources.shared.files import (
     Aside,
     FileSource,
     class_folders,
@@ -17,10 +20,7 @@ from kdpipe.data.sources._files import (
     loose_images,
     numbered,
 )
-from kdpipe.data.sources._layout import inner, parts_in, tested
-from kdpipe.data.sources.base import Listing, sources
-from kdpipe.errors import some_of
-from kdpipe.options import Options
+from kdpipe.data.sources.shared.layout import inner, parts_in, tested
 
 LAYOUT = "CLASS/NAME.jpg, or train/CLASS/NAME.jpg with folders val and test beside train"
 

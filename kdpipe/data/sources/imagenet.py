@@ -7,10 +7,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from kdpipe.data.sources._files import Aside, FileSource
+from kdpipe.base.options import Options
 from kdpipe.data.sources.base import Listing, sources
 from kdpipe.data.sources.image_folder import listing_of
-from kdpipe.options import Options
+from kdpipe.data.sources.shared.files import Aside, FileSource
 
 LAYOUT = "train/n01440764/NAME.JPEG and val/n01440764/NAME.JPEG, a folder for each WordNet id"
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
+from kdpipe.base.errors import KdpipeError, PassingError
+from kdpipe.base.options import Options
 from kdpipe.data.sources.base import Listing, Source, sources
-from kdpipe.errors import KdpipeError, PassingError
-from kdpipe.options import Options
 
 PARTS = {"train": "train", "test": "t10k"}
 

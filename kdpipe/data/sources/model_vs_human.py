@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.options import Options
 from kdpipe.data.class_maps.imagenet16 import RUNS
-from kdpipe.data.sources._files import FileSource, image_files
 from kdpipe.data.sources.base import Listing, sources
-from kdpipe.errors import KdpipeError
-from kdpipe.options import Options
+from kdpipe.data.sources.shared.files import FileSource, image_files
 
 CLASSES = list(RUNS)
 CUES = re.compile(r"^([a-z]+)\d+-([a-z]+)\d+$")

@@ -11,14 +11,14 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from kdpipe.data.sources import _columns
-from kdpipe.data.sources._columns import classes, missing, named, plain
-from kdpipe.data.sources._decode import decode_all
-from kdpipe.data.sources._layout import tested
-from kdpipe.data.sources._parquet_files import by_split
+from kdpipe.base.errors import KdpipeError, some_of
+from kdpipe.base.options import Options
 from kdpipe.data.sources.base import Listing, Source, sources
-from kdpipe.errors import KdpipeError, some_of
-from kdpipe.options import Options
+from kdpipe.data.sources.shared import columns as _columns
+from kdpipe.data.sources.shared.columns import classes, missing, named, plain
+from kdpipe.data.sources.shared.decode import decode_all
+from kdpipe.data.sources.shared.layout import tested
+from kdpipe.data.sources.shared.parquet_files import by_split
 
 LAYOUT = (
     "train-00000-of-00001.parquet, test-00000-of-00001.parquet, …, with columns image and label"

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from kdpipe.base.options import Options
+from kdpipe.base.seeding import stream, uniforms
 from kdpipe.data.sources.base import Listing, Source, sources
-from kdpipe.options import Options
-from kdpipe.seeding import stream, uniforms
 
 
 class PointsOptions(Options):

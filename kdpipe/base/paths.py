@@ -1,0 +1,138 @@
+"""Where every artefact of a study lies, relative to ``results/<study>/``."""
+
+from __future__ import annotations
+
+import os
+import string
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+from kdpipe.base.options import Options
+
+MODEL_FILES = ("model.safetensors", "model.json", "history.parquet")
+
+
+# Names become folders: nothing that could leave the results folder is a name.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60)]
+
+
+def _as_text(raw: Any) -> Any:
+    """A number without quotes in a study file (a domain called 2017) is a name as well."""
+    return str(raw) if isinstance(raw, int) and not isinstance(raw, bool) else raw
+
+
+def _in_one_line(text: str) -> str:
+    if text != text.strip() or not text.isprintable():
+        raise ValueError(
+            f"the name {text!r} has spaces at an end, or characters that cannot be printed"
+        )
+    return text
+
+
+Label = Annotated[
+    str,
+    BeforeValidator(_as_text),
+    StringConstraints(min_length=1, max_length=100),
+    AfterValidator(_in_one_line),
+]
+"""What people call a class: any characters in one line."""
+
+
+def _short(text: str) -> str:
+    if len(folder_name(text)) > LONGEST_FOLDER:
+        raise ValueError(f"the name '{text}' is too long for a folder; give a shorter one")
+    return text
+
+
+LONGEST_FOLDER = 150
+Method = Annotated[Label, AfterValidator(_short)]
+"""What people call a way of distilling; it becomes a folder through :func:`folder_name`."""
+
+
+def folder_name(text: str) -> str:
+    """``text`` as a name that every file system, shell and Snakemake take as it is: bytes other
+    than letters, digits, ``_`` and ``-`` as ``~2B``."""
+    return "".join(
+        chr(b) if chr(b) in SAFE else f"~{b:02X}" for b in text.encode("utf-8", "surrogatepass")
+    )
+
+
+SAFE = frozenset(string.ascii_letters + string.digits + "_-")
+
+
+def from_folder_name(name: str) -> str:
+    """Inverse of :func:`folder_name`."""
+    return unquote(name.replace("~", "%"))
+
+
+class ModelRef(Options):
+    """One training run of a model of the study: a teacher, a foreign attacker, an independent."""
+
+    model: Name = Field(description="A model of the study (a key under models).")
+    seed: int = Field(0, ge=0, description="Which training of it; trained if no other needs it.")
+
+    @property
+    def path(self) -> str:
+        return f"models/{self.model}/seed{self.seed}"
+
+
+class StudentRef(Options):
+    """One distilled network."""
+
+    pair: Name
+    method: Method
+    seed: int
+
+    @property
+    def path(self) -> str:
+        return f"students/{self.pair}/{folder_name(self.method)}/seed{self.seed}"
+
+
+NetworkRef = ModelRef | StudentRef
+
+
+def expanded(path: str | Path) -> Path:
+    """``path`` with ``~`` and variables of the environment (``$HOME``) written out."""
+    return Path(os.path.expandvars(os.path.expanduser(path)))
+
+
+def subset_dir(name: str) -> str:
+    return f"subset/{name}"
+
+
+def teacher_outputs_file(pair: str) -> str:
+    return f"teacher_outputs/{pair}.safetensors"
+
+
+def calibration_file(network: NetworkRef, instance: str) -> str:
+    return f"probes/{network.path}/calibration/{instance}.json"
+
+
+def gate_dir(network: NetworkRef) -> str:
+    """Folder of what the gate found in all networks of a model, or of a method of a pair."""
+    return f"gate/{network.path.rpartition('/')[0]}"
+
+
+def gate_file(network: NetworkRef) -> str:
+    return f"gate/{network.path}.json"
+
+
+def probe_dir(network: NetworkRef, reference: ModelRef | None, family: str) -> str:
+    """Folder of one probe job: a network, the teacher it is compared with (or none), a family."""
+    against = "unary" if reference is None else f"vs-{reference.model}-seed{reference.seed}"
+    return f"probes/{network.path}/{against}/{family}"
+
+
+def parse_network(path: str) -> NetworkRef:
+    """Inverse of ``NetworkRef.path``."""
+    kind, *rest = path.split("/")
+    seed = int(rest[-1].removeprefix("seed"))
+    if kind == "models":
+        return ModelRef(model=rest[0], seed=seed)
+    return StudentRef(pair=rest[0], method=from_folder_name(rest[1]), seed=seed)
+
+
+TableName = Literal["measurements", "transfer", "controls", "paper", "left_out"]

@@ -1,0 +1,114 @@
+"""Networks that are code of others: only where the study says that it trusts them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.options import Options
+from kdpipe.base.provenance import file_digest
+from kdpipe.models.base import UNTOLD, Builder, Layers, Published
+
+
+class CodeOptions(Options):
+    trust_code: bool = Field(
+        False,
+        description="Has to be true: loading this network runs code of whoever made it, with all "
+        "that you may do on this machine.",
+    )
+
+    @model_validator(mode="after")
+    def _trusted(self) -> CodeOptions:
+        if not self.trust_code:
+            raise ValueError(
+                "trust_code: this network is code, which runs when it is loaded; set it to true if "
+                "you trust whoever made it"
+            )
+        return self
+
+
+class ProgramOptions(CodeOptions):
+    path: str = Field(
+        description="The file, below the data folder if there is one, else where kdpipe runs."
+    )
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = Field(
+        None, description="Of the file; another one is not loaded."
+    )
+
+
+class Sealed(nn.Module):
+    """A compiled network. It answers and has gradients; its layers cannot be looked at."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner = inner
+        self.batch: int | None = getattr(inner, "fixed_batch", None)
+        """How many images it takes at a time, where that is fixed."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.inner(images)
+
+    def train(self, mode: bool = True) -> Sealed:
+        """Nothing inside changes: whoever saved the network decided on its mode."""
+        self.training = mode
+        return self
+
+
+class Program(Builder):
+    """Base of networks that come as one file of code and weights."""
+
+    Options = ProgramOptions
+    sealed = True
+    third_party = True
+
+    def loaded(self, path: Path) -> Any:
+        """What the file holds, in evaluation mode, on the CPU. May raise anything."""
+        raise NotImplementedError
+
+    @property
+    def file(self) -> Path:
+        return Path(os.environ.get("KDPIPE_DATA", "")) / self.options.path
+
+    def body(self, n_classes: int) -> nn.Module:
+        """The network of the file, weights and all; ``n_classes`` is for it to know."""
+        path = self.file
+        if not path.is_file():
+            raise KdpipeError(
+                f"There is no file {path}, which the network '{self.name}' names; its path is one "
+                f"below the data folder or the working folder."
+            )
+        wanted = self.options.sha256
+        if wanted and (found := file_digest(path)) != wanted.lower():
+            raise KdpipeError(
+                f"{path}: its SHA-256 is {found}, not {wanted}; it is another file than was meant."
+            )
+        try:
+            return Sealed(self.loaded(path))
+        except KdpipeError:
+            raise
+        except Exception as error:  # torch raises whatever unzipping and compiling raise
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            raise KdpipeError(
+                f"{path} cannot be loaded as the network '{self.name}' ({reason})."
+            ) from None
+
+    def layers(self, body: nn.Module) -> Layers:
+        return UNTOLD
+
+    def pinned(self) -> dict[str, Any]:
+        return {**super().pinned(), "sha256": file_digest(self.file)}
+
+    def published(self, name: str) -> Published:
+        """The weights that the file holds itself, called ``own``."""
+        if name != "own":
+            raise KdpipeError(
+                f"weights: a file of the network '{self.name}' has weights of its own: give "
+                f"{{published: own, mean: …, std: …}}, not '{name}'."
+            )
+        body = self.body(0)
+        return Published(self.options.path, dict(body.state_dict()), (), (), self.file)

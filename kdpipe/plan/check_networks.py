@@ -1,0 +1,202 @@
+"""Can the networks of a study run here? Found out without weights, before anything is trained."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.machine import has_gpu
+from kdpipe.base.plugin import PluginRef
+from kdpipe.distill import objectives
+from kdpipe.distill.base import Setting
+from kdpipe.models import builders
+from kdpipe.models.base import Network
+from kdpipe.models.weights.find import on_disk
+from kdpipe.plan import pairs
+from kdpipe.plan.counting import outline, words
+from kdpipe.plan.estimate import Estimate
+from kdpipe.plan.plan import Plan
+from kdpipe.probes import probes
+from kdpipe.study.entries import Pair
+
+IMAGENET = 1000
+# Among the logs, because it names where the data lie: everything else of two equal runs is equal.
+PASSED = "logs/networks-checked"
+
+
+def check_networks(plan: Plan, data_root: Path | None) -> list[str]:
+    """A sentence for each network that cannot run on the images it gets, and for each layer that
+    an objective or a probe asks for and that is not there.
+
+    Builds every network on torch's meta device, where nothing is computed; networks that are code
+    of others (``factory``) are built in earnest. What is compiled cannot be looked into.
+    """
+    return _Networks(plan, data_root).complaints()
+
+
+def before_run(plan: Plan, root: str | Path, data_root: str | Path | None) -> None:
+    """Raise KdpipeError when a network of the plan cannot run, before any job does.
+
+    What passed is remembered in ``root``, so that the next start of the same study is quick.
+    """
+    parts = plan.study.model_dump_json(include={"data", "models", "probes", "pairs"})
+    key = hashlib.sha256(f"{torch.__version__}\0{parts}".encode()).hexdigest()
+    marker = Path(root) / PASSED
+    with suppress(OSError):
+        if marker.read_text() == key:
+            return
+    if wrong := check_networks(plan, Path(data_root) if data_root else None):
+        raise KdpipeError("; ".join(wrong) + ".")
+    with suppress(OSError):
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.write_text(key)
+
+
+def check_machine(plan: Plan) -> list[str]:
+    """A sentence where the study asks for a GPU and this machine has none."""
+    if plan.compute.device != "cuda" or plan.compute.cpu_fallback or has_gpu():
+        return []
+    return [
+        "compute.device: the study asks for a GPU, and this machine has none; say cpu or auto, or "
+        "check it with --elsewhere if its jobs run on other machines"
+    ]
+
+
+class _Networks:
+    def __init__(self, plan: Plan, data_root: Path | None) -> None:
+        self.study = plan.study
+        self.leaves_out = plan.leave_out  # a probe that does not apply, with its reason
+        self.estimate = Estimate(plan, data_root)
+        self.said: dict[str, None] = {}  # every sentence once, in order
+        self.outline = cache(self._outline)
+
+    def complaints(self) -> list[str]:
+        for name in self.study.models:
+            self.outline(name)
+        for name, pair in self.study.pairs.items():
+            for method, objective in pair.methods.items():
+                self._objective(f"pairs.{name}.methods.{method}", pair, objective)
+            for instance in pair.probes:
+                self._probe(instance, pair)
+        return list(self.said)
+
+    def _outline(self, name: str) -> Network | None:
+        """The network of a model; None, and a sentence, where it cannot run."""
+        model = self.study.models[name]
+        if builders.get(model.network.name).sealed:
+            return None
+        data, weights = self.study.data.sets[model.data.set], model.weights
+        n_classes = self.estimate.images(model.data.set)[1]
+        if weights is not None and weights.classes == "imagenet":
+            n_classes = IMAGENET
+        elif weights is not None and isinstance(weights.classes, list):
+            n_classes = len(weights.classes)
+        try:
+            network = outline(model.network, n_classes, (weights and weights.size) or data.size)
+        except KdpipeError as error:
+            self._say(f"models.{name}.network", error)
+            return None
+        network.trained_size = weights.size if weights else None
+        return network
+
+    def _objective(self, where: str, pair: Pair, ref: PluginRef) -> None:
+        """Layers that distillation reads, and whether the objective can join their shapes."""
+        cls = objectives.get(ref.name)
+        options = cls.Options(**ref.options)
+        side = self.study.data.sets[self.study.models[pair.like].data.set].size
+        wanted = {pair.like: cls.student_layers(options)}
+        shapes = [self._shapes(where, pair.like, wanted[pair.like], side)]
+        if cls.uses_teacher:
+            teacher = pair.teacher.model
+            shapes.append(self._shapes(where, teacher, cls.teacher_layers(options), side))
+        else:
+            shapes.append({})
+        own, theirs = shapes
+        if own is None or theirs is None:
+            return
+        labels = torch.arange(4) % 2
+        try:
+            with torch.random.fork_rng(devices=[]):
+                cls(options, Setting(labels, 2, own, theirs))
+        except KdpipeError as error:
+            self._say(where, error)
+        except Exception:  # it needs the real images, which only its job has
+            return
+
+    def _probe(self, instance: str, pair: Pair) -> None:
+        """Layers that a probe looks at, of every network that it is run on."""
+        ref = self.study.probes[instance]
+        cls = probes.get(ref.name)
+        options = cls.Options(**ref.options)
+        side = self.study.data.sets[options.set or self.study.models[pair.like].data.set].size
+        own, theirs = cls.layers(options)
+        second = pairs.second_teacher(self.study, pair)
+        given = (model for models in pair.given.values() for model in models)
+        subjects = [pair.like, *pair.independent, *given, *([second.model] if second else [])]
+        wanted = [(name, own) for name in dict.fromkeys(subjects)]
+        if cls.relational or cls.on_teacher:
+            wanted.append((pair.teacher.model, theirs))
+        where = f"probes.{instance}"
+        for name, layers in wanted:
+            places = cls.needs_places and not self.leaves_out
+            self._shapes(where, name, layers, side, places=places)
+
+    def _shapes(
+        self, where: str, model: str, layers: Sequence[str], side: int, *, places: bool = False
+    ) -> dict[str, tuple[int, ...]] | None:
+        """Shapes of a network's layers for images of ``side`` pixels; None where there are none.
+
+        ``places``: each needs feature maps of more than one place.
+        """
+        network = self.outline(model)
+        if network is None:
+            return None
+        about = f"{where} on models.{model} ({words(self.study.models[model].network)})"
+        try:
+            for layer in layers:
+                network.layer(layer)
+            image = torch.zeros(2, 3, side, side, device=network.mean.device)
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                _, found = network.eval().with_features(image, layers)
+        except KdpipeError as error:
+            self._say(about, error)
+            return None
+        except Exception:  # a network of others, which answers in a form that its job finds out
+            return None
+        shapes = {name: tuple(f.shape[1:]) for name, f in found.items() if f is not None}
+        for name, shape in shapes.items() if places else ():
+            if len(shape) != 3 or shape[1] * shape[2] < 2:
+                self._say(
+                    about,
+                    f"its layer '{network.dotted(name)}' has no feature maps of more than one "
+                    f"place at {side}×{side} pixels, but {_by(shape)} an image; name an earlier "
+                    f"layer, take larger images, or leave the probe out",
+                )
+        return shapes
+
+    def _say(self, where: str, what: object) -> None:
+        self.said[f"{where}: {str(what).rstrip('.')}"] = None
+
+
+def _by(shape: Iterable[int]) -> str:
+    return "×".join(map(str, shape)) + " values"
+
+
+def missing_weights(plan: Plan, data_root: Path | None) -> list[str]:
+    """A sentence for each file of weights that is not there."""
+    said = []
+    for name, model in plan.study.models.items():
+        if model.weights is None or not model.weights.path:
+            continue
+        for seed in model.seeds:
+            try:
+                on_disk(model.weights.of_seed(seed), data_root)
+            except KdpipeError as error:
+                said.append(f"models.{name}: {str(error).rstrip('.')}")
+    return said

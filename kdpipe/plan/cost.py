@@ -1,0 +1,132 @@
+"""What a study costs before it runs, counted by torch's own FLOP counter."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdpipe.plan.estimate import FLOAT, Estimate
+from kdpipe.plan.plan import Plan
+from kdpipe.plan.throughput import duration, throughput
+from kdpipe.stages import STAGES
+from kdpipe.stages.shared.training import TrainingSlice
+
+TFLOPS = 10.0
+"""Throughput, in 10¹² operations a second, at which hours are stated where nobody says one and none
+can be measured: about what one GPU of a data centre sustains in these trainings."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """``networks`` that are trained, the operations of all trainings, and bytes on disk: weights,
+    decoded images, teacher outputs (records and pictures are small beside them)."""
+
+    networks: int
+    flops: float
+    disk: float
+
+    def words(self, tflops: float) -> str:
+        """One sentence, as the third line of a study file has it."""
+        return self.sentence(f"{duration(self.flops / tflops / 1e12)} at {tflops:g} TFLOP/s")
+
+    def sentence(self, takes: str) -> str:
+        """The same with a time that was told."""
+        unit, size = next(
+            (unit, size) for unit, size in UNITS if self.flops >= size or size == 1e12
+        )
+        return (
+            f"{self.networks} networks to train, {rounded(self.flops / size)} {unit}, {takes}; "
+            f"{rounded(self.disk / 1e9)} GB on disk"
+        )
+
+
+UNITS = (("EFLOP", 1e18), ("PFLOP", 1e15), ("TFLOP", 1e12))
+
+
+def rounded(value: float) -> str:
+    """Two digits, without an exponent."""
+    two = float(f"{value:.2g}")
+    return f"{two:,.0f}" if two >= 10 else f"{two:g}"
+
+
+def cost(estimate: Estimate) -> Cost:
+    """Of all trainings of a plan, teacher outputs included."""
+    plan = estimate.plan
+    slices = [slice_ for _, slice_ in _networks(plan)]
+    trained = [s for s in slices if getattr(s, "weights", None) is None]
+    flops = sum(estimate.training_flops(s) for s in trained)
+    disk = sum(FLOAT * estimate.size(s.network, s.data.set).parameters for s in slices)
+    for name, data in plan.study.data.sets.items():
+        images = estimate.rendered(name)
+        disk += images * 3 * data.edge**2 if data.stores(images) else 0
+    for name, pair in plan.study.pairs.items():
+        found = estimate.table(name)
+        disk += found.bytes if found.written else 0
+        if found.written:
+            network = plan.study.models[pair.teacher.model].network
+            flops += found.views * estimate.size(network, found.set).flops
+    return Cost(len(trained), flops, disk)
+
+
+def _networks(plan: Plan) -> list[tuple[str, TrainingSlice]]:
+    """Target and settings of every network of a plan."""
+    jobs = (*plan.by_stage("train"), *plan.by_stage("distil"))
+    return [(job.target, job.slice) for job in jobs if isinstance(job.slice, TrainingSlice)]
+
+
+def print_cost(
+    plan: Plan, data_root: Path | None, tflops: float | None = None, cores: int | None = None
+) -> None:
+    """Tables of jobs per stage, of the networks and of teacher outputs, and what it comes to.
+
+    Hours are stated at ``tflops``; without it, and where the plan is for a machine like this one,
+    the throughput of this machine is measured.
+    """
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    estimate = Estimate(plan, data_root)
+    counts = Counter(job.stage for job in plan.jobs.values())
+    stages = Table("stage", "jobs", title=f"Study {plan.study.study}")
+    for stage in STAGES:
+        stages.add_row(stage, str(counts[stage]))
+    networks = Table(
+        Column("networks", no_wrap=True),
+        *("number", "parameters", "GFLOP per image", "epochs", "images", "TFLOP each"),
+    )
+    seen: dict[str, list[TrainingSlice]] = {}
+    for target, slice_ in _networks(plan):
+        seen.setdefault(target.rpartition("/")[0], []).append(slice_)
+    for key, (first, *others) in seen.items():
+        size = estimate.size(first.network, first.data.set)
+        flops = estimate.training_flops(first)
+        trained = [str(first.recipe.epochs), f"{estimate.training_images(first.data):,}"]
+        networks.add_row(
+            key,
+            str(1 + len(others)),
+            f"{size.parameters:,}",
+            f"{size.flops / 1e9:.4f}",
+            *(trained if flops else ["from weights", ""]),
+            f"{flops / 1e12:,.4g}" if flops else "",
+        )
+    tables = Table("pair", "teacher outputs computed once", "GB at most")
+    for name in plan.study.pairs:
+        table = estimate.table(name)
+        tables.add_row(name, table.reason, f"{table.bytes / 1e9:.3f}")
+    console = Console()
+    console.width = max(console.width, 110)  # of a pipe it is 80
+    console.print(stages)
+    console.print(networks)
+    console.print(tables)
+    console.print(f"device {plan.compute.device}, precision {plan.compute.precision}")
+    if plan.precision_reason:
+        console.print(plan.precision_reason, soft_wrap=True)
+    found = throughput(estimate, cores) if tflops is None else None
+    if found is None:
+        console.print(f"In all: {cost(estimate).words(tflops or TFLOPS)}", soft_wrap=True)
+        if tflops is None and plan.compute.device == "cuda":
+            console.print("(There is no GPU here to measure; --tflops states another throughput.)")
+    else:
+        said = cost(estimate).sentence(found.words(plan.compute.threads))
+        console.print(f"In all: {said}", soft_wrap=True)

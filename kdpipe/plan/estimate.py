@@ -1,0 +1,302 @@
+"""What a job will need: hours and memory, from the study alone, before anything runs.
+
+Meant to ask a scheduler for enough, not to predict: the network's operations and activations are
+counted on torch's meta device, the images from the source's listing, and both are rounded up.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import NetworkRef
+from kdpipe.base.plugin import PluginRef
+from kdpipe.data.selection import Selection
+from kdpipe.data.sources import sources
+from kdpipe.data.sources.base import Source
+from kdpipe.data.store import HELD
+from kdpipe.distill import objectives
+from kdpipe.models import builders
+from kdpipe.plan.counting import Size, counted, without_weights
+from kdpipe.plan.plan import Job, Plan
+from kdpipe.plan.teacher_table import teacher_table
+from kdpipe.probes.base import BATCH, ProbeOptions
+from kdpipe.stages.calibrate import CalibrateSlice
+from kdpipe.stages.distil import DistilSlice
+from kdpipe.stages.gate import FEWEST, FLOPS, GateSlice
+from kdpipe.stages.probe import ProbeSlice
+from kdpipe.stages.shared.bench import make
+from kdpipe.stages.shared.training import TrainingSlice
+from kdpipe.stages.subset import SubsetSlice
+from kdpipe.stages.teacher_outputs import TeacherOutputsSlice
+from kdpipe.stages.train import TrainSlice
+
+GFLOPS = {"cpu": 20.0, "cuda": 10_000.0}
+"""Operations a second, in billions, of a thread of a CPU and of a GPU: a quarter of what the
+default study's trainings reach on a Xeon with bf16, and of what a V100 does in ResNets."""
+BACKWARD = 3
+"""A training step costs three forward passes (forward, and gradients of inputs and of weights)."""
+SAFETY = 2.0
+"""A time limit is this often the estimate: other people compute on the node as well."""
+# MiB of a process that has imported torch; with CUDA its libraries are mapped as well.
+PROCESS_MB = {"cpu": 1200, "cuda": 5000}
+MOST_RETRIES = 100
+"""A training that would need more submissions is not made for this machine."""
+SHORTEST_MINUTES = 30
+"""A time limit that leaves room for Slurm's warning and for a slow file system."""
+STEP_MB = 500
+# Where a source cannot be listed here: as many as ImageNet's subsets of the paper.
+UNKNOWN_IMAGES = 100_000
+UNKNOWN_CLASSES = 100
+FLOAT = 4
+
+
+@dataclass(frozen=True)
+class Need:
+    """What to ask a scheduler for."""
+
+    hours: float
+    """Estimated; 0 for jobs that train nothing and look at few images."""
+    memory_mb: int
+    minutes: int
+    """The time limit of one submission."""
+
+    @property
+    def retries(self) -> int:
+        """How often a job may be submitted again: as often as the limit ends it, and two more."""
+        return min(MOST_RETRIES, math.ceil(self.hours * 60 / self.minutes) + 2)
+
+
+class Estimate:
+    """Answers for the jobs of a plan. ``data_root``: where data on disk lies, if anywhere."""
+
+    def __init__(self, plan: Plan, data_root: Path | None = None) -> None:
+        self.plan = plan
+        root = plan.study.data.root
+        self.data_root = data_root or (Path(root) if root else None)
+        self.device = plan.compute.device
+        limits = plan.study.resources
+        threads = plan.compute.threads if self.device == "cpu" else 1
+        self.speed = 1e9 * (limits.gflops or GFLOPS[self.device] * threads)
+        # One instance lives as long as a plan is looked at.
+        self.images = cache(self._images)
+        self.divided = cache(self._divided)
+        self._sizes = cache(self._size)
+        self.table = cache(lambda pair: teacher_table(pair, self))
+
+    def need(self, job: Job) -> Need:
+        """Hours, memory and time limit of ``job``."""
+        if isinstance(job.slice, TrainingSlice):
+            seconds, megabytes = self._training(job.slice)
+        elif isinstance(job.slice, SubsetSlice):
+            seconds, megabytes = 0.0, 2 * self.pixels_mb(job.slice.name)
+        elif job.stage in ("tables", "figures", "report"):
+            seconds, megabytes = 0.0, 1500.0
+        else:
+            seconds, megabytes = self._looking(job)
+        limits = self.plan.study.resources
+        megabytes = (megabytes + PROCESS_MB[self.device]) * limits.memory_factor
+        minutes = max(SHORTEST_MINUTES, math.ceil(SAFETY * seconds / 60))
+        return Need(
+            hours=seconds / 3600,
+            memory_mb=math.ceil(megabytes / STEP_MB) * STEP_MB,
+            minutes=min(minutes, limits.time_limit),
+        )
+
+    @cached_property
+    def trainings(self) -> list[Need]:
+        """Of every network that the study trains."""
+        jobs = (*self.plan.by_stage("train"), *self.plan.by_stage("distil"))
+        return [self.need(job) for job in jobs]
+
+    @property
+    def small_trainings(self) -> bool:
+        """Whether every training is short enough to be submitted together with others."""
+        limit = self.plan.study.resources.small_minutes
+        return all(need.hours * 60 < limit for need in self.trainings)
+
+    def training_images(self, data: Selection) -> int:
+        """About how many images a model is trained on."""
+        entry = self.plan.study.data.sets[data.set]
+        images, classes = self.images(data.set)
+        share = self.divided(data.set)
+        images = max(1, round(images * entry.split.train * len(data.domains) / share))
+        # Source images are bounded, of which each is in one domain or in all of them.
+        domains = len(data.domains) if share == 1 else 1
+        if data.per_class is not None:
+            images = min(images, data.per_class * classes * domains)
+        if data.per_group is not None:
+            images = min(images, sum(data.per_group.values()) * domains)
+        return images
+
+    def training_flops(self, slice_: TrainingSlice) -> float:
+        """Operations of one training: three forward passes of the network for each image and
+        epoch, and one of the teacher where it answers at every step. 0 where others trained."""
+        if isinstance(slice_, TrainSlice) and slice_.weights is not None:
+            return 0.0
+        flops = float(BACKWARD * self.size(slice_.network, slice_.data.set).flops)
+        if (teacher := self._live_teacher(slice_)) is not None:
+            flops += teacher.flops
+        return slice_.recipe.epochs * self.training_images(slice_.data) * flops
+
+    def _live_teacher(self, slice_: TrainingSlice) -> Size | None:
+        """Of the teacher that answers at every step of a training, where there is one."""
+        if not isinstance(slice_, DistilSlice):
+            return None
+        if not objectives.get(slice_.objective.name).uses_teacher:
+            return None
+        if slice_.tabulated and self.table(slice_.ref.pair).written:
+            return None
+        return self.size(self.plan.study.models[slice_.teacher.model].network, slice_.data.set)
+
+    def _training(self, slice_: TrainingSlice) -> tuple[float, float]:
+        own = self.size(slice_.network, slice_.data.set)
+        values, weights = own.activations, 4 * own.parameters  # gradients and two averages as well
+        if (teacher := self._live_teacher(slice_)) is not None:
+            weights += teacher.parameters
+            values += teacher.activations
+        held = self.pixels_mb(slice_.data.set, self.training_images(slice_.data))
+        # Activations and their gradients, and a batch that is being augmented.
+        values = slice_.recipe.batch_size * 2 * values + weights
+        memory = held + (FLOAT * values / 2**20 if self.device == "cpu" else 0)
+        return self.training_flops(slice_) / self.speed, memory
+
+    def _looking(self, job: Job) -> tuple[float, float]:
+        """Gates, probes, calibrations, teacher outputs: what each network looks at, how often."""
+        slice_ = job.slice
+        if isinstance(slice_, GateSlice):
+            looks = [self._look(ref, slice_.set) for ref in slice_.networks[:1]]
+            flops = len(slice_.networks) * max(FLOPS[self.device], 2 * FEWEST * looks[0].flops)
+            names = [slice_.set]
+        elif isinstance(slice_, TeacherOutputsSlice):
+            looks = [self._look(slice_.teacher, slice_.data.set)]
+            flops = float(looks[0].flops * self.training_images(slice_.data))
+            names = [slice_.data.set]
+        elif isinstance(slice_, CalibrateSlice):
+            probe = make(slice_.instance)
+            options = probe.options
+            looks = [self._look(slice_.network, options.set)]
+            images = self._probed(options, "val")
+            flops = looks[0].flops * probe.calibration_passes(options, images)
+            names = [options.set]
+        else:
+            assert isinstance(slice_, ProbeSlice)
+            looks, names, flops = [], [], 0.0
+            for instance in slice_.instances:
+                probe = make(instance)
+                options = probe.options
+                refs = [slice_.subject, *probe.networks(options)]
+                refs += [slice_.reference] if slice_.reference else []
+                own = [self._look(ref, options.set) for ref in refs]
+                passes = probe.passes(options, self._probed(options, options.split))
+                flops += len(options.domains) * passes * sum(size.flops for size in own)
+                looks += own
+                names.append(options.set)
+        held = max(self.pixels_mb(name) for name in names)
+        values = max(BATCH * size.activations + 4 * size.parameters for size in looks)
+        memory = held + (FLOAT * values / 2**20 if self.device == "cpu" else 0)
+        return flops / self.speed, memory
+
+    def _look(self, ref: NetworkRef, name: str) -> Size:
+        return self.size(self.plan.architecture(ref), name)
+
+    def _probed(self, options: ProbeOptions, split: str) -> int:
+        """About how many images of a domain are probed."""
+        name = str(options.set)
+        share = getattr(self.plan.study.data.sets[name].split, split)
+        images = round(self.images(name)[0] * share / self.divided(name))
+        return max(1, min(images, options.limit or images))
+
+    def pixels_mb(self, name: str, images: int | None = None) -> float:
+        """MiB of decoded images that are held: those given, or the whole subset in all domains.
+
+        A large set stays where it is, and only few of its images are ever held at once.
+        """
+        data = self.plan.study.data.sets[name]
+        all_images = self.rendered(name)
+        size = (all_images if images is None else images) * 3 * data.edge**2
+        return (size if data.stores(all_images) else min(size, HELD)) / 2**20
+
+    def rendered(self, name: str) -> int:
+        """About how many images a data set has in all its domains."""
+        domains = len(self.plan.study.data.sets[name].domains)
+        return round(self.images(name)[0] * domains / self.divided(name))
+
+    def _source(self, name: str) -> Source:
+        data = self.plan.study.data.sets[name]
+        cls = sources.get(data.source.name)
+        return cls(cls.Options(**data.source.options), self.data_root)
+
+    def _divided(self, name: str) -> int:
+        """Among how many domains the images of a data set are divided; 1 where every domain is a
+        version of each image."""
+        source = self._source(name)
+        if source.usual_domains or source.usual_images:
+            return source.usual_domains or 1
+        try:
+            domains = source.listing().domains
+        except (KdpipeError, OSError):
+            return 1
+        return 1 if domains is None else len(set(domains))
+
+    def _images(self, name: str) -> tuple[int, int]:
+        """Source images of a data set, and its classes; a guess where data is not here."""
+        data = self.plan.study.data.sets[name]
+        source = self._source(name)
+        try:
+            # Known of the usual sets; another one is listed.
+            images, classes = source.n_images(), source.n_classes()
+        except (KdpipeError, OSError):
+            images, classes = UNKNOWN_IMAGES, UNKNOWN_CLASSES
+        if data.per_class is not None:  # in every domain, where those are different images
+            images = min(images, data.per_class * classes * self.divided(name))
+        return images, len(data.classes) if data.classes else classes
+
+    def size(self, network: PluginRef, set_name: str) -> Size:
+        """Of ``network`` on the images of a data set, counted once each."""
+        return self._sizes(network.model_dump_json(), set_name)
+
+    def _size(self, network: str, set_name: str) -> Size:
+        side = self.plan.study.data.sets[set_name].size
+        ref = PluginRef.model_validate_json(network)
+        if builders.get(ref.name).sealed:
+            return Size(0, 0, 0)  # nothing can be counted
+        return counted(without_weights(ref, self.images(set_name)[1], side), ref, side)
+
+
+def print_needs(plan: Plan, data_root: Path | None) -> None:
+    """A table of what the jobs of each stage are estimated to need, the largest of each."""
+    from rich.console import Console
+    from rich.table import Table
+
+    estimate = Estimate(plan, data_root)
+    table = Table(
+        *("stage", "jobs", "hours in all", "longest", "memory (MB)", "time limit (min)"),
+        title="Estimated needs, for a scheduler",
+    )
+    for stage in dict.fromkeys(job.stage for job in plan.jobs.values()):
+        needs = [estimate.need(job) for job in plan.by_stage(stage)]
+        table.add_row(
+            stage,
+            str(len(needs)),
+            f"{sum(n.hours for n in needs):.2f}",
+            f"{max(n.hours for n in needs):.2f}",
+            f"{max(n.memory_mb for n in needs):,}",
+            str(max(n.minutes for n in needs)),
+        )
+    console = Console()
+    console.print(table)
+    retries = max((n.retries for n in estimate.trainings), default=0)
+    together = "in groups" if estimate.small_trainings else "one by one"
+    console.print(f"trainings are submitted {together} and tried again up to {retries} times")
+    if retries == MOST_RETRIES:
+        longest = max(need.hours for need in estimate.trainings)
+        console.print(
+            f"The longest training is estimated at {longest:,.0f} h on this device "
+            f"({estimate.device}): more than {retries} submissions; raise resources.time_limit, or "
+            f"plan for a GPU (compute.device: cuda).",
+            soft_wrap=True,
+        )

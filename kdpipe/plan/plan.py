@@ -1,0 +1,363 @@
+"""From a study to its jobs: which stage makes which file, from what, with which settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from kdpipe.base import paths
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.options import Options
+from kdpipe.base.paths import MODEL_FILES, ModelRef, NetworkRef, StudentRef, TableName
+from kdpipe.base.plugin import PluginRef
+from kdpipe.base.registry import Registry
+from kdpipe.data.augment import augmentations
+from kdpipe.data.class_maps import class_maps
+from kdpipe.data.domains import domains
+from kdpipe.data.sources import sources
+from kdpipe.distill import objectives
+from kdpipe.figures import figures
+from kdpipe.models import builders
+from kdpipe.plan import pairs
+from kdpipe.plan.job import Job
+from kdpipe.plan.plan_results import (
+    figure_names,
+    figures_slice,
+    record_folders,
+    report_slice,
+    tables_slice,
+)
+from kdpipe.probes import probes
+from kdpipe.stages.calibrate import CalibrateSlice
+from kdpipe.stages.distil import DistilSlice
+from kdpipe.stages.gate import GateSlice
+from kdpipe.stages.probe import ProbeSlice
+from kdpipe.stages.shared.bench import Instance
+from kdpipe.stages.subset import SubsetSlice
+from kdpipe.stages.teacher_outputs import TeacherOutputsSlice
+from kdpipe.stages.train import TrainSlice
+from kdpipe.study.entries import Pair
+from kdpipe.study.schema import Study
+from kdpipe.training.compute import Compute
+
+TABLES = tuple(
+    f"tables/{name}.{ending}" for name in get_args(TableName) for ending in ("parquet", "csv")
+)
+
+
+Plugins = Sequence[tuple[Registry[Any], PluginRef]]
+
+
+@dataclass
+class _ProbeGroup:
+    network: NetworkRef
+    reference: ModelRef | None
+    family: str
+    instances: dict[str, PluginRef] = field(default_factory=dict)
+
+
+class Plan:
+    """Every job of a study, by target (the folder or file it makes)."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.training, self.precision_reason = _computed(study)
+        self.compute = self.training.model_copy(update={"processes": 1})
+        # Nobody can change what an audit is of: networks and images are given.
+        self.leave_out = any(pair.given for pair in study.pairs.values())
+        self.jobs: dict[str, Job] = {}
+        self.models: dict[str, ModelRef] = {}
+        self.students: dict[str, StudentRef] = {}
+        for name in study.data.sets:
+            self._subset(name)
+        for name, model in study.models.items():
+            for seed in model.seeds:
+                self._train(ModelRef(model=name, seed=seed))
+        groups: dict[str, _ProbeGroup] = {}
+        for name, pair in study.pairs.items():
+            self._pair(name, pair, groups)
+        self._gates()
+        for target, group in groups.items():
+            self._probe(target, group)
+        self._results(list(groups))
+
+    def by_stage(self, stage: str) -> list[Job]:
+        return [job for job in self.jobs.values() if job.stage == stage]
+
+    def _add(
+        self,
+        stage: str,
+        target: str,
+        slice_: Options,
+        inputs: Iterable[str],
+        outputs: Iterable[str],
+        plugins: Plugins = (),
+        after: Iterable[str] = (),
+    ) -> None:
+        modules = sorted({registry.module_of(ref.name) for registry, ref in plugins})
+        made = tuple(inputs), tuple(outputs), tuple(modules), tuple(dict.fromkeys(after))
+        self.jobs[target] = Job(stage, target, slice_, *made)
+
+    def _subset(self, name: str) -> None:
+        data = self.study.data.sets[name]
+        folder = paths.subset_dir(name)
+        slice_ = SubsetSlice(name=name, **{k: v for k, v in data if k != "class_map"})
+        plugins: Plugins = [(sources, data.source), *((domains, d) for d in data.domains.values())]
+        files = ("index.parquet", "pixels.npy", "subset.json")
+        self._add("subset", folder, slice_, [], [f"{folder}/{f}" for f in files], plugins)
+
+    def _train(self, ref: ModelRef) -> None:
+        if ref.path in self.jobs:
+            return
+        model = self.study.models[ref.model]
+        slice_ = TrainSlice(ref=ref, compute=self.training, **model.made_of())
+        plugins: Plugins = [
+            (builders, model.network),
+            *((augmentations, a) for a in slice_.augment),
+        ]
+        inputs = [f"{paths.subset_dir(model.data.set)}/subset.json"]
+        self._add("train", ref.path, slice_, inputs, _files(ref), plugins)
+        self.models[ref.path] = ref
+
+    def _pair(self, name: str, pair: Pair, groups: dict[str, _ProbeGroup]) -> None:
+        study = self.study
+        self._train(pair.teacher)
+        table = pairs.teacher_outputs(study, pair)
+        if table.wanted:
+            self._teacher_outputs(name, pair, table)
+        distilled = [
+            StudentRef(pair=name, method=method, seed=seed)
+            for method in pair.methods
+            for seed in pair.seeds
+        ]
+        for student in distilled:
+            self._distil(student, pair, table.wanted)
+        given = [ref for method in pair.given for ref in study.given(pair, method).values()]
+        students: list[NetworkRef] = [*study.independents(pair).values(), *distilled, *given]
+        second = pairs.second_teacher(study, pair)
+        for instance in pair.probes:
+            ref = pairs.resolved_probe(study, instance, pair)
+            cls = probes.get(ref.name)
+            against = pair.teacher if cls.relational else None
+            subjects = list(students)
+            if not cls.relational or cls.on_teacher:
+                subjects.append(pair.teacher)
+            if cls.relational and second is not None:
+                self._train(second)
+                subjects.append(second)
+            if cls.calibrated:
+                for attacked in (pair.teacher, *cls.networks(cls.Options(**ref.options))):
+                    self._train(attacked)
+                    self._calibrate(attacked, Instance(name=instance, probe=ref))
+            for subject in subjects:
+                target = paths.probe_dir(subject, against, cls.family)
+                group = groups.setdefault(target, _ProbeGroup(subject, against, cls.family))
+                if group.instances.setdefault(instance, ref) != ref:
+                    raise KdpipeError(
+                        f"probes.{instance} would measure {subject.path} in two ways, because "
+                        f"pairs with different students use it; name its set and domains, or use "
+                        f"one probe entry for each."
+                    )
+
+    def _teacher_outputs(self, name: str, pair: Pair, table: pairs.TeacherOutputs) -> None:
+        model, wish = self.study.models[pair.like], self.study.compute
+        slice_ = TeacherOutputsSlice(
+            teacher=pair.teacher,
+            layers=list(table.layers),
+            data=model.data,
+            class_map=self._class_map(pair),
+            augment=model.augment,
+            batch_size=(pair.training or model.training).batch_size // wish.processes,
+            limit_gb=wish.teacher_outputs_gb,
+            required=wish.teacher_outputs == "always",
+            fp16=wish.teacher_outputs_fp16,
+            compute=self.compute,
+        )
+        target = paths.teacher_outputs_file(name)
+        subset = f"{paths.subset_dir(model.data.set)}/subset.json"
+        teacher = self.study.models[pair.teacher.model].network
+        inputs = [subset, *_files(pair.teacher)[:2]]
+        plugins: Plugins = [
+            (builders, teacher),
+            *((augmentations, a) for a in model.augment),
+            *_maps(slice_.class_map),
+        ]
+        self._add("teacher_outputs", target, slice_, inputs, [target], plugins)
+
+    def _distil(self, ref: StudentRef, pair: Pair, table: bool) -> None:
+        model = self.study.models[pair.like]
+        objective = pair.methods[ref.method]
+        uses_teacher = objectives.get(objective.name).uses_teacher
+        tabulated = table and pairs.tabulates(objective)
+        slice_ = DistilSlice(
+            ref=ref,
+            teacher=pair.teacher,
+            class_map=self._class_map(pair) if uses_teacher else None,
+            objective=objective,
+            tabulated=tabulated,
+            rounded=tabulated and self.study.compute.teacher_outputs_fp16,
+            network=model.network,
+            data=model.data,
+            augment=model.augment,
+            recipe=pair.training or model.training,
+            compute=self.training,
+        )
+        inputs = [f"{paths.subset_dir(model.data.set)}/subset.json"]
+        plugins: Plugins = [
+            (builders, model.network),
+            (objectives, objective),
+            *((augmentations, a) for a in model.augment),
+            *_maps(slice_.class_map),
+        ]
+        if uses_teacher:
+            inputs += _files(pair.teacher)[:2]
+            plugins = [*plugins, (builders, self.study.models[pair.teacher.model].network)]
+        if tabulated:
+            inputs.append(paths.teacher_outputs_file(ref.pair))
+        self._add("distil", ref.path, slice_, inputs, _files(ref), plugins)
+        self.students[ref.path] = ref
+
+    def _class_map(self, pair: Pair) -> PluginRef | None:
+        """How a teacher of other classes decides on those of its student's images."""
+        return self.study.data.sets[self.study.models[pair.like].data.set].class_map
+
+    def _gates(self) -> None:
+        """One job for the networks of a model, and for those of a method of a pair: a job takes
+        longer to start than to look at a small network."""
+        together: dict[str, list[NetworkRef]] = {}
+        networks: list[NetworkRef] = [*self.models.values(), *self.students.values()]
+        for ref in networks:
+            together.setdefault(paths.gate_dir(ref), []).append(ref)
+        for target, alike in together.items():
+            data = self.study.models[self._model(alike[0])].data
+            class_map = self.study.data.sets[data.set].class_map
+            own = isinstance(alike[0], ModelRef)
+            weights = self.study.models[self._model(alike[0])].weights if own else None
+            slice_ = GateSlice(
+                networks=sorted(alike, key=lambda ref: ref.seed),
+                set=data.set,
+                domain=data.domains[0],
+                class_map=class_map,
+                expect_accuracy=weights.expect_accuracy if weights else None,
+                compute=self.compute,
+            )
+            inputs = [f"{paths.subset_dir(data.set)}/subset.json"]
+            inputs += [path for ref in slice_.networks for path in _files(ref)[:2]]
+            plugins: Plugins = [
+                (builders, self.architecture(alike[0])),
+                *([(class_maps, class_map)] if class_map else []),
+            ]
+            self._add("gate", target, slice_, inputs, [target], plugins)
+
+    def _calibrate(self, network: ModelRef, instance: Instance) -> None:
+        target = paths.calibration_file(network, instance.name)
+        slice_ = CalibrateSlice(
+            network=network, instance=instance, compute=self.compute, leave_out=self.leave_out
+        )
+        if target in self.jobs and self.jobs[target].slice != slice_:
+            raise KdpipeError(
+                f"probes.{instance.name} would be calibrated on {network.path} in two ways; use "
+                f"one probe entry for each pair, with its own domains."
+            )
+        subset = f"{paths.subset_dir(instance.probe.options['set'])}/subset.json"
+        plugins: Plugins = [
+            *_plugins(instance),
+            (builders, self.study.models[network.model].network),
+        ]
+        inputs = [subset, *_files(network)[:2]]
+        gate = [paths.gate_dir(network)]
+        self._add("calibrate", target, slice_, inputs, [target], plugins, gate)
+
+    def _probe(self, target: str, group: _ProbeGroup) -> None:
+        instances = [Instance(name=n, probe=r) for n, r in sorted(group.instances.items())]
+        slice_ = ProbeSlice(
+            study=self.study.study,
+            family=group.family,
+            subject=group.network,
+            reference=group.reference,
+            instances=instances,
+            compute=self.compute,
+            leave_out=self.leave_out,
+        )
+        networks: list[NetworkRef] = [group.network]
+        if group.reference is not None:
+            networks.append(group.reference)
+        inputs: list[str] = []
+        for instance in instances:
+            cls = probes.get(instance.probe.name)
+            inputs.append(f"{paths.subset_dir(instance.probe.options['set'])}/subset.json")
+            extra = cls.networks(cls.Options(**instance.probe.options))
+            networks.extend(extra)
+            if cls.calibrated and group.reference is not None:
+                for attacked in (group.reference, *extra):
+                    inputs.append(paths.calibration_file(attacked, instance.name))
+        for network in networks:
+            inputs += _files(network)[:2]
+        plugins: Plugins = [
+            *(ref for i in instances for ref in _plugins(i)),
+            *((builders, self.architecture(n)) for n in networks),
+        ]
+        gates = [paths.gate_dir(network) for network in networks]
+        self._add("probe", target, slice_, dict.fromkeys(inputs), [target], plugins, gates)
+
+    def architecture(self, ref: NetworkRef) -> PluginRef:
+        return self.study.models[self._model(ref)].network
+
+    def _model(self, ref: NetworkRef) -> str:
+        """The model that a network is one of, or is built and trained like."""
+        return ref.model if isinstance(ref, ModelRef) else self.study.pairs[ref.pair].like
+
+    def _results(self, probed: list[str]) -> None:
+        gates = [job.target for job in self.by_stage("gate")]
+        self._add("tables", "tables", tables_slice(self.study), [*probed, *gates], TABLES)
+        names = figure_names(self.study)
+        networks = [*self.models, *self.students]
+        histories = [f"{path}/history.parquet" for path in networks]
+        metadata = [f"{path}/model.json" for path in networks]
+        drawn = [f"figures/{name}.{ending}" for name in names for ending in ("svg", "png")]
+        parquet = [t for t in TABLES if t.endswith(".parquet")]
+        drawing = figures_slice(self.study, names, networks)
+        self._add(
+            "figures",
+            "figures",
+            drawing,
+            [*parquet, *histories, *metadata, *record_folders(drawing.recorded)],
+            drawn,
+            [(figures, PluginRef(name=name)) for name in names],
+        )
+        writing = report_slice(self.study, self.compute, names, networks)
+        subsets = [f"{paths.subset_dir(name)}/subset.json" for name in self.study.data.sets]
+        self._add(
+            "report",
+            "report.html",
+            writing,
+            [*parquet, *drawn, *metadata, *record_folders(writing.pairs), *subsets, *gates],
+            ["report.html"],
+            [(figures, PluginRef(name=name)) for name in names],
+        )
+
+
+def _computed(study: Study) -> tuple[Compute, str]:
+    """How the study computes on this machine, and why it is not in bf16 where it might be."""
+    found = study.compute.resolve()
+    if study.compute.precision == "auto" and (found.device, found.precision) == ("cpu", "bf16"):
+        from kdpipe.plan.precision import fault_of_bf16
+
+        if fault := fault_of_bf16(study, found.threads):
+            return found.model_copy(update={"precision": "fp32"}), f"precision fp32: {fault}"
+    return found, ""
+
+
+def _plugins(instance: Instance) -> Plugins:
+    """The probe, and the class map that it goes through."""
+    class_map = instance.probe.options["class_map"]
+    return [(probes, instance.probe), *_maps(PluginRef(**class_map) if class_map else None)]
+
+
+def _maps(class_map: PluginRef | None) -> Plugins:
+    return [(class_maps, class_map)] if class_map else []
+
+
+def _files(ref: NetworkRef) -> list[str]:
+    return [f"{ref.path}/{name}" for name in MODEL_FILES]

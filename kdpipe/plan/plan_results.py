@@ -1,0 +1,176 @@
+"""The part of the plan that comes after measuring: tables, figures, report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kdpipe.base.plugin import PluginRef
+from kdpipe.distill import objectives
+from kdpipe.figures import figures
+from kdpipe.plan.pairs import second_teacher
+from kdpipe.probes import probes
+from kdpipe.stages.figures import FiguresSlice
+from kdpipe.stages.report import ReportSlice
+from kdpipe.stages.tables import InstanceSlice, PairSlice, TablesSlice
+from kdpipe.study.entries import Pair
+from kdpipe.study.schema import Study
+from kdpipe.training.compute import Compute
+
+
+def tables_slice(study: Study) -> TablesSlice:
+    pairs = [_pair(study, name, pair) for name, pair in study.pairs.items()]
+    return TablesSlice(study=study.study, pairs=pairs)
+
+
+def _pair(study: Study, name: str, pair: Pair) -> PairSlice:
+    given = {name: study.given(pair, name) for name in pair.given}
+    instances = []
+    for instance in pair.probes:
+        ref = study.probes[instance]
+        cls = probes.get(ref.name)
+        instances.append(
+            InstanceSlice(
+                name=instance,
+                probe=cls.name,
+                family=cls.family,
+                relational=cls.relational,
+                on_teacher=cls.on_teacher,
+                min_gap=ref.options["min_gap"],
+            )
+        )
+    return PairSlice(
+        name=name,
+        role=pair.role,
+        teacher=pair.teacher,
+        second_teacher=second_teacher(study, pair),
+        student=pair.like,
+        ind_seeds=list(study.independents(pair)),
+        methods={
+            **dict.fromkeys(pair.methods, pair.seeds),
+            **{name: list(refs) for name, refs in given.items()},
+        },
+        taken={**given, **({"ind": study.independents(pair)} if pair.baselines else {})},
+        instances=instances,
+        paper=pair.paper,
+        paper_domains=pair.paper_conditions,
+    )
+
+
+def figure_names(study: Study) -> list[str]:
+    """Figures that have something to show in this study, in alphabetical order."""
+    measured = {study.probes[i].name for pair in study.pairs.values() for i in pair.probes}
+    has = {
+        "paper": any(pair.paper for pair in study.pairs.values()),
+        "answer_methods": bool(answer_methods(study)),
+    }
+    return [
+        name
+        for name, figure in ((name, figures.get(name)) for name in figures.names())
+        if all(has[need] for need in figure.needs)
+        and (not figure.probes or measured & set(figure.probes))
+    ]
+
+
+def answer_methods(study: Study) -> dict[str, list[str]]:
+    """By pair with a method that sees no teacher: those, and those that see its answers alone."""
+    found = {}
+    for name, pair in study.pairs.items():
+        alone = without_teacher(pair)
+        if alone:
+            found[name] = [
+                method
+                for method, ref in pair.methods.items()
+                if method in alone or not _layers(ref)
+            ]
+    return found
+
+
+def without_teacher(pair: Pair) -> list[str]:
+    """Methods of a pair that see no teacher."""
+    return [m for m, ref in pair.methods.items() if not objectives.get(ref.name).uses_teacher]
+
+
+def _layers(ref: PluginRef) -> tuple[str, ...]:
+    cls = objectives.get(ref.name)
+    return cls.teacher_layers(cls.Options(**ref.options))
+
+
+def figures_slice(study: Study, names: list[str], networks: list[str]) -> FiguresSlice:
+    read = {probe for name in names for probe in figures.get(name).reads_records}
+    pairs = []
+    everyone = tables_slice(study).pairs
+    for pair in everyone:
+        instances = [instance for instance in pair.instances if instance.probe in read]
+        if instances:
+            pairs.append(pair.model_copy(update={"instances": instances}))
+    return FiguresSlice(
+        study=study.study,
+        figures=names,
+        networks=networks,
+        pairs=[pair.model_copy(update={"instances": []}) for pair in everyone],
+        recorded=pairs,
+        answer_methods=answer_methods(study),
+        without_teacher=sorted({m for p in study.pairs.values() for m in without_teacher(p)}),
+    )
+
+
+def record_folders(pairs: list[PairSlice]) -> list[str]:
+    """Folders of the probe jobs that make the records of pairs, without repetition."""
+    return sorted(
+        {
+            str(pair.record_file(network, instance).parent)
+            for pair in pairs
+            for instance in pair.instances
+            for network in pair.networks(instance)
+        }
+    )
+
+
+def report_slice(
+    study: Study, compute: Compute, names: list[str], networks: list[str]
+) -> ReportSlice:
+    return ReportSlice(
+        study=study.study,
+        title=study.title or study.study,
+        figures=names,
+        summary=_facts(study, compute, len(networks)),
+        networks=networks,
+        pairs=tables_slice(study).pairs,
+        without_teacher={name: without_teacher(pair) for name, pair in study.pairs.items()},
+        sets=list(study.data.sets),
+    )
+
+
+def _facts(study: Study, compute: Compute, n_networks: int) -> dict[str, Any]:
+    """What a reader wants to know of the study beside its results."""
+    ready = sum(len(model.seeds) for model in study.models.values() if model.weights)
+    facts: dict[str, Any] = {
+        "networks trained": n_networks - ready,
+        **({"networks from weights": ready} if ready else {}),
+        "device": compute.device,
+        "precision": compute.precision,
+    }
+    measured = {study.probes[i].name for pair in study.pairs.values() for i in pair.probes}
+    if any(pair.given for pair in study.pairs.values()):
+        missing = [name for name in probes.names() if name not in measured]
+        facts["not measured"] = ", ".join(missing) or "nothing"
+    for name, data in study.data.sets.items():
+        facts[f"data set {name}"] = (
+            f"{data.source.name}, {data.size}×{data.size} pixels, domains {', '.join(data.domains)}"
+        )
+    for name, pair in study.pairs.items():
+        recipe = pair.training or study.models[pair.like].training
+        independent = f"{len(study.independents(pair))} independent"
+        facts[f"pair {name}"] = (
+            f"{pair.teacher.model} → {pair.student}, {len(pair.seeds)} distilled and "
+            f"{independent} seeds, {recipe.epochs} epochs, {recipe.optimizer} at {recipe.lr:g}"
+            if pair.methods
+            else f"{pair.teacher.model} → {', '.join(pair.given)}, {independent}"
+        )
+        for method in pair.given:
+            count = len(study.given(pair, method))
+            facts[f"pair {name}, {method}"] = f"given, {count} network{'s' * (count > 1)}"
+        for method, ref in pair.methods.items():
+            options = ", ".join(f"{k} {v}" for k, v in ref.options.items())
+            facts[f"pair {name}, {method}"] = f"{ref.name}: {options}"
+    return facts

@@ -1,0 +1,128 @@
+"""How fast this machine trains the networks of a study, measured in about a second."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.machine import has_gpu
+from kdpipe.base.plugin import PluginRef
+from kdpipe.models import builders
+from kdpipe.models.base import build
+from kdpipe.models.shared.code import CodeOptions
+from kdpipe.plan.estimate import BACKWARD, Estimate
+from kdpipe.stages.shared.training import TrainingSlice
+from kdpipe.training.compute import Compute
+
+SECONDS = 1.0
+MOST = 3
+"""Networks that are measured: those with the most work. Others are taken for as fast."""
+SLOW = 1e10
+"""Operations a second that a machine is trusted with before anything is measured: batches are so
+small that a step at that speed fits the time."""
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """``seconds`` of computing in trainings and probes, one job after the other, and
+    ``operations`` a second of one job, as measured."""
+
+    seconds: float
+    operations: float
+    cores: int
+
+    def words(self, threads: int) -> str:
+        """One sentence. Jobs of ``threads`` threads run beside each other on the cores."""
+        beside = max(1, self.cores // threads)
+        return (
+            f"about {duration(self.seconds / beside)} of computing at --cores {self.cores}, at "
+            f"{self.operations / 1e12:.2g} TFLOP/s a job, measured here; every job's start comes "
+            f"on top"
+        )
+
+
+def duration(seconds: float) -> str:
+    """Two digits of minutes, or of hours."""
+    hours = seconds / 3600
+    value, unit = (hours, "h") if hours >= 1 else (60 * hours, "min")
+    two = float(f"{value:.2g}")
+    return f"{two:,.0f} {unit}" if two >= 10 else f"{two:g} {unit}"
+
+
+def throughput(estimate: Estimate, cores: int | None = None) -> Throughput | None:
+    """Of a plan on this machine; None where it has no GPU and the plan is for one, or all networks
+    are code of others."""
+    plan = estimate.plan
+    if plan.compute.device == "cuda" and not has_gpu():
+        return None
+    work: Counter[tuple[str, str]] = Counter()
+    batches: dict[tuple[str, str], int] = {}
+    for job in plan.jobs.values():
+        if isinstance(job.slice, TrainingSlice):
+            key = job.slice.network.model_dump_json(), job.slice.data.set
+            work[key] += round(estimate.training_flops(job.slice))
+            batches[key] = job.slice.recipe.batch_size
+    speeds: dict[tuple[str, str], float] = {}
+    for key, _ in work.most_common(MOST):
+        ref = PluginRef.model_validate_json(key[0])
+        if not issubclass(builders.get(ref.name).Options, CodeOptions):
+            batch = batches[key]
+            speeds[key] = _measured(ref, key[1], batch, estimate, SECONDS / min(MOST, len(work)))
+    if not speeds:
+        return None
+    usual = sum(speeds.values()) / len(speeds)
+    seconds = sum(flops / speeds.get(key, usual) for key, flops in work.items())
+    for job in plan.jobs.values():
+        if job.stage in ("probe", "calibrate", "teacher_outputs"):
+            seconds += estimate.need(job).hours * 3600 * estimate.speed / usual
+    return Throughput(seconds, usual, cores or len(os.sched_getaffinity(0)))
+
+
+def _measured(
+    ref: PluginRef, set_name: str, batch: int, estimate: Estimate, seconds: float
+) -> float:
+    """Operations a second in steps of SGD on random images."""
+    compute: Compute = estimate.plan.compute
+    side = estimate.plan.study.data.sets[set_name].size
+    flops = BACKWARD * estimate.size(ref, set_name).flops
+    if not flops:
+        raise KdpipeError(f"The network '{ref.name}' does no operations that can be counted.")
+    batch = max(1, min(batch, int(SLOW * seconds / flops)))
+    device = compute.device
+    before = torch.get_num_threads()
+    torch.set_num_threads(compute.threads)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = build(ref, 10, [0.5] * 3, [0.2] * 3, 0, side).to(device).eval()
+            images = torch.rand(batch, 3, side, side, device=device)
+            images = images.contiguous(memory_format=torch.channels_last)
+            labels = torch.zeros(batch, dtype=torch.int64, device=device)
+            optimiser = torch.optim.SGD(network.parameters(), 1e-4)
+
+            def step() -> None:
+                with compute.autocast():
+                    loss = F.cross_entropy(network(images).float(), labels)
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+                if device == "cuda":
+                    torch.cuda.synchronize()
+
+            step()  # kernels are chosen and memory is fetched once
+            # Of a CPU the time that it worked for this process: others may be busy now.
+            clock = time.perf_counter if device == "cuda" else time.process_time
+            share = 1 if device == "cuda" else compute.threads
+            start, steps = clock(), 0
+            while not steps or clock() - start < seconds * share:
+                step()
+                steps += 1
+            return steps * batch * flops * share / (clock() - start)
+    finally:
+        torch.set_num_threads(before)

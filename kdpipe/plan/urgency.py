@@ -1,0 +1,25 @@
+"""Which job should start first: the one that most others wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from graphlib import TopologicalSorter
+
+from kdpipe.plan.job import Job
+
+
+def urgency(jobs: Mapping[str, Job]) -> dict[str, int]:
+    """By target, how many jobs cannot start before it is made, directly or not.
+
+    A teacher comes before independent students, for which nobody waits but their own probes; begun
+    last, it would leave processors idle until it has ended.
+    """
+    maker = {path: job.target for job in jobs.values() for path in job.outputs}
+    behind: dict[str, set[str]] = {target: set() for target in jobs}
+    needs = {
+        job.target: {maker[path] for path in (*job.inputs, *job.after)} for job in jobs.values()
+    }
+    for target in reversed([*TopologicalSorter(needs).static_order()]):
+        for needed in needs[target]:
+            behind[needed] |= {target, *behind[target]}
+    return {target: len(waiting) for target, waiting in behind.items()}

@@ -1,0 +1,44 @@
+"""All jobs of a plan in order, in one process: for tests and for machines without Snakemake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from kdpipe.plan.job import Job
+from kdpipe.plan.plan import Plan
+from kdpipe.run import manifest
+from kdpipe.run.stage import run_stage
+from kdpipe.stages import STAGES
+
+
+def run_job(job: Job, root: Path, data_root: Path | None = None) -> None:
+    """Call the stage of one job, with its settings as JSON, as a job of its own gets them."""
+    out = root / job.target
+    run_stage(job.stage, job.slice_json, root, out, code=job.code, data_root=data_root)
+
+
+def run_all(
+    plan: Plan, results: Path, data_root: Path | None = None, said: Callable[[str], str] = str
+) -> None:
+    """Run every job, stage by stage, into ``results/<study>``.
+
+    ``said``: puts what the gate found into the words of the command.
+    """
+    root = results / plan.study.study
+    root_data = plan.study.data.root
+    data_root = data_root or (Path(root_data) if root_data else None)
+    manifest.keep_study(plan, root)
+    for stage in STAGES:
+        for job in plan.by_stage(stage):
+            print(f"{stage}: {job.target}", flush=True)
+            run_job(job, root, data_root)
+        if stage == "gate":
+            _print_networks(plan, root, said)
+
+
+def _print_networks(plan: Plan, root: Path, said: Callable[[str], str]) -> None:
+    """What the gate found, before anything is measured."""
+    from kdpipe.report.networks import print_table
+
+    print_table(root, [*plan.models, *plan.students], said)

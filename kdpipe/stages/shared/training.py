@@ -1,0 +1,194 @@
+"""What training a model and distilling a student have in common."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdpipe.base import parallel
+from kdpipe.base.options import Options
+from kdpipe.base.paths import ModelRef, StudentRef, subset_dir
+from kdpipe.base.plugin import PluginRef
+from kdpipe.base.provenance import in_order, provenance
+from kdpipe.base.seeding import ranks, stream
+from kdpipe.data.augment.base import Pipeline
+from kdpipe.data.images import as_float
+from kdpipe.data.lazy import LazyPixels
+from kdpipe.data.selection import Selection, select
+from kdpipe.data.store import Subset
+from kdpipe.distill.base import Objective
+from kdpipe.models import builders
+from kdpipe.models.base import Network, build
+from kdpipe.models.shared.form import find_form
+from kdpipe.training.artefact import channel_statistics, save
+from kdpipe.training.checkpoint import Checkpoint, seconds_between
+from kdpipe.training.compute import Compute
+from kdpipe.training.loop import Images, fit
+from kdpipe.training.recipe import Recipe
+from kdpipe.training.teacher import Teacher, fits
+
+TRIED = 16  # images that it is found with how a network of others is called
+STATISTICS = 2048  # images that a network's normalisation is computed from, where not all are
+
+
+class TrainingSlice(Options):
+    """Settings of one training."""
+
+    ref: ModelRef | StudentRef
+    network: PluginRef
+    data: Selection
+    augment: list[PluginRef]
+    recipe: Recipe
+    compute: Compute
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A fresh network, its images, and the seed of everything random in its training."""
+
+    subset: Subset
+    train: Images
+    val: Images
+    seed: int
+    network: Network
+
+
+def set_up(slice_: TrainingSlice, root: Path, seed: int) -> Setup:
+    slice_.compute.start()
+    device = slice_.compute.device
+    subset = Subset(root / subset_dir(slice_.data.set))
+    train = load_images(subset, slice_.data, "train", device)
+    val = load_images(subset, slice_.data, "val", device)
+    network = new_network(slice_.network, subset, train, stream("weights", seed), device)
+    if builders.get(slice_.network.name).third_party:
+        images = some_images(subset, slice_.data, device)
+        # What its code keeps without gradients is not to be trained.
+        find_form(network, len(subset.classes), images, gradients=False)
+    return Setup(subset, train, val, seed, network)
+
+
+def train_and_save(
+    slice_: TrainingSlice,
+    setup: Setup,
+    objective: Objective,
+    teacher: Teacher | None,
+    inputs: dict[str, Path],
+    root: Path,
+    out: Path,
+    code: str,
+) -> None:
+    """Train, from a checkpoint if there is one, and write the network's three files.
+
+    Of several processes the first one keeps the checkpoint and writes.
+    """
+    inputs = {"subset.json": setup.subset.folder / "subset.json", **inputs}
+    made_from = provenance(slice_, inputs)
+    writes = parallel.rank() == 0
+    kept = open_checkpoint(root, slice_.ref.path, code if writes else "", made_from)
+    with kept as checkpoint:
+        history = fit(
+            setup.network,
+            objective.to(torch.device(slice_.compute.device)),
+            teacher,
+            setup.train,
+            setup.val,
+            slice_.recipe,
+            Pipeline(slice_.augment, setup.seed, setup.subset.size),
+            slice_.compute,
+            setup.seed,
+            checkpoint,
+        )
+        about = describe(setup.network, slice_.network, setup.subset, setup.train)
+        if writes:
+            save(out, setup.network, {**about, "provenance": made_from}, history)
+
+
+def load_images(subset: Subset, selection: Selection, split: str, device: str) -> Images:
+    """The selected images, on the device if they fit; validation images are never thinned out by
+    group."""
+    rows = select(subset.index, selection, split, compose=split == "train")
+    room = fits(len(rows) * subset.edge**2 * 3, torch.device(device))
+    pixels, whole = subset.access(rows, device if room or not subset.stored else "cpu")
+    return Images(
+        pixels=pixels,
+        whole=whole,
+        labels=torch.from_numpy(subset.index["label"][rows]).to(device),
+        ids=subset.index["sample_id"][rows],
+    )
+
+
+def new_network(ref: PluginRef, subset: Subset, train: Images, seed: int, device: str) -> Network:
+    """A fresh network that normalises by its own training images.
+
+    Where those are decoded on the fly, by some of them: the mean of 2048 images is known to a few
+    thousandths.
+    """
+    pixels = train.pixels
+    if isinstance(pixels, LazyPixels):
+        some = ranks(stream("statistics"), train.ids).argsort()[:STATISTICS]
+        parts = np.array_split(np.sort(some), max(1, len(some) // 64))
+        pixels = torch.cat([images for _, images in pixels.stream(parts)])
+    mean, std = channel_statistics(pixels.permute(0, 2, 3, 1).cpu().numpy())
+    return build(ref, len(subset.classes), mean, std, seed, subset.size).to(device)
+
+
+def some_images(subset: Subset, selection: Selection, device: str) -> Tensor:
+    """A few images (n, 3, h, w) in [0, 1] of the selected domains, to try a network with."""
+    own = np.flatnonzero(np.isin(subset.index["domain"], selection.domains))
+    if not len(own):
+        own = np.arange(len(subset.index["domain"]))
+    rows = own[np.unique(np.linspace(0, len(own) - 1, TRIED).astype(int))]
+    return as_float(subset.access(rows, device)[0][:]).to(device)
+
+
+def formed(network: Network) -> dict[str, Any]:
+    """The part of ``model.json`` that says how a network is called, where that is not as usual."""
+    return {"form": network.form.model_dump()} if network.form else {}
+
+
+@torch.no_grad()
+def feature_shapes(
+    network: Network, train: Images, layers: tuple[str, ...]
+) -> dict[str, tuple[int, ...]]:
+    """Shape of each layer's output without the batch dimension."""
+    training = network.training
+    network.eval()
+    two = as_float(train.pixels[:2]).to(train.labels.device)
+    _, features = network.with_features(two, layers)
+    network.train(training)
+    return {name: tuple(f.shape[1:]) for name, f in features.items()}
+
+
+def describe(network: Network, ref: PluginRef, subset: Subset, train: Images) -> dict[str, object]:
+    """The part of ``model.json`` that says what the weights are."""
+    counts = np.bincount(train.labels.cpu().numpy(), minlength=len(subset.classes))
+    return {
+        "network": ref.model_dump(),
+        "classes": subset.classes,
+        "mean": network.mean.flatten().tolist(),
+        "std": network.std.flatten().tolist(),
+        "layers": list(network.layers.cka),
+        "input": {"size": int(train.pixels.shape[-1]), "range": [0, 1], "channels": 3},
+        "side": network.side,
+        **formed(network),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "training_images": {c: int(n) for c, n in zip(subset.classes, counts, strict=True)},
+    }
+
+
+def open_checkpoint(root: Path, target: str, code: str, made_from: dict[str, Any]) -> Checkpoint:
+    """The checkpoint of exactly this training: settings, inputs, code and versions are in its name.
+
+    Without a digest of the code nothing is kept, because a checkpoint could not be trusted.
+    """
+    if not code:
+        return Checkpoint(None)
+    digest = hashlib.sha256((in_order(made_from) + code).encode()).hexdigest()[:32]
+    name = f"{target.replace('/', '.')}-{digest}.pt"
+    return Checkpoint(root / ".checkpoints" / name, seconds_between())

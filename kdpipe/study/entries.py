@@ -1,0 +1,201 @@
+"""The entries of a study file: data sets, models, pairs; ``schema`` puts them together."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    field_validator,
+    model_validator,
+)
+
+from kdpipe.base.options import Options
+from kdpipe.base.paths import Label, Method, ModelRef, Name
+from kdpipe.base.plugin import of_library, plugin
+from kdpipe.data.augment import augmentations as augmentation_registry
+from kdpipe.data.class_maps import class_maps as class_map_registry
+from kdpipe.data.domains import domains as domain_registry
+from kdpipe.data.render import ImageFormat
+from kdpipe.data.selection import Selection
+from kdpipe.data.sources import sources as source_registry
+from kdpipe.data.split import SplitFractions
+from kdpipe.distill import objectives as objective_registry
+from kdpipe.models import builders as builder_registry
+from kdpipe.models.weights.options import WeightsField
+from kdpipe.study.shorthand import named
+from kdpipe.training.recipe import Recipe
+
+
+class DataSet(ImageFormat):
+    """A subset of a source, rendered in one or more domains."""
+
+    source: plugin(source_registry) = Field(  # type: ignore[valid-type]
+        description="Where the images come from."
+    )
+    split: SplitFractions = Field(
+        SplitFractions(), description="Shares of training, validation and test images."
+    )
+    seed: int = Field(0, description="Of the split, of the choice of images and of the domains.")
+    classes: dict[Label, list[str]] | None = Field(
+        None, description="New classes from the source's; null keeps them."
+    )
+    per_class: int | None = Field(None, ge=1, description="Images per source class; null for all.")
+    domains: dict[Label, plugin(domain_registry)] = Field(  # type: ignore[valid-type]
+        min_length=1, description="Versions of the images, each under a name of its own."
+    )
+    class_map: plugin(class_map_registry) | None = Field(  # type: ignore[valid-type]
+        None,
+        description="How networks that know other classes decide on these, when they are probed "
+        "or teach.",
+    )
+
+    @field_validator("domains")
+    @classmethod
+    def _one_meaning_of_all(cls, domains: dict[str, Any]) -> dict[str, Any]:
+        # Differences between domains are rows of the condition 'domain=all'.
+        if "all" in domains and len(domains) > 1:
+            raise ValueError(
+                "'all' stands for all domains together; give the domain of this name another one"
+            )
+        return domains
+
+
+class Data(Options):
+    """The images of a study."""
+
+    root: str | None = Field(
+        None, description="Folder of data on disk; `KDPIPE_DATA` or `--config data_root=…` win."
+    )
+    sets: dict[Name, DataSet] = Field(min_length=1, description="Data sets by name.")
+
+
+class Model(Options):
+    """A network trained on labels alone, or by others: a teacher, an independent student, an
+    attacker."""
+
+    network: Annotated[plugin(builder_registry), BeforeValidator(of_library)] = Field(  # type: ignore[valid-type]
+        description="The architecture."
+    )
+    weights: WeightsField = Field(None, description="Taken in place of training it.")
+    data: Selection = Field(description="The images it is trained on.")
+    augment: list[plugin(augmentation_registry)] = Field(  # type: ignore[valid-type]
+        [], description="Augmentations of the training images, in this order."
+    )
+    training: Recipe = Field(
+        Recipe(), description="How it is trained; what is left out is the study's."
+    )
+    seeds: list[NonNegativeInt] = Field(
+        [0],
+        min_length=1,
+        description="One network a seed; of a student: the independent ones.",
+    )
+
+    @model_validator(mode="after")
+    def _one_network(self) -> Model:
+        if self.weights and len(self.seeds) > 1 and not self.weights.by_seed:
+            raise ValueError(
+                "seeds: the same weights are one network; put {seed} into weights.path, or give "
+                "one seed"
+            )
+        if self.weights is None and builder_registry.get(self.network.name).sealed:
+            raise ValueError(
+                f"weights: nobody can train the network '{self.network.name}'; give those that its "
+                f"file holds, {{published: own, mean: …, std: …}}"
+            )
+        digests = self.weights.sha256 if self.weights else None
+        if isinstance(digests, dict) and (without := set(self.seeds) - set(digests)):
+            raise ValueError(f"weights.sha256: there is none for seed {min(without)}")
+        return self
+
+    def made_of(self) -> dict[str, Any]:
+        """What a network of it depends on; no recipe and no augmentation where others trained."""
+        made = {"network": self.network, "data": self.data, "weights": self.weights}
+        if self.weights is not None:
+            return {**made, "augment": [], "recipe": Recipe()}
+        return {**made, "augment": self.augment, "recipe": self.training}
+
+
+def _listed(raw: Any) -> Any:
+    return [raw] if isinstance(raw, str) else raw
+
+
+def _distinct(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("a model is listed twice")
+    return names
+
+
+Models = Annotated[list[Name], BeforeValidator(_listed), AfterValidator(_distinct)]
+"""One name or several."""
+
+
+class Pair(Options):
+    """A teacher, a student's model, the objectives between them and what is probed.
+
+    Students that others distilled are ``given``, beside ``methods`` or in place of them.
+    """
+
+    teacher: ModelRef = Field(description="One trained network of a model.")
+    student: Name | None = Field(
+        None,
+        description="A model; its seeds are the independent students, and the distilled ones have "
+        "its architecture, images and augmentations. Null where all students are given.",
+    )
+    role: Literal["claim", "control"] = Field(
+        "claim", description="control: the teacher lacks the property, so nothing is claimed."
+    )
+    methods: dict[Method, plugin(objective_registry, "objective")] = Field(  # type: ignore[valid-type]
+        {},
+        description="Objectives that distil the teacher into the student, each under a name of "
+        "its own, which is the objective where none is given.",
+    )
+    given: dict[Method, Annotated[Models, Field(min_length=1)]] = Field(
+        {},
+        description="Students that others distilled: models from weights, under the name of the "
+        "method that made them.",
+    )
+    baselines: Models | None = Field(
+        None,
+        description="Models whose networks are the independent students; null for the student's "
+        "own, an empty list where there are none.",
+    )
+    seeds: list[NonNegativeInt] = Field([0], min_length=1, description="Of the distilled students.")
+    training: Recipe | None = Field(None, description="Null for the student model's own recipe.")
+    probes: list[Name] = Field(min_length=1, description="Entries of the study's probes.")
+    paper: str | None = Field(None, description="Value of 'pair' in the paper's tables.")
+    paper_conditions: dict[str, str | list[str]] = Field(
+        {},
+        description="Our condition to the paper's, one or several, for the table that compares "
+        "them.",
+    )
+
+    @model_validator(mode="after")
+    def _someone(self) -> Pair:
+        if not self.methods and not self.given:
+            raise ValueError("give methods that distil the student, or students under given")
+        if self.methods and self.student is None:
+            raise ValueError("student: methods distil a model, which has to be named")
+        if both := set(self.methods) & set(self.given):
+            raise ValueError(f"given: '{min(both)}' is among the methods as well")
+        return self
+
+    @property
+    def like(self) -> str:
+        """The model whose images the pair is probed on, unless a probe says otherwise."""
+        return self.student or next(iter(self.given.values()))[0]
+
+    @property
+    def independent(self) -> list[str]:
+        """Models whose networks had no teacher."""
+        if self.baselines is not None:
+            return self.baselines
+        return [self.student] if self.student else []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _methods_by_name(cls, raw: Any) -> Any:
+        return named(raw, "methods", "objective")

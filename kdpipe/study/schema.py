@@ -1,0 +1,277 @@
+"""The study file: the only schema, the only defaults, the only messages about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import (
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.options import Options
+from kdpipe.base.paths import ModelRef
+from kdpipe.base.plugin import explain, plugin
+from kdpipe.base.provenance import canonical
+from kdpipe.models import builders
+from kdpipe.probes import probes as probe_registry
+from kdpipe.study.compute import ComputeWish
+from kdpipe.study.entries import Data, DataSet, Model, Name, Pair
+from kdpipe.study.includes import read
+from kdpipe.study.resources import Limits
+from kdpipe.study.shorthand import for_pairs, named, over, training_of
+
+RESERVED_METHODS = {"teacher", "teacher2", "ind"}
+
+
+class Study(Options):
+    """Everything a study file says, validated and complete.
+
+    Three more keys are gone before it is validated. ``training`` holds options of training that
+    all models share: a model lays its own over them, and a pair its own over those of its
+    student's model. ``paper_conditions`` holds those of all pairs in the same way. ``include``
+    names files, relative to this one, that this one is laid over: mappings key by key, anything
+    else as a whole, later files over earlier ones.
+    """
+
+    study: Name = Field(description="Name of the study, and of its folder under results/.")
+    title: str = Field("", description="Heading of the report; the study's name if empty.")
+    data: Data = Field(description="The images.")
+    compute: ComputeWish = Field(
+        ComputeWish(), description="Device, precision and threads of every job."
+    )
+    resources: Limits = Field(
+        Limits(), description="What jobs ask a scheduler for, where the estimate is not right."
+    )
+    rerun_on_versions: bool = Field(
+        False, description="Whether another version of Python or a package is a reason to rerun."
+    )
+    models: dict[Name, Model] = Field(
+        min_length=1, description="Networks trained on labels alone, by name."
+    )
+    probes: dict[Name, plugin(probe_registry, "probe")] = Field(  # type: ignore[valid-type]
+        min_length=1,
+        description="Properties to measure, each under a name of its own, which is the probe where "
+        "none is given.",
+    )
+    pairs: dict[Name, Pair] = Field(
+        min_length=1, description="Teachers and students to compare, by name."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shared_training(cls, raw: Any) -> Any:
+        """``training`` of the study is the base of every model's, a model's of its pairs', and
+        ``paper_conditions`` of every pair's."""
+        raw = for_pairs(named(raw, "probes", "probe"), "paper_conditions")
+        if not isinstance(raw, dict) or not isinstance(raw.get("models"), dict):
+            return raw
+        base = {} if raw.get("training") is None else raw["training"]
+        if not isinstance(base, dict):
+            raise ValueError("training: give a mapping of options")
+        raw = {key: value for key, value in raw.items() if key != "training"}
+        raw["models"] = {name: over(base, m, f"models.{name}") for name, m in raw["models"].items()}
+        if isinstance(raw.get("pairs"), dict):
+            raw["pairs"] = {
+                name: over(training_of(raw["models"], pair), pair, f"pairs.{name}")
+                for name, pair in raw["pairs"].items()
+            }
+        return raw
+
+    @model_validator(mode="after")
+    def _references(self) -> Study:
+        for where, seeds in (
+            *((f"models.{name}", model.seeds) for name, model in self.models.items()),
+            *((f"pairs.{name}", pair.seeds) for name, pair in self.pairs.items()),
+        ):
+            if len(set(seeds)) < len(seeds):
+                raise ValueError(f"{where}.seeds: a seed is listed twice")
+        self._check_splits()
+        self._check_batches()
+        for name, model in self.models.items():
+            self._check_data(f"models.{name}.data", model.data.set, model.data.domains)
+            if model.weights is None and not self.data.sets[model.data.set].split.train:
+                raise ValueError(
+                    f"models.{name}: it would be trained on '{model.data.set}', which has no "
+                    f"training images (split.train is 0); give it weights"
+                )
+        for name, probe in self.probes.items():
+            if (which := probe.options["set"]) is not None:
+                self._check_data(f"probes.{name}", which, probe.options["domains"])
+        for name, pair in self.pairs.items():
+            self._check_pair(f"pairs.{name}", pair)
+        return self
+
+    def _check_splits(self) -> None:
+        """Two sets of one source are split alike: none tests on what another trains on."""
+        first: dict[str, tuple[str, DataSet]] = {}
+        for name, data in self.data.sets.items():
+            source = canonical(data.source.model_dump(mode="json"))
+            other, like = first.setdefault(source, (name, data))
+            if (data.seed, data.split) != (like.seed, like.split):
+                raise ValueError(
+                    f"data.sets.{name}: it is made of the same source as data.sets.{other}, so it "
+                    f"needs the same seed and split, or one would test on what the other trains on"
+                )
+
+    def _check_batches(self) -> None:
+        """The processes of one training share each batch evenly."""
+        processes = self.compute.processes
+        for where, training in (
+            *((f"models.{name}", model.training) for name, model in self.models.items()),
+            *((f"pairs.{name}", pair.training) for name, pair in self.pairs.items()),
+        ):
+            if training is not None and training.batch_size % processes:
+                raise ValueError(
+                    f"{where}.training.batch_size: {training.batch_size} is not a multiple of "
+                    f"compute.processes, which is {processes}"
+                )
+
+    def _check_data(self, where: str, set_name: str, domain_names: list[str]) -> None:
+        if set_name not in self.data.sets:
+            raise ValueError(
+                f"{where}.set: there is no data set '{set_name}' under data.sets; there are "
+                f"{', '.join(self.data.sets)}"
+            )
+        known = self.data.sets[set_name].domains
+        for domain in domain_names:
+            if domain not in known:
+                raise ValueError(
+                    f"{where}.domains: data set '{set_name}' has no domain '{domain}'; it has "
+                    f"{', '.join(known)}"
+                )
+
+    def _check_pair(self, where: str, pair: Pair) -> None:
+        named = [("teacher.model", pair.teacher.model)]
+        named += [("student", pair.student)] if pair.student else []
+        named += [(f"given.{name}", m) for name, given in pair.given.items() for m in given]
+        named += [("baselines", model) for model in pair.baselines or ()]
+        for key, model in named:
+            if model not in self.models:
+                raise ValueError(
+                    f"{where}.{key}: there is no model '{model}'; there are "
+                    f"{', '.join(self.models)}"
+                )
+        self._check_seed(f"{where}.teacher", pair.teacher)
+        if pair.teacher in self.independents(pair).values():
+            raise ValueError(
+                f"{where}.teacher: seed {pair.teacher.seed} of '{pair.teacher.model}' is also an "
+                f"independent student; give the teacher a seed that is not in "
+                f"models.{pair.teacher.model}.seeds"
+            )
+        for key, names in (("methods", set(pair.methods)), ("given", set(pair.given))):
+            if reserved := RESERVED_METHODS & names:
+                raise ValueError(f"{where}.{key}: '{reserved.pop()}' is a reserved name")
+        self._check_given(where, pair)
+        seen: dict[str, str] = {}
+        sealed = self._sealed(pair)
+        for instance in pair.probes:
+            if instance not in self.probes:
+                raise ValueError(
+                    f"{where}.probes: there is no probe '{instance}' under probes; there are "
+                    f"{', '.join(self.probes)}"
+                )
+            kind = self.probes[instance].name
+            if sealed and probe_registry.get(kind).looks_inside:
+                raise ValueError(
+                    f"{where}.probes: '{instance}' looks at layers, which the model '{sealed}' "
+                    f"(network '{self.models[sealed].network.name}') does not show; leave it out"
+                )
+            if kind in seen:
+                raise ValueError(
+                    f"{where}.probes: '{seen[kind]}' and '{instance}' both measure {kind}; a pair "
+                    f"takes one of them"
+                )
+            seen[kind] = instance
+            # What the probe leaves open comes from the student's data.
+            options, data = self.probes[instance].options, self.models[pair.like].data
+            self._check_data(
+                f"probes.{instance}",
+                options["set"] or data.set,
+                options["domains"] or data.domains,
+            )
+            foreign = self.probes[instance].options.get("foreign")
+            if foreign and foreign["model"] not in self.models:
+                raise ValueError(
+                    f"probes.{instance}.foreign.model: there is no model '{foreign['model']}'; "
+                    f"there are {', '.join(self.models)}"
+                )
+            if foreign:
+                self._check_seed(f"probes.{instance}.foreign", ModelRef(**foreign))
+            if foreign and ModelRef(**foreign) == pair.teacher:
+                raise ValueError(
+                    f"probes.{instance}.foreign: it is the teacher of {where}; a foreign attacker "
+                    f"has to be another network"
+                )
+
+    def _check_given(self, where: str, pair: Pair) -> None:
+        """Given students come from weights, and are nothing else in their pair."""
+        others = {pair.teacher: "the teacher"}
+        others |= dict.fromkeys(self.independents(pair).values(), "an independent student")
+        for name in pair.given:
+            for ref in self.given(pair, name).values():
+                if self.models[ref.model].weights is None:
+                    raise ValueError(
+                        f"{where}.given.{name}: the model '{ref.model}' has no weights; a given "
+                        f"student is one that was distilled elsewhere"
+                    )
+                if ref in others:
+                    raise ValueError(
+                        f"{where}.given.{name}: '{ref.model}' is {others[ref]} of this pair as well"
+                    )
+                others[ref] = f"the student '{name}'"
+
+    def _sealed(self, pair: Pair) -> str | None:
+        """A model of the pair whose layers cannot be looked at, if there is one."""
+        names = [pair.teacher.model, pair.like, *pair.independent]
+        names += [model for given in pair.given.values() for model in given]
+        return next((n for n in names if builders.get(self.models[n].network.name).sealed), None)
+
+    def _check_seed(self, where: str, ref: ModelRef) -> None:
+        """A model from weights has no further seeds: nobody can train another."""
+        model = self.models[ref.model]
+        if model.weights and ref.seed not in model.seeds:
+            raise ValueError(
+                f"{where}.seed: '{ref.model}' comes from weights, which are there for seed "
+                f"{', '.join(map(str, model.seeds))}, not {ref.seed}"
+            )
+
+    def independents(self, pair: Pair) -> dict[int, ModelRef]:
+        """Students without a teacher, by the seed they have in the tables."""
+        return self._networks(pair.independent)
+
+    def given(self, pair: Pair, method: str) -> dict[int, ModelRef]:
+        """Students that others made by ``method``, by the seed they have in the tables."""
+        return self._networks(pair.given[method])
+
+    def _networks(self, names: list[str]) -> dict[int, ModelRef]:
+        """Networks of models: by their own seeds, or counted where there are several models."""
+        refs = [
+            ModelRef(model=name, seed=seed) for name in names for seed in self.models[name].seeds
+        ]
+        return {ref.seed: ref for ref in refs} if len(names) == 1 else dict(enumerate(refs))
+
+
+def parse(raw: Any, where: str = "the study") -> Study:
+    """Validate a study given as plain data. Raises KdpipeError that names file and key."""
+    if not isinstance(raw, dict):
+        raise KdpipeError(
+            f"{where}: a study is a mapping with the keys study, data, models, probes and pairs."
+        )
+    try:
+        return Study(**{str(key): value for key, value in raw.items()})
+    except ValidationError as error:
+        raise KdpipeError(f"{where}: {explain(error)}.") from None
+    except UnicodeEncodeError as error:  # half of a pair of escapes
+        half = ascii(error.object[error.start])
+        raise KdpipeError(
+            f"{where}: {half} is half a character; write the character itself."
+        ) from None
+
+
+def load(path: Path) -> Study:
+    """Read and validate a study file (YAML) and the files that it includes."""
+    return parse(read(path), str(path))

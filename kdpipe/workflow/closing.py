@@ -1,0 +1,34 @@
+"""What a finished study says: its answer in the words of the report, and where the report lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kdpipe.base.errors import KdpipeError
+from kdpipe.plan.plan import Plan
+from kdpipe.plan.plan_results import tables_slice, without_teacher
+
+
+def closing(plan: Plan, root: str | Path) -> list[str]:
+    """Lines for the terminal, once the report of ``root``, the study's folder, is written."""
+    root = Path(root)
+    place = f"Report: {root / 'report.html'}. Tables: {root / 'tables'}."
+    try:
+        return ["", *answer(plan, root), place]
+    except KdpipeError as error:
+        return [str(error), place]
+
+
+def answer(plan: Plan, root: Path) -> list[str]:
+    """The first lines of the report: what casts doubt on the answer, then the answer.
+
+    Raises KdpipeError when the tables are not there.
+    """
+    from kdpipe.figures.base import Tables
+    from kdpipe.report.answer import lines
+
+    pairs = tables_slice(plan.study).pairs
+    untaught = {name: without_teacher(pair) for name, pair in plan.study.pairs.items()}
+    tables = Tables.load(root, [], pairs)
+    tables.transfer = tables.counted()
+    return lines(tables, pairs, untaught)
