@@ -29,6 +29,7 @@ lint: environment
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile rules
+	lint-imports --no-cache --no-logo
 	mypy
 
 unit: environment

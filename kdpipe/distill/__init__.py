@@ -1,4 +1,10 @@
-"""TODO distill"""
+"""Objectives: one file each, named as a study names it, over the contract in ``base``.
+
+An objective is a loss over one batch of outputs of student and teacher. It knows nothing of
+loops, files or other objectives.
+
+Imports ``base``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""TODO figures"""
+"""Figures: one file each, from tables to one drawing and its caption.
+
+``base`` is the contract, ``shared`` the style and the pictures that several figures use.
+
+Imports ``base``, ``results`` and ``probes``; imported by ``report`` and ``stages``.
+"""
 
 from __future__ import annotations
 

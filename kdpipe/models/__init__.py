@@ -1,4 +1,11 @@
-"""TODO models"""
+"""Networks: architectures, and weights that somebody else trained.
+
+``base`` has ``Network`` (takes images in [0, 1], shows its layers) and ``Builder``, the base of
+the plug-ins. Every other file here is one plug-in, named as a study names it; ``shared`` holds
+layers and readings that several of them use, ``weights`` what is done with checkpoints.
+
+Imports ``base``.
+"""
 
 from __future__ import annotations
 

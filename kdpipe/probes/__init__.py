@@ -1,4 +1,10 @@
-"""TODO probes"""
+"""Properties: one file each, named as a study names it, over the contract in ``base``.
+
+A probe measures one property of a network, or of a network beside its teacher, and returns
+records. ``shared`` holds what several probes use, ``shared.records`` the form of their results.
+
+Imports ``base``, ``data``, ``models`` and ``training.compute``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO data.augment"""
+"""Augmentations of training images: one file each; ``base`` is the contract."""
 
 from __future__ import annotations
 

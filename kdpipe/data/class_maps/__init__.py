@@ -1,4 +1,4 @@
-"""TODO data.class_maps"""
+"""How a network of other classes decides on those of a data set: one file each."""
 
 from __future__ import annotations
 

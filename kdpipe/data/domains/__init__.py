@@ -1,4 +1,4 @@
-"""TODO data.domains"""
+"""Versions of the same images (in colour, on a photograph): one file each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO data.sources"""
+"""Where images come from: one file each; ``shared`` holds how files are read."""
 
 from __future__ import annotations
 

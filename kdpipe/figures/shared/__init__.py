@@ -1,0 +1,1 @@
+"""What several modules of ``kdpipe.figures`` use; no plug-ins."""

@@ -1,0 +1,1 @@
+"""What several modules of ``kdpipe.models`` use; no plug-ins."""

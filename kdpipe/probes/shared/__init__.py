@@ -1,0 +1,1 @@
+"""What several modules of ``kdpipe.probes`` use; no plug-ins."""

@@ -1,0 +1,1 @@
+"""What several modules of ``kdpipe.stages`` use; no plug-ins."""

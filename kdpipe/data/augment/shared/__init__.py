@@ -1,0 +1,1 @@
+"""What several modules of ``kdpipe.data.augment`` use; no plug-ins."""

@@ -1,0 +1,1 @@
+"""What several modules of ``kdpipe.data.domains`` use; no plug-ins."""

@@ -1,0 +1,1 @@
+"""What several modules of ``kdpipe.data.sources`` use; no plug-ins."""
