@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +12,7 @@ from torch import Tensor
 
 from kdpipe.base.errors import KdpipeError, PassingError
 from kdpipe.data.images import centre
-
-if TYPE_CHECKING:
-    from kdpipe.data.store import Subset
+from kdpipe.data.render import Renderer
 
 PREFETCH = 4
 
@@ -39,8 +37,16 @@ class LazyPixels:
     processes; the images and their order do not depend on how many.
     """
 
-    def __init__(self, subset: Subset, rows: np.ndarray, device: str, size: int) -> None:
-        self.subset = subset
+    def __init__(
+        self,
+        renderer: Renderer,
+        index: dict[str, np.ndarray],
+        rows: np.ndarray,
+        device: str,
+        size: int,
+    ) -> None:
+        self.renderer = renderer
+        self.index = index
         self.rows = rows
         self.device = torch.device(device)
         self.size = size
@@ -59,7 +65,7 @@ class LazyPixels:
         return self._decode(self.rows[key]).to(self.device)
 
     def _decode(self, rows: np.ndarray) -> Tensor:
-        decoded = torch.from_numpy(self.subset.renderer.images(self.subset.index, rows))
+        decoded = torch.from_numpy(self.renderer.images(self.index, rows))
         return centre(decoded.permute(0, 3, 1, 2), self.size)
 
     def split(self, size: int) -> Iterator[Tensor]:

@@ -139,7 +139,7 @@ class Subset:
     def _lazy(self, rows: np.ndarray, device: str, size: int) -> LazyPixels:
         from kdpipe.data.lazy import LazyPixels
 
-        return LazyPixels(self, rows, device, size)
+        return LazyPixels(self.renderer, self.index, rows, device, size)
 
     def _file(self, name: str) -> Path:
         path = self.folder / name

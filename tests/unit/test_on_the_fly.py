@@ -235,7 +235,7 @@ def test_workers_send_images_through_a_pipe_where_shared_memory_is_full(sets, mo
     """A container has 64 MB of it, or less; torch's own error is raised where nobody hears it."""
     monkeypatch.setenv("KDPIPE_WORKERS", "2")
     stored, later = sets["store"], sets["on_the_fly"]
-    pixels = LazyPixels(later, np.arange(60), "cpu", 36)
+    pixels = LazyPixels(later.renderer, later.index, np.arange(60), "cpu", 36)
 
     def full(*_: object) -> None:
         raise RuntimeError("unable to allocate shared memory(shm): No space left on device (28)")
