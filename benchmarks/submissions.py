@@ -24,10 +24,9 @@ from typing import Any
 import yaml
 from _bench import Row, write
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "slurm"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "workflow"))
-from cluster import Cluster, install
-from workspace import STUDY, Workspace, digests, fresh, job_stats
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from helpers.cluster import Cluster, install
+from helpers.workspace import STUDY, Workspace, digests, fresh, job_stats
 
 PROFILE = Path("profiles/slurm/config.yaml")
 PARTS = ("models", "pairs", "methods")

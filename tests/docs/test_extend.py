@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from pages import REPOSITORY, blocks
 
+from helpers.pages import blocks
+from helpers.places import REPOSITORY
 from kdpipe.base.errors import KdpipeError
 from kdpipe.data.augment import augmentations
 from kdpipe.data.class_maps import class_maps

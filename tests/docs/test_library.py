@@ -7,7 +7,8 @@ from typing import Any
 
 import nbformat
 import pytest
-from pages import DOCS
+
+from helpers.places import DOCS
 
 PATH = DOCS / "library.ipynb"
 

@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 import pytest
-from pages import DOCS
 from typer.testing import CliRunner
 
+from helpers.places import DOCS
 from kdpipe.cli import app
 from kdpipe.study.reference import REGISTRIES, reference
 from kdpipe.study.schema import Study

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from pages import DOCS, REPOSITORY
 
 import kdpipe
+from helpers.places import DOCS, REPOSITORY
 from kdpipe.cli import app
 from kdpipe.distill import objectives
 from kdpipe.probes import probes

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 import yaml
-from pages import DOCS, REPOSITORY, blocks
 
+from helpers.pages import blocks
+from helpers.places import DOCS, REPOSITORY
 from kdpipe.figures import figures
 from kdpipe.results.paper import METRICS, published
 from kdpipe.results.schemas import SCHEMAS

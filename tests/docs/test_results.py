@@ -14,8 +14,8 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
-from pages import DOCS, REPOSITORY
 
+from helpers.places import DOCS, REPOSITORY
 from kdpipe.results import verdicts, words
 from kdpipe.results.schemas import SCHEMAS
 from kdpipe.study.schema import load

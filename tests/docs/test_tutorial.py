@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
-from pages import REPOSITORY, blocks
-from reruns import merged, rerun
 
+from helpers.pages import blocks
+from helpers.places import REPOSITORY
+from helpers.reruns import merged, rerun
 from kdpipe.study.schema import parse
 
 EDITS = [yaml.safe_load(text) for text in blocks("tutorial.md", "yaml")]

@@ -6,15 +6,13 @@ import fcntl
 import os
 import random
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
-from faults import ALONE, SEED, Interrupted, small_study
-from workspace import Workspace, fresh
+from helpers.interrupted import ALONE, SEED, Interrupted, small_study
+from helpers.workspace import Workspace, fresh
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -7,7 +7,8 @@ import signal
 from typing import Any
 
 import pytest
-from faults import ALONE, NAMES, OFTEN, TARGETS, Interrupted, state_of, wait_for
+
+from helpers.interrupted import ALONE, NAMES, OFTEN, TARGETS, Interrupted, state_of, wait_for
 
 TRAIN = TARGETS["train"]
 # The superuser gives up the right to write to whatever he wants.

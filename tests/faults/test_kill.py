@@ -9,7 +9,8 @@ import signal
 import time
 
 import pytest
-from faults import OFTEN, TARGETS, Interrupted, Job, wait_for
+
+from helpers.interrupted import OFTEN, TARGETS, Interrupted, Job, wait_for
 
 KILLS = int(os.environ.get("KDPIPE_FAULTS_KILLS", "5"))
 TRAINED = ("train", "distil")

@@ -15,8 +15,9 @@ from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from subjects import EVERY, SECONDS, SUBJECTS
-from verdict import LIMIT, judge
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from helpers.fuzz.subjects import EVERY, SECONDS, SUBJECTS
+from helpers.fuzz.verdict import LIMIT, judge
 
 
 def main() -> int:

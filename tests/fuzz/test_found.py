@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from of_commands import inputs
-from of_data import made_subset, put
-from of_images import plain_picture
-from of_studies import REPOSITORY
-from of_weights import good_state, network_ref
 from safetensors.torch import save_file
-from verdict import sentence_flaw
 
+from helpers.fuzz.of_commands import inputs
+from helpers.fuzz.of_data import made_subset, put
+from helpers.fuzz.of_images import plain_picture
+from helpers.fuzz.of_weights import good_state, network_ref
+from helpers.fuzz.verdict import sentence_flaw
+from helpers.places import REPOSITORY
 from kdpipe.audit.networks import Told, entry
 from kdpipe.base.errors import KdpipeError, some_of
 from kdpipe.models import builders

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from subjects import SECONDS, SUBJECTS
-from verdict import LIMIT, Verdict, judge, sentence_flaw
 
+from helpers.fuzz.subjects import SECONDS, SUBJECTS
+from helpers.fuzz.verdict import LIMIT, Verdict, judge, sentence_flaw
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef
 from kdpipe.data.sources.shared.decode import decode_bytes

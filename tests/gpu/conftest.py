@@ -6,15 +6,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 HERE = Path(__file__).parent
-# The small networks and images that the tests of the CPU use.
-sys.path.insert(0, str(HERE.parent / "unit"))
 ON_CPU = os.environ.get("KDPIPE_GPU_TESTS") == "cpu"
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from helpers.places import REPOSITORY
 from kdpipe.distill import objectives
 from kdpipe.probes import probes
 
-ROOT = Path(__file__).parents[2]
 MISTAKES = [
     mistake
     for file in sorted(Path(__file__).with_name("mutations").glob("*.yaml"))
@@ -26,10 +26,10 @@ SHARED = {"colour": "_colour", "crop": "_geometry", "shift": "_geometry"}
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=[m["what"] for m in MISTAKES])
 def test_a_mistake_can_be_planted(mistake):
-    assert (ROOT / mistake["file"]).read_text().count(mistake["old"]) == 1
+    assert (REPOSITORY / mistake["file"]).read_text().count(mistake["old"]) == 1
     assert mistake["old"] != mistake["new"]
     for test in mistake["tests"].split():
-        assert (ROOT / test.partition("::")[0]).is_file(), test
+        assert (REPOSITORY / test.partition("::")[0]).is_file(), test
 
 
 @pytest.mark.parametrize("registry", [objectives, probes], ids=["objective", "probe"])

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import math
 
-import loops
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from helpers import loops
 from kdpipe.distill.base import Setting, Step
 from kdpipe.distill.crd import CRD, CRDOptions, OtherClassSampler, similarities
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 
-import loops
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
+from helpers import loops
 from kdpipe.distill.base import Setting, Step
 from kdpipe.distill.hint import Hint, HintOptions, Regressor
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 
-import loops
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.metrics import log_loss
 
+from helpers import loops
 from kdpipe.distill.base import Setting, Step
 from kdpipe.distill.kl import KL, KLOptions, tempered_kl
 from kdpipe.distill.labels import Labels, LabelsOptions

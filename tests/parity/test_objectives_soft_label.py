@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 
-import loops
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
+from helpers import loops
 from kdpipe.distill.base import Setting, Step
 from kdpipe.distill.soft_label import SoftLabel, SoftLabelOptions
 

@@ -8,9 +8,9 @@ from statistics import variance
 
 import numpy as np
 import pytest
-from measured import measured, of_set, per_unit
 from scipy import stats
 
+from helpers.measured import measured, of_set, per_unit
 from kdpipe.results.transfer import transfer_rows
 
 FIRST = [1, 1, 1, 1, 1, 1, 1, 0, 0, 0]

@@ -18,12 +18,13 @@ import importlib.util
 import math
 import sys
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "error_rates.py"
+from helpers.places import BENCHMARKS
+
+SCRIPT = BENCHMARKS / "error_rates.py"
 spec = importlib.util.spec_from_file_location("error_rates", SCRIPT)
 assert spec is not None
 assert spec.loader is not None

@@ -6,9 +6,9 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
-from measured import measured, of_set, per_unit
 from scipy import stats
 
+from helpers.measured import measured, of_set, per_unit
 from kdpipe.results import statistics as st
 from kdpipe.results.collect import Outcome, add_win_rates
 from kdpipe.results.controls import control_rows

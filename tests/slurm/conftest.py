@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +16,10 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
-from cluster import Cluster, NoSlurmError, install
-from faults import Interrupted, small_study
-from submitted import Submitted
-from workspace import Workspace, fresh
+from helpers.cluster import Cluster, NoSlurmError, install
+from helpers.interrupted import Interrupted, small_study
+from helpers.submitted import Submitted
+from helpers.workspace import Workspace, fresh
 
 SHARED = "KDPIPE_SLURM_TESTS"
 

@@ -11,9 +11,10 @@ import signal
 from contextlib import suppress
 
 import pytest
-from cluster import Cluster, quiet
-from faults import TARGETS, Interrupted, wait_for
-from submitted import Submitted, waits_for
+
+from helpers.cluster import Cluster, quiet
+from helpers.interrupted import TARGETS, Interrupted, wait_for
+from helpers.submitted import Submitted, waits_for
 
 TRAIN = TARGETS["train"]
 GPU = ("--set-resources", "train:gpu=1")

@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import miniature
 import pandas as pd
 import pytest
-from shrunk import REPOSITORY, SNAKEMAKE, TEN, shrunk, write_data
 
+from helpers import miniature
+from helpers.places import REPOSITORY
+from helpers.shrunk import SNAKEMAKE, TEN, shrunk, write_data
 from kdpipe.data.sources import sources
 from kdpipe.models import builders
 from kdpipe.plan.plan import Plan

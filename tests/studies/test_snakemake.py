@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from shrunk import REPOSITORY, SNAKEMAKE, shrunk, write_data
-from workspace import STUDY, Workspace, fresh
 
+from helpers.places import REPOSITORY
+from helpers.shrunk import SNAKEMAKE, shrunk, write_data
+from helpers.workspace import STUDY, Workspace, fresh
 from kdpipe.plan.plan import Plan
 from kdpipe.study.schema import load
 

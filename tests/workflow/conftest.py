@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from workspace import Workspace, fresh
+
+from helpers.workspace import Workspace, fresh
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from test_rerun import CODE, ENDS, KL, NEW_OPTION, appended, replaced, setting
-from workspace import STUDY, Workspace, digests, job_stats
+
+from helpers.edits import CODE, ENDS, KL, NEW_OPTION, appended, replaced, setting
+from helpers.workspace import STUDY, Workspace, digests, job_stats
 
 pytestmark = pytest.mark.workflow
 

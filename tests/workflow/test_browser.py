@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from workspace import Workspace
+
+from helpers.workspace import Workspace
 
 pytestmark = pytest.mark.workflow
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from workspace import Workspace, digests
+
+from helpers.workspace import Workspace, digests
 
 pytestmark = pytest.mark.workflow
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from workspace import Workspace
+
+from helpers.workspace import Workspace
 
 pytestmark = pytest.mark.workflow
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from workspace import REPOSITORY, Workspace
+
+from helpers.places import REPOSITORY
+from helpers.workspace import Workspace
 
 pytestmark = pytest.mark.workflow
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow.parquet as pq
-from workspace import Workspace
 
+from helpers.workspace import Workspace
 from kdpipe.probes.shared.conditions import condition_values
 
 DOMAIN, METHOD = "Real World; it's {x} $HOME", "KL (τ=4) {a} 'b' \"$c\" %d"

@@ -10,60 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
-from workspace import STUDY, TINY, Workspace, job_stats
+
+from helpers.edits import CODE, ENDS, KL, NEW_OPTION, appended, moved, replaced, setting
+from helpers.places import TINY
+from helpers.workspace import STUDY, Workspace, job_stats
 
 pytestmark = pytest.mark.workflow
-
-Study = dict[str, Any]
-ENDS = {"tables": 1, "figures": 1, "report": 1}
-
-
-def setting(path: str, value: Any) -> Callable[[Workspace], None]:
-    """Put ``value`` at ``key.key.…`` of the study."""
-
-    def edit(workspace: Workspace) -> None:
-        def change(study: Study) -> None:
-            *above, last = path.split(".")
-            place: Any = study
-            for key in above:
-                place = place[key]
-            place[last] = value
-
-        workspace.change_study(change)
-
-    return edit
-
-
-def appended(file: str, text: str) -> Callable[[Workspace], None]:
-    """Add ``text`` at the end of a file of kdpipe, which may be new."""
-
-    def edit(workspace: Workspace) -> None:
-        with (workspace.path / "kdpipe" / file).open("a") as stream:
-            stream.write(text)
-
-    return edit
-
-
-def replaced(file: str, old: str, new: str) -> Callable[[Workspace], None]:
-    def edit(workspace: Workspace) -> None:
-        path = workspace.path / "kdpipe" / file
-        text = path.read_text()
-        assert old in text, f"kdpipe/{file} no longer holds {old!r}"
-        path.write_text(text.replace(old, new, 1))
-
-    return edit
-
-
-def moved(old: str, new: str) -> Callable[[Workspace], None]:
-    """Give a module of kdpipe another name, wherever it is imported."""
-
-    def edit(workspace: Workspace) -> None:
-        folder = workspace.path / "kdpipe"
-        (folder / f"{old}.py").rename(folder / f"{new}.py")
-        for path in folder.rglob("*.py"):
-            path.write_text(path.read_text().replace(f"kdpipe.{old} ", f"kdpipe.{new} "))
-
-    return edit
 
 
 def another_study(workspace: Workspace) -> None:
@@ -87,9 +39,7 @@ def keys_reversed(workspace: Workspace) -> None:
     (workspace.path / STUDY).write_text(text)
 
 
-CODE = "\n\ndef added_by_a_test() -> int:\n    return 1\n"
 COMMENT = "\n# A comment.\n"
-KL = "pairs.answers.methods.kl"
 NEW_PAIR = {
     "teacher": {"model": "big"},
     "student": "small",
@@ -97,8 +47,6 @@ NEW_PAIR = {
     "methods": {"kl": {"temperature": 8}},
     "probes": ["accuracy", "consensus", "colour"],
 }
-# After a line of the class of the options of a probe.
-NEW_OPTION = '    brand_new: int = Field(3, description="Of a test.")\n'
 
 # A job of the gate looks at the networks of one model, or of one method of a pair.
 #

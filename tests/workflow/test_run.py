@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from workspace import NOTHING, STUDY, Workspace, job_stats
+
+from helpers.workspace import NOTHING, STUDY, Workspace, job_stats
 
 pytestmark = pytest.mark.workflow
 

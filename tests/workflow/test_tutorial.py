@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from workspace import NOTHING, REPOSITORY, Workspace, fresh, job_stats
+
+from helpers.places import REPOSITORY
+from helpers.workspace import NOTHING, Workspace, fresh, job_stats
 
 pytestmark = pytest.mark.workflow
 

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_rerun import CODE, KL, appended, setting
-from workspace import Workspace, job_stats
+
+from helpers.edits import CODE, KL, appended, setting
+from helpers.workspace import Workspace, job_stats
 
 pytestmark = pytest.mark.workflow
 

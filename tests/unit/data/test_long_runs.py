@@ -1,0 +1,189 @@
+"""What can go wrong in hours of work: memory, folders, data. Each ends in one sentence, and a run
+after it has been mended goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers import miniature
+from helpers.places import REPOSITORY, TESTS
+from kdpipe.base.errors import KdpipeError, PassingError
+from kdpipe.data import store
+from kdpipe.data.sources.shared.decode import decode_image
+from kdpipe.data.store import Subset
+from kdpipe.run.stage import memory_said, run_stage
+
+SET = {
+    "name": "few", "source": {"name": "image_folder", "options": {"path": "set"}}, "seed": 0,
+    "split": {"train": 0.4, "val": 0.2, "test": 0.4}, "size": 8, "classes": None,
+    "per_class": None, "domains": {"all": {"name": "original"}},
+}  # fmt: skip
+
+
+def made(folder: Path, **options) -> Path:
+    """The stage ``subset`` on the images of ``folder/data``; returns what it wrote."""
+    root = folder / "results"
+    out = root / "subset" / "few"
+    run_stage("subset", json.dumps(SET | options), root, out, data_root=folder / "data")
+    return out
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    miniature.folders(tmp_path / "data" / "set", ["cat", "dog"], 5)
+    return tmp_path
+
+
+def said(caught) -> str:
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.endswith(".")
+    return text
+
+
+# Memory
+
+
+@pytest.mark.parametrize("how", ["store", "on_the_fly"])
+def test_images_that_no_memory_holds(images, how):
+    with pytest.raises(PassingError, match=r"subset/few: there is not enough memory \(") as caught:
+        made(images, size=10**7, decode=how)  # beyond the addresses of a process
+    assert "size or store_limit of the data set" in said(caught)
+    left = {path.name for path in (images / "results" / "subset" / "few").glob("*")}
+    assert left <= {"pixels.npy", "index.parquet"}  # files that are whole, and no subset.json
+    made(images)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "an allocation failed"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB."), "CUDA out of memory. Tried"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 bytes\nat c10"), "8 bytes"),
+    ],
+)
+def test_want_of_memory_may_pass(error, reason):
+    with pytest.raises(PassingError, match=reason) as caught, memory_said("models/t/seed0"):
+        raise error
+    said(caught)
+
+
+def test_other_errors_are_not_taken_for_want_of_memory():
+    with pytest.raises(RuntimeError, match="sizes do not match"), memory_said("models/t/seed0"):
+        raise RuntimeError("sizes do not match")
+
+
+SHORT = """
+import resource, sys
+import torch
+from kdpipe.data.images import as_float
+from helpers.small_training import fitted, small_network
+from kdpipe.base.errors import PassingError
+from kdpipe.run.stage import memory_said
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))
+network = small_network()
+network.body[0].register_forward_hook(lambda m, i, o: torch.ones(2**29) and o)
+try:
+    with memory_said("models/t/seed0"):
+        fitted(network=network)
+except PassingError as error:
+    print(error)
+    sys.exit(1)
+"""
+
+
+def test_training_with_too_little_memory_ends_in_one_sentence():
+    """A limit on the process stands for a small machine."""
+    folders = (str(TESTS), str(REPOSITORY), os.environ.get("PYTHONPATH"))
+    done = subprocess.run(
+        [sys.executable, "-c", SHORT],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": os.pathsep.join(filter(None, folders)), "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("models/t/seed0: there is not enough memory (")
+
+
+def test_an_image_is_not_blamed_for_want_of_memory(images, monkeypatch):
+    monkeypatch.setattr(np, "array", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(MemoryError):
+        decode_image(images / "data" / "set" / "cat" / "000.jpg")
+
+
+# Data that vanishes
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_an_image_that_vanishes_while_a_training_decodes_it(images, monkeypatch, workers):
+    out = made(images, decode="on_the_fly")
+    monkeypatch.setenv("KDPIPE_DATA", str(images / "data"))
+    monkeypatch.setenv("KDPIPE_WORKERS", workers)
+    monkeypatch.setattr(store, "HELD", 0)
+    seen, _ = Subset(out).access(np.arange(10), "cpu")
+    order = [np.arange(2)] * 9 + [np.arange(10)]  # more than is decoded ahead
+    batches = seen.stream(order)
+    next(batches)
+    image = images / "data" / "set" / "dog" / "003.jpg"
+    content = image.read_bytes()
+    image.unlink()
+    with pytest.raises(KdpipeError, match=r"set/dog/003\.jpg cannot be read \(there is no such"):
+        list(batches)
+    image.write_bytes(content)
+    assert sum(len(pixels) for _, pixels in seen.stream(order)) == 28
+
+
+def test_a_shard_that_vanishes_between_two_batches(tmp_path, monkeypatch):
+    """What is open stays readable; a process that opens it anew says that it is gone."""
+    for name in ("train", "test"):
+        miniature.parquet(tmp_path / "data" / "hub" / f"{name}-0.parquet", range(6), [0, 1] * 3)
+    out = made(
+        tmp_path, source={"name": "parquet", "options": {"path": "hub"}}, decode="on_the_fly"
+    )
+    monkeypatch.setenv("KDPIPE_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(store, "HELD", 0)
+    seen, _ = Subset(out).access(np.arange(12), "cpu")
+    assert len(seen[:2]) == 2
+    (tmp_path / "data" / "hub" / "train-0.parquet").unlink()
+    assert len(seen[:2]) == 2
+    anew, _ = Subset(out).access(np.arange(12), "cpu")
+    with pytest.raises(KdpipeError, match=r"train-0\.parquet is not readable as Parquet") as caught:
+        anew[:12]
+    said(caught)
+
+
+def test_a_data_folder_that_vanishes(images):
+    out = made(images)
+    before = (out / "pixels.npy").read_bytes()
+    shutil.move(images / "data", images / "away")
+    with pytest.raises(KdpipeError, match="set does not exist"):
+        made(images)
+    assert (out / "pixels.npy").read_bytes() == before  # nothing is half-written
+    shutil.move(images / "away", images / "data")
+    made(images)
+
+
+# Folders
+
+
+def test_a_folder_whose_place_is_taken_while_a_job_runs(images):
+    """A file in its place takes no other, whoever asks."""
+    place = images / "results" / "subset"
+    place.mkdir(parents=True)
+    (place / "few").touch()
+    with pytest.raises(PassingError, match=r"cannot be written: (Not a dir|File exists)") as caught:
+        made(images)
+    assert "make room or the folder writable, then run again" in said(caught)
+    (place / "few").unlink()
+    made(images)

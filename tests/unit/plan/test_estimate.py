@@ -1,0 +1,205 @@
+"""Sizes of jobs from the study, and memory that grows only after a kill for memory."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from helpers.places import TINY
+from kdpipe.data.store import HELD
+from kdpipe.plan.estimate import PROCESS_MB, SHORTEST_MINUTES, Estimate, print_needs
+from kdpipe.plan.plan import Plan
+from kdpipe.run import memory
+from kdpipe.study.schema import parse
+
+TRAIN, DISTIL = "models/big/seed0", "students/features/hint/seed0"
+
+
+def estimate(**changes: Any) -> Estimate:
+    """Of the tiny study with some of its keys replaced, on a CPU."""
+    raw = {**yaml.safe_load(TINY.read_text()), "compute": {"device": "cpu"}, **changes}
+    return Estimate(Plan(parse(raw)))
+
+
+def training(**options: Any) -> dict[str, Any]:
+    return {"training": {"epochs": 1, "batch_size": 25, **options}}
+
+
+def test_hours_follow_epochs_images_and_speed() -> None:
+    tiny = estimate()
+    need = tiny.need(tiny.plan.jobs[TRAIN])
+    # 30 images of 10 classes, half of them for training, in two domains.
+    assert tiny.training_images(tiny.plan.jobs[TRAIN].slice.data) == 300  # type: ignore[attr-defined]
+    size = tiny.size(tiny.plan.study.models["big"].network, "few")
+    assert need.hours * 3600 == pytest.approx(300 * 3 * size.flops / 20e9)
+    longer = estimate(**training(epochs=7), resources={"gflops": 10})
+    assert longer.need(longer.plan.jobs[TRAIN]).hours == pytest.approx(14 * need.hours)
+
+
+def test_parameters_are_those_of_the_network() -> None:
+    from kdpipe.models.base import build
+
+    tiny = estimate()
+    ref = tiny.plan.study.models["big"].network
+    network = build(ref, 10, [0.5] * 3, [1.0] * 3, seed=0)
+    assert tiny.size(ref, "few").parameters == sum(p.numel() for p in network.parameters())
+
+
+def test_a_live_teacher_costs_a_forward_pass() -> None:
+    tiny = estimate()
+    alone = tiny.need(tiny.plan.jobs["models/small/seed0"]).hours
+    assert tiny.need(tiny.plan.jobs[DISTIL]).hours == pytest.approx(alone * 4 / 3)
+    tabulated = tiny.need(tiny.plan.jobs["students/answers/kl/seed0"]).hours
+    assert tabulated == pytest.approx(alone)
+
+
+def test_memory_follows_batch_and_factor() -> None:
+    tiny = estimate()
+    small = tiny.need(tiny.plan.jobs[TRAIN]).memory_mb
+    assert small >= PROCESS_MB["cpu"]
+    large = estimate(**training(batch_size=20_000))
+    assert large.need(large.plan.jobs[TRAIN]).memory_mb > 4 * small
+    double = estimate(resources={"memory_factor": 2.0})
+    assert double.need(double.plan.jobs[TRAIN]).memory_mb >= 2 * PROCESS_MB["cpu"]
+
+
+def test_probes_cost_what_they_look_at() -> None:
+    """Images of the split up to the limit, as often as the probe says, by the networks it needs."""
+    attack = {"set": "few", "domains": ["grey", "colour"], "primary": "grey"}
+    probe = "probes/models/small/seed0/vs-big-seed0/attack"
+    calibration = "probes/models/big/seed0/calibration/adversarial.json"
+
+    def looked_at(**options: Any) -> tuple[float, float]:
+        raw = yaml.safe_load(TINY.read_text())
+        raw["probes"]["adversarial"] = {**attack, **options}
+        raw["pairs"] = {"answers": {**raw["pairs"]["answers"], "probes": ["adversarial"]}}
+        found = estimate(probes=raw["probes"], pairs=raw["pairs"])
+        nets = [found.size(found.plan.study.models[m].network, "few") for m in ("big", "small")]
+        need = [found.need(found.plan.jobs[target]).hours for target in (probe, calibration)]
+        images = [hours * 3600 * 20e9 for hours in need]
+        return images[0] / sum(size.flops for size in nets), images[1] / nets[0].flops
+
+    # Five steps forward and back, and the answers before and after: 17 passes.
+    assert looked_at(limit=7, epsilon=0.1) == pytest.approx((2 * 17 * 7, 17 * 7))
+    assert looked_at(limit=7, target_of="all") == pytest.approx((2 * 17 * 7, 31 * 17 * 7))
+    # Once more, to see which it has right.
+    assert looked_at(limit=7) == pytest.approx((2 * 17 * 7, (31 * 17 + 1) * 7))
+    assert looked_at(limit=7, steps=1, epsilon=0.1) == pytest.approx((2 * 5 * 7, 5 * 7))
+    # 30 images of 10 classes, three in ten of them for testing.
+    assert looked_at(epsilon=0.1)[0] == pytest.approx(2 * 17 * 90)
+
+
+def test_images_that_stay_where_they_are_take_no_memory() -> None:
+    raw = yaml.safe_load(TINY.read_text())["data"]
+    few = {**raw["sets"]["few"], "size": 224, "store_size": 1000}
+    sets = {
+        how: {**raw, "sets": {"few": {**few, "decode": how}}} for how in ("store", "on_the_fly")
+    }
+    stored, lazy = (estimate(data=data).pixels_mb("few") for data in sets.values())
+    assert stored == 600 * 3 * 1000**2 / 2**20
+    assert lazy == 600 * 3 * 1000**2 / 2**20  # 1.8 GB, which are held
+    wide = {**few, "store_size": 2000, "decode": "on_the_fly"}
+    assert estimate(data={**raw, "sets": {"few": wide}}).pixels_mb("few") == HELD / 2**20
+
+
+def test_retries_are_the_hours_in_time_limits_and_two_more() -> None:
+    tiny = estimate()
+    short = tiny.need(tiny.plan.jobs[TRAIN])
+    assert (short.minutes, short.retries) == (SHORTEST_MINUTES, 3)
+    assert tiny.small_trainings
+    slow = estimate(**training(epochs=1000), resources={"gflops": 1, "time_limit": 60})
+    need = slow.need(slow.plan.jobs[TRAIN])
+    assert need.minutes == 60
+    assert need.retries == -(-need.hours // 1) + 2 > 3
+    assert not slow.small_trainings
+
+
+def test_data_that_is_not_here_is_guessed() -> None:
+    raw = yaml.safe_load(TINY.read_text())
+    raw["data"]["sets"]["few"]["source"] = {"name": "model_vs_human", "path": "absent"}
+    raw["data"]["sets"]["few"].pop("per_class")
+    study = parse({**raw, "compute": {"device": "cpu"}})
+    far = Estimate(Plan(study), Path("/nowhere"))
+    assert far.images("few")[0] == 100_000
+
+
+def test_plan_prints_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    print_needs(estimate().plan, None)
+    shown = capsys.readouterr().out
+    assert "Estimated needs" in shown
+    assert "submitted in groups and tried again up to 3 times" in shown
+
+
+def error(root: Path, target: str, **about: Any) -> logging.LogRecord:
+    record = logging.makeLogRecord({"event": "job_error", **about})
+    record.log = [str(root / "logs" / f"{target}.log"), "/elsewhere/slurm.log"]
+    return record
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_memory_grows_after_a_kill_for_memory_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    groups, about = tmp_path / "cgroup", tmp_path / "self"
+    events = groups / ("job/memory.events" if version == 2 else "memory/job/memory.oom_control")
+    events.parent.mkdir(parents=True)
+    events.write_text("low 0\noom_kill 3\n")
+    about.write_text("0::/job\n" if version == 2 else "7:cpu:/x\n4:memory:/job\n")
+    read = memory.kills
+    monkeypatch.setattr(memory, "kills", lambda g: read(g, about))
+    watch = memory.Watch(tmp_path, groups)
+    watch.emit(error(tmp_path, TRAIN))
+    assert memory.factor(tmp_path, TRAIN) == 1
+    events.write_text("low 0\noom_kill 4\n")
+    watch.emit(error(tmp_path, TRAIN))
+    watch.emit(error(tmp_path, DISTIL))
+    assert memory.factor(tmp_path, TRAIN) == 2
+    assert memory.factor(tmp_path, DISTIL) == 1
+    watch.emit(error(tmp_path, TRAIN, rule_msg="SLURM status is: 'OUT_OF_MEMORY'"))
+    assert memory.factor(tmp_path, TRAIN) == 4
+    watch.emit(logging.makeLogRecord({"event": "job_finished"}))
+    assert memory.factor(tmp_path, TRAIN) == 4
+
+
+def test_memory_of_a_group_grows_where_slurm_says_so(tmp_path: Path) -> None:
+    """Snakemake drops the reason of a group: what Slurm wrote into its output is left."""
+    groups = tmp_path / "no-cgroup"
+    output = tmp_path / "slurm.log"
+    logs = [{"log": [str(tmp_path / "logs" / f"{target}.log")]} for target in (TRAIN, DISTIL)]
+
+    def failed(watch: memory.Watch) -> tuple[int, int]:
+        about = {"job_error_info": logs, "aux_logs": [str(output), str(tmp_path / "missing")]}
+        watch.emit(logging.makeLogRecord({"event": "group_error", **about}))
+        for log in logs:  # Snakemake speaks of every member as well
+            watch.emit(logging.makeLogRecord({"event": "job_error", **log}))
+        return memory.factor(tmp_path, TRAIN), memory.factor(tmp_path, DISTIL)
+
+    watch = memory.Watch(tmp_path, groups)
+    output.write_text("slurmstepd: error: *** STEP 7.0 CANCELLED DUE TO TIME LIMIT ***\n")
+    assert failed(watch) == (1, 1)
+    output.write_text("slurmstepd: error: Detected 1 oom_kill event in StepId=7.0. Some of the")
+    assert failed(watch) == (2, 2)
+    # The Snakemake on the node has lived to say which job it was: only that one grows.
+    memory.note(tmp_path, TRAIN, "killed by the kernel for memory")
+    assert failed(watch) == (4, 2)
+    assert failed(watch) == (8, 4)
+    # What earlier runs noted is no news.
+    assert failed(memory.Watch(tmp_path, groups)) == (8, 8)
+
+
+def test_growth_of_memory_ends_and_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(10):
+        memory.note(tmp_path, TRAIN, "killed by the kernel for memory")
+    assert memory.factor(tmp_path, TRAIN) == 8
+    later = time.time() + 40 * 86_400
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert memory.factor(tmp_path, TRAIN) == 1
+    memory.note(tmp_path, TRAIN, "killed by the kernel for memory")
+    assert memory.factor(tmp_path, TRAIN) == 2

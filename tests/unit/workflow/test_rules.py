@@ -1,0 +1,79 @@
+"""What the Snakefile asks of kdpipe, where a study is planned and on the node of a job."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from helpers.places import TINY
+from kdpipe.run import orphan
+from kdpipe.study.compute import ComputeWish
+from kdpipe.study.schema import load
+from kdpipe.workflow import rules as workflow
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("PATH", "PYTHONPATH", "KDPIPE_DATA", orphan.VARIABLE, *workflow.ALLOCATOR):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    for name in (workflow.PLANNED, workflow.GROUPED):
+        monkeypatch.setenv(name, "")
+    handler = signal.getsignal(signal.SIGUSR1)
+    yield
+    signal.signal(signal.SIGUSR1, handler)
+
+
+def test_a_node_keeps_to_what_auto_became_where_the_study_was_planned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study = yaml.safe_load(TINY.read_text())
+    wish = ComputeWish(**study.get("compute", {}))
+    there = wish.model_copy(update={"device": "cuda", "precision": "bf16"}).resolve()
+    with monkeypatch.context() as patch:
+        patch.setattr(ComputeWish, "resolve", lambda wish: there)
+        planned = workflow.open_plan(study, ".")
+        told = os.environ[workflow.PLANNED]
+    assert workflow.open_plan(study, ".").compute != there
+    monkeypatch.setenv(workflow.PLANNED, told)
+    node = workflow.open_plan(study, ".", on_node=True)
+    assert node.compute == there
+    assert {j: node.jobs[j].slice_json for j in node.jobs} == {
+        j: planned.jobs[j].slice_json for j in planned.jobs
+    }
+
+
+def test_snakemake_on_a_node_survives_slurms_warning() -> None:
+    workflow.open_plan(yaml.safe_load(TINY.read_text()), ".", on_node=True)
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
+
+
+def test_a_node_groups_as_it_is_told() -> None:
+    plan = workflow.open_plan(yaml.safe_load(TINY.read_text()), ".")
+    sizes = workflow.estimate(plan)
+    assert workflow.small_trainings(sizes)
+    assert workflow.small_trainings(None)
+    assert workflow.training_retries(sizes) == 3
+    assert workflow.training_retries(None) is None
+
+
+def test_no_shell_stands_between_a_job_and_a_signal() -> None:
+    assert workflow.command("train").startswith("exec python -m kdpipe train --root ")
+
+
+def test_a_study_that_includes_others_is_planned_as_it_is_loaded(tmp_path: Path) -> None:
+    """Snakemake reads the file alone and tells which it was; --config lies over it."""
+    (tmp_path / "parts").mkdir()
+    shutil.copy(TINY, tmp_path / "parts" / "tiny.yaml")
+    path = tmp_path / "mine.yaml"
+    path.write_text("include: parts/tiny.yaml\nstudy: mine\ntraining: {epochs: 2}\n")
+    config = yaml.safe_load(path.read_text())
+    plan = workflow.open_plan({**config, "data_root": "/data"}, ".", files=[path])
+    assert plan.study == load(path)
+    assert plan.study.models["big"].training.epochs == 2
+    assert workflow.open_plan({**config, "title": "new"}, ".", files=[path]).study.title == "new"
