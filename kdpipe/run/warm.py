@@ -129,7 +129,7 @@ def _of_others(names: set[str]) -> list[str]:
     found = []
     for name in names:
         origin = getattr(getattr(sys.modules[name], "__spec__", None), "origin", None) or ""
-        if "site-packages" in origin and name.partition(".")[0] != __package__:
+        if "site-packages" in origin and name.partition(".")[0] != "kdpipe":
             found.append(name)
     return sorted(found)
 
@@ -152,7 +152,7 @@ def _run(connection: socket.socket, tell: socket.socket) -> NoReturn:
         _end_with(connection)
         sys.argv = ["kdpipe", *request["argv"]]
         sys.path[:] = _search_path(request["environ"])
-        for name in [m for m in sys.modules if m.partition(".")[0] == __package__]:
+        for name in [m for m in sys.modules if m.partition(".")[0] == "kdpipe"]:
             del sys.modules[name]  # the job's own copy, as it is now
         status = _call()
         for stream in (sys.stdout, sys.stderr):

@@ -44,12 +44,13 @@ MOST_LINES = 40
 UP_TO_TABLES = """
 import sys
 from pathlib import Path
-from kdpipe.run.inprocess import ORDER, run_job
+from kdpipe.run.inprocess import run_job
+from kdpipe.stages import STAGES
 from kdpipe.plan.plan import Plan
 from kdpipe.study.schema import load
 
 plan = Plan(load(Path("study.yaml")))
-for stage in ORDER[: ORDER.index("tables") + 1]:
+for stage in STAGES[: STAGES.index("tables") + 1]:
     for job in plan.by_stage(stage):
         run_job(job, Path("results/extras"), Path(sys.argv[1]))
 """

@@ -57,7 +57,8 @@ def moved(old: str, new: str) -> Callable[[Workspace], None]:
     def edit(workspace: Workspace) -> None:
         folder = workspace.path / "kdpipe"
         (folder / f"{old}.py").rename(folder / f"{new}.py")
+        before, after = (f"kdpipe.{name.replace('/', '.')} " for name in (old, new))
         for path in folder.rglob("*.py"):
-            path.write_text(path.read_text().replace(f"kdpipe.{old} ", f"kdpipe.{new} "))
+            path.write_text(path.read_text().replace(before, after))
 
     return edit

@@ -21,7 +21,12 @@ MISTAKES = [
     for mistake in yaml.safe_load(file.read_text())
 ]
 # Shared code in which the mistakes of some probes lie.
-SHARED = {"colour": "_colour", "crop": "_geometry", "shift": "_geometry"}
+AUGMENT = "kdpipe/data/augment/shared"
+SHARED = {
+    "colour": f"{AUGMENT}/colour.py",
+    "crop": f"{AUGMENT}/geometry.py",
+    "shift": f"{AUGMENT}/geometry.py",
+}
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=[m["what"] for m in MISTAKES])
@@ -32,8 +37,9 @@ def test_a_mistake_can_be_planted(mistake):
         assert (REPOSITORY / test.partition("::")[0]).is_file(), test
 
 
-@pytest.mark.parametrize("registry", [objectives, probes], ids=["objective", "probe"])
-def test_two_mistakes_at_least_in_every_objective_and_probe(registry):
-    planted = Counter(Path(m["file"]).stem for m in MISTAKES)
+@pytest.mark.parametrize(("folder", "registry"), [("distill", objectives), ("probes", probes)])
+def test_two_mistakes_at_least_in_every_objective_and_probe(folder, registry):
+    planted = Counter(m["file"] for m in MISTAKES)
     for name in registry.names():
-        assert planted[name] + planted[SHARED.get(name, "")] >= 2, name
+        own = f"kdpipe/{folder}/{name}.py"
+        assert planted[own] + planted[SHARED.get(name, "")] >= 2, name

@@ -137,7 +137,7 @@ CASES: dict[str, tuple[Callable[[Workspace], object], dict[str, int]]] = {
     ),
     "code of a figure": (appended("figures/accuracy.py", CODE), {"figures": 1, "report": 1}),
     # What is looked at before measuring repeats no measurement.
-    "code of the gate": (appended("models/_checks.py", CODE), {"gate": 4, **ENDS}),
+    "code of the gate": (appended("models/shared/checks.py", CODE), {"gate": 4, **ENDS}),
     "code of the tables": (appended("results/transfer.py", CODE), ENDS),
     # What waits for the gate has reasons of its own.
     "code of the gate and of a probe": (
@@ -169,18 +169,18 @@ HARMLESS: dict[str, Callable[[Workspace], None]] = {
     "a new plug-in": appended(
         "probes/brand_new.py",
         "from kdpipe.probes.accuracy import Accuracy\n"
-        "from kdpipe.probes.base import probes\n\n\n"
+        "from kdpipe.probes import probes\n\n\n"
         '@probes.register("brand_new")\n'
         "class BrandNew(Accuracy):\n"
         '    """Not in any study."""\n',
     ),
-    "code of the plan": appended("plan.py", CODE),
+    "code of the plan": appended("plan/plan.py", CODE),
     "the text of an error": replaced("training/loop.py", "loss became", "loss turned into"),
     "a printed line": replaced("stages/probe.py", "} records", "} rows"),
     "the description of an option": replaced("training/recipe.py", "Learning rate.", "The rate."),
     "the title of a probe": replaced("probes/colour.py", '"Colour invariance"', '"Colours"'),
     "the version of kdpipe": replaced("__init__.py", '"0.1.0"', '"9.9.9"'),
-    "a module with another name": moved("seeding", "streams"),
+    "a module with another name": moved("base/seeding", "base/streams"),
 }
 
 

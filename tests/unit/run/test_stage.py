@@ -284,7 +284,7 @@ def test_wait_that_is_no_number_is_refused(tmp_path, holder, monkeypatch):
 
 # Orphans
 
-CHILD = "from kdpipe import orphan; import time; orphan.watch(); print('on', flush=True)"
+CHILD = "from kdpipe.run import orphan; import time; orphan.watch(); print('on', flush=True)"
 # Like Snakemake: a process that announces itself and starts jobs through a shell.
 PARENT = """
 import subprocess, sys, time

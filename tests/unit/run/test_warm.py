@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.places import REPOSITORY
 from kdpipe.run import warm
 
 SLEEPER = "import time; print('asleep', flush=True); time.sleep(60)"
@@ -49,10 +51,9 @@ def start(server: str, *argv: str, folder: Path, **variables: str) -> subprocess
 def fake_kdpipe(folder: Path, body: str) -> Path:
     """A package of the same name whose command line is ``body``, to see what a job does."""
     package = folder / "kdpipe"
-    package.mkdir()
-    for name in ("__init__.py", "__main__.py", "warm.py", "orphan.py"):
-        source = Path(warm.__file__).parent / name
-        (package / name).write_text(source.read_text())
+    (package / "run").mkdir(parents=True)
+    for name in ("__init__.py", "__main__.py", "run/__init__.py", "run/warm.py", "run/orphan.py"):
+        shutil.copy(REPOSITORY / "kdpipe" / name, package / name)
     lines = ["def main():", *(f"    {line}" for line in body.splitlines())]
     (package / "cli.py").write_text("\n".join(lines))
     return folder
@@ -139,7 +140,7 @@ def test_without_a_server_the_job_runs_by_itself(tmp_path, path):
 def test_the_server_ends_with_the_process_that_started_it(tmp_path):
     program = (
         "import os, time\n"
-        "from kdpipe import warm\n"
+        "from kdpipe.run import warm\n"
         "warm.start()\n"
         "while not os.path.exists(os.environ[warm.VARIABLE]):\n"
         "    time.sleep(0.05)"
