@@ -38,9 +38,10 @@ unit: environment
 docs: environment
 	sphinx-build --fail-on-warning --keep-going --nitpicky --quiet --builder html docs build/docs
 
-# The reference of the study file, after a change of options or plug-ins.
+# After a change of options, plug-ins or columns.
 reference: environment
-	python -m kdpipe reference --builtin --out docs/reference.md
+	python -m kdpipe reference study --builtin --out docs/reference.md
+	python -m kdpipe reference tables --out docs/tables.md
 
 workflow: environment
 	python -m pytest tests/workflow

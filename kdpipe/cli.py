@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -267,18 +268,35 @@ def run(
 app.command("audit")(audit)
 
 
+class Page(StrEnum):
+    """What ``kdpipe reference`` writes."""
+
+    study = "study"
+    tables = "tables"
+
+
 @app.command()
 def reference(
-    out: Annotated[Path | None, typer.Option(help="Markdown file; printed without it.")] = None,
+    page: Annotated[
+        Page,
+        typer.Argument(help="study: every key of a study file; tables: every column."),
+    ] = Page.study,
+    out: Annotated[Path | None, typer.Option(help="File to write; printed without it.")] = None,
     builtin: Annotated[
         bool, typer.Option("--builtin", help="Without plug-ins of other packages.")
     ] = False,
 ) -> None:
-    """Every key of a study file: values, default and meaning."""
+    """Every key of a study file, or every column of its tables: type, default, meaning."""
     from kdpipe.base.provenance import write_atomically
-    from kdpipe.study.reference import reference
 
-    text = reference(builtin_only=builtin)
+    if page is Page.tables:
+        from kdpipe.results.tables_page import tables_page
+
+        text = tables_page()
+    else:
+        from kdpipe.study.reference import reference
+
+        text = reference(builtin_only=builtin)
     if out is None:
         print(text, end="")
     else:

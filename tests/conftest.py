@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from kdpipe.base.paths import ModelRef
-from kdpipe.data.store import INDEX_SCHEMA, Subset
+from kdpipe.data.store import INDEX, Subset
 from kdpipe.models.base import Layers, Network
 from kdpipe.probes.base import Bench
 from kdpipe.training.compute import Compute
@@ -70,7 +70,7 @@ class Kit:
             "split": [split] * n if isinstance(split, str) else list(split),
             "cue": [-1] * n if cue is None else list(map(int, cue)),
         }
-        pq.write_table(pa.table(columns, schema=INDEX_SCHEMA), folder / "index.parquet")
+        pq.write_table(pa.table(columns, schema=INDEX.schema), folder / "index.parquet")
         np.save(folder / "pixels.npy", pixels)
         (folder / "subset.json").write_text(json.dumps({"classes": list(classes)}))
         return Subset(folder)

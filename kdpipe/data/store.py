@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kdpipe.base.columns import INTEGER, TEXT, Column, Table
 from kdpipe.base.errors import KdpipeError
 
 if TYPE_CHECKING:
@@ -26,19 +26,26 @@ if TYPE_CHECKING:
 # them: a probe looks at its images several times, a training does so in every epoch.
 HELD = 2 * 10**9
 
-INDEX_SCHEMA = pa.schema(
-    [
-        ("sample_id", pa.int64()),
-        ("source_id", pa.int64()),
-        ("source_ref", pa.string()),
-        ("label", pa.int64()),
-        ("class_name", pa.string()),
-        ("domain", pa.string()),
-        ("group", pa.string()),
-        ("split", pa.string()),
-        ("cue", pa.int64()),
-    ]
+# fmt: off
+INDEX = Table(
+    "subset/<set>/index",
+    description="One row per image of a data set. Row r describes `pixels[r]`.",
+    columns=(
+        Column("sample_id", INTEGER, "", "Number of the row."),
+        Column(
+            "source_id", INTEGER, "", "Number of the source image: all domain versions of an image "
+            "share it, and with it their split."),
+        Column("source_ref", TEXT, "", "The source's name of the image, such as its path."),
+        Column("label", INTEGER, "", "Number of the class."),
+        Column("class_name", TEXT, "", "Name of the class."),
+        Column("domain", TEXT, "", "Domain that the image is rendered in."),
+        Column("group", TEXT, "", "Group of the image, such as a race; its class in the source if "
+            "the source has no groups."),
+        Column("split", TEXT, "", "`train`, `val` or `test`."),
+        Column("cue", INTEGER, "", "Class that a misleading cue points at; −1 for none."),
+    ),
 )
+# fmt: on
 
 
 @dataclass(frozen=True)

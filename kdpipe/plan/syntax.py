@@ -1,9 +1,9 @@
 """What a module does, without what only people read and without the names of modules.
 
 From the parsed syntax tree. Left out are comments, docstrings and layout; the texts of errors, of
-warnings and of printed lines; help and descriptions of options; the names under which modules of
-the same package are imported; and the order of imports. What is kept decides about reruns, so in
-doubt a text is kept: a string whose value is used is never a word.
+warnings and of printed lines; help and descriptions of options, units and descriptions of columns;
+the names under which modules of the same package are imported; and the order of imports. What is
+kept decides about reruns, so in doubt a text is kept: a string whose value is used is never a word.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ MODULE = "@"
 """Stands for the name of a module of the same package."""
 
 _ERRORS = re.compile(r"[A-Z]\w*(Error|Exception|Warning)")
-_DESCRIBED = {"Field", "Option", "Argument", "Typer", "command", "callback", "add_argument"}
+_DESCRIBED = {
+    *("Field", "Table"),
+    *("Option", "Argument", "Typer", "command", "callback", "add_argument"),
+}
 _DESCRIPTIONS = {"description", "help", "short_help", "epilog", "metavar", "rich_help_panel"}
 _LOGS = re.compile(r"_?(log|logger|logging)", re.IGNORECASE)
 _LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
@@ -256,7 +259,10 @@ class _Writer:
             keywords = [k for k in keywords if k not in told]
             for keyword in told:
                 self.made.words.setdefault("description", []).append(ast.unparse(keyword.value))
-        parts = [self.write(node.func), *map(argument, node.args), *map(self.write, keywords)]
+        args = node.args
+        if name == "Column":  # its name and type count, its unit and meaning do not
+            args = [a for a in args if a is args[0] or not _is_text(a)]
+        parts = [self.write(node.func), *map(argument, args), *map(self.write, keywords)]
         return f"Call({','.join(parts)})"
 
     def told(self, node: ast.expr) -> str:

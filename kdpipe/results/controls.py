@@ -8,8 +8,8 @@ from itertools import combinations
 import numpy as np
 
 from kdpipe.results.collect import Key, Measured, aligned, outcomes_of
+from kdpipe.results.columns import Row
 from kdpipe.results.comparison import Array, mean
-from kdpipe.results.schemas import Row
 from kdpipe.results.win_rate import wins
 
 MIN_SEEDS = 3

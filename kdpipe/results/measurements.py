@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kdpipe.results.collect import Measured, Network
-from kdpipe.results.schemas import Row
+from kdpipe.results.columns import Row
 
 TEACHER = "teacher"
 SECOND_TEACHER = "teacher2"

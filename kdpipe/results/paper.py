@@ -16,9 +16,9 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from kdpipe.results.columns import Row
 from kdpipe.results.comparison import mean, std
 from kdpipe.results.measurements import INDEPENDENT, TEACHER
-from kdpipe.results.schemas import Row
 from kdpipe.results.slices import PairSlice
 
 Direction = Literal["yes", "no", "undecided"]

@@ -11,6 +11,7 @@ from kdpipe.probes.shared.records import Statistic
 from kdpipe.results import reasons
 from kdpipe.results import statistics as st
 from kdpipe.results.collect import SET, Measured, Network, Outcome, aligned, outcomes_of
+from kdpipe.results.columns import Row
 from kdpipe.results.comparison import (
     Comparison,
     from_replicates,
@@ -18,7 +19,6 @@ from kdpipe.results.comparison import (
     mean,
     std,
 )
-from kdpipe.results.schemas import Row
 
 
 def transfer_rows(

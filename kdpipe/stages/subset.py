@@ -20,7 +20,7 @@ from kdpipe.data.render import ImageFormat, Renderer, Rendering
 from kdpipe.data.sources import sources
 from kdpipe.data.sources.base import Listing, Source
 from kdpipe.data.split import SplitFractions
-from kdpipe.data.store import INDEX_SCHEMA
+from kdpipe.data.store import INDEX
 
 SPLITS = ("train", "val", "test")
 
@@ -60,7 +60,7 @@ def run(slice_: SubsetSlice, root: Path, out: Path, data_root: Path | None = Non
     if not stores:
         print(f"{n} images stay where they are and are decoded when they are needed.", flush=True)
     write_atomically(out / "pixels.npy", lambda p: write_pixels(p, shape, index, renderer))
-    table = pa.table({c: index[c] for c in INDEX_SCHEMA.names}, schema=INDEX_SCHEMA)
+    table = pa.table({c: index[c] for c in INDEX.names}, schema=INDEX.schema)
     write_atomically(out / "index.parquet", lambda p: pq.write_table(table, p))
     _, once = np.unique(index["source_id"], return_index=True)
     about = {

@@ -23,8 +23,8 @@ def run(slice: TablesSlice, root: Path, out: Path) -> None:
     from kdpipe.results.left_out import reasons
     from kdpipe.results.measurements import measurement_rows
     from kdpipe.results.paper import paper_rows
-    from kdpipe.results.schemas import write_table
     from kdpipe.results.transfer import transfer_rows
+    from kdpipe.results.write import write_table
 
     found = read_study(slice, Path(root))
     left_out = [

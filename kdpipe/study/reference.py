@@ -101,7 +101,7 @@ def _link(text: str, heading: str) -> str:
 def _model(title: str, where: str, schema: Schema) -> str:
     text = [f"## {title}", ""]
     text += [f"Where: {where}.", ""] if where else []
-    text += [_prose(schema.get("description", "")), "", *_table(schema, list(schema["properties"]))]
+    text += [prose(schema.get("description", "")), "", *_table(schema, list(schema["properties"]))]
     return "\n".join(text) + "\n"
 
 
@@ -142,7 +142,7 @@ def _plugin(cls: Any, shared: dict[str, Any], known: set[str], note: str = "") -
     if issubclass(cls, Probe):
         kind = "compares a network with its teacher" if cls.relational else "one network by itself"
         text += [f"*{cls.title or cls.name}*, {kind}.", ""]
-    text += [_prose(inspect.cleandoc(cls.__doc__ or "")), ""]
+    text += [prose(inspect.cleandoc(cls.__doc__ or "")), ""]
     text += _table(schema, own) if own else ["No further options." if shared else "No options."]
     for name, nested in schema.get("$defs", {}).items():
         if name not in known:
@@ -164,7 +164,7 @@ def _table(schema: Schema, keys: list[str]) -> list[str]:
 
 
 def _meaning(option: Schema) -> str:
-    return " ".join(_prose(option.get("description", "")).split())
+    return " ".join(prose(option.get("description", "")).split())
 
 
 def _value(default: Any) -> str:
@@ -218,6 +218,6 @@ def _length(option: Schema, what: str) -> str:
     return (f", at least {least}" if least else "") + (f", at most {most}" if most else "")
 
 
-def _prose(text: str) -> str:
+def prose(text: str) -> str:
     """A docstring as Markdown: reStructuredText's roles and double backquotes become code."""
     return re.sub(r":\w+:`([^`]*)`", r"`\1`", text.strip()).replace("``", "`")

@@ -12,11 +12,33 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from kdpipe.base.columns import INTEGER, NUMBER, Column, Table
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.plugin import PluginRef
 from kdpipe.base.provenance import write_atomically, write_json
 from kdpipe.models.base import Network, build
 from kdpipe.models.shared.form import Form
+
+# fmt: off
+HISTORY = Table(
+    "models/<model>/seed<k>/history",
+    description="One row per epoch, also in `students/<pair>/<method>/seed<k>/`. A network from "
+    "weights has one row, of epoch 0, with the columns `epoch`, `val_loss` and `val_accuracy`.",
+    columns=(
+        Column("epoch", INTEGER, "epochs", "Epochs trained so far."),
+        Column("lr", NUMBER, "", "Learning rate of the epoch."),
+        Column(
+            "train_loss", NUMBER, "", "What the objective minimises: mean over the images of the "
+            "epoch, each batch before its step."),
+        Column("train_accuracy", NUMBER, "fraction", "Training images that were classified right."),
+        Column(
+            "train_*", NUMBER, "", "A term of the objective, without its weight, such as "
+            "`train_labels` (cross-entropy with the labels) and `train_kl`."),
+        Column("val_loss", NUMBER, "nats", "Cross-entropy with the labels, on validation images."),
+        Column("val_accuracy", NUMBER, "fraction", "Validation images that are classified right."),
+    ),
+)
+# fmt: on
 
 
 def channel_statistics(pixels: np.ndarray) -> tuple[list[float], list[float]]:
@@ -41,7 +63,7 @@ def save(folder: Path, network: Network, about: dict[str, Any], history: list[An
         name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
     }
     write_atomically(folder / "model.safetensors", lambda p: save_file(weights, p))
-    table = pa.Table.from_pylist(history)
+    table = pa.Table.from_pylist(history, schema=HISTORY.schema_of(history[0]))
     write_atomically(folder / "history.parquet", lambda p: pq.write_table(table, p))
     write_json(folder / "model.json", about)
 

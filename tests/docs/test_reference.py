@@ -1,17 +1,24 @@
-"""The reference of the study file says what the option models say, all of it and nothing else."""
+"""The made pages say what the models of options and the entries of columns say, and all of it."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from helpers.places import DOCS
 from kdpipe.cli import app
+from kdpipe.data.store import INDEX
+from kdpipe.probes.shared.records import RECORDS, Records, Statistic, write_records
+from kdpipe.results.columns import TABLES
+from kdpipe.results.tables_page import tables_page
+from kdpipe.results.write import write_table
 from kdpipe.study.reference import REGISTRIES, reference
 from kdpipe.study.schema import Study
+from kdpipe.training.artefact import HISTORY
 
 # Options of training that are called what they are.
 SAY_IT_ALL = {"epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule"}
@@ -87,3 +94,48 @@ def test_an_option_that_differs_is_shown_where_it_differs():
     assert "`gamma`" not in sections["hint"]
     assert "`limit`" not in sections["accuracy"]
     assert "`limit`" in sections["cka"]
+
+
+EVERY_TABLE = {**TABLES, "records": RECORDS, "index": INDEX, "history": HISTORY}
+
+
+def test_the_page_of_columns_is_in_step():
+    text = (DOCS / "tables.md").read_text(encoding="utf-8")
+    assert text == tables_page(), "docs/tables.md is old: run `make reference`"
+    printed = CliRunner().invoke(app, ["reference", "tables"])
+    assert printed.stdout == text, printed.output
+
+
+@pytest.mark.parametrize("name", EVERY_TABLE)
+def test_every_column_has_its_line_type_and_meaning(name):
+    table = EVERY_TABLE[name]
+    assert len(set(table.names)) == len(table.names)
+    assert set(table.sorted_by) <= set(table.names)
+    (section,) = [s for s in tables_page().split("\n## ") if f"\n`{table.path}`, " in s]
+    lines = [line for line in section.splitlines() if line.startswith("| `")]
+    assert [line.split("`")[1] for line in lines] == table.names
+    for line, column in zip(lines, table.columns, strict=True):
+        assert column.description.endswith("."), column.name
+        assert len(re.findall(r"(?<!\\)\|", line)) == 5, line
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_file_has_the_columns_and_types_of_the_entries_and_nothing_else(name, tmp_path):
+    write_table(name, [], tmp_path)
+    schema = pq.read_schema(tmp_path / f"{name}.parquet")
+    assert schema.equals(TABLES[name].schema, check_metadata=True)
+    assert schema.metadata is None
+
+
+def test_a_record_file_has_the_columns_of_the_entries(tmp_path):
+    records = Records()
+    records.add(Statistic(condition="domain=grey", metric="accuracy"), [True, False])
+    write_records(tmp_path / "accuracy.parquet", records, {"probe": "accuracy"})
+    assert pq.read_schema(tmp_path / "accuracy.parquet").equals(RECORDS.schema)
+
+
+def test_a_column_for_each_loss_term_has_one_entry():
+    assert HISTORY["train_kl"] is HISTORY["train_*"]
+    assert HISTORY["train_loss"].name == "train_loss"
+    with pytest.raises(KeyError, match="has no column 'loss'"):
+        HISTORY["loss"]

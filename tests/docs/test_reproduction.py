@@ -9,8 +9,8 @@ import yaml
 from helpers.pages import blocks
 from helpers.places import DOCS, REPOSITORY
 from kdpipe.figures import figures
+from kdpipe.results.columns import TABLES
 from kdpipe.results.paper import METRICS, published
-from kdpipe.results.schemas import SCHEMAS
 from kdpipe.study.entries import Pair
 from kdpipe.study.schema import load
 
@@ -35,7 +35,7 @@ def test_the_table_of_metrics_is_the_one_in_use():
 def test_every_column_is_explained():
     part = TEXT.partition("## The table")[2]
     rows = re.findall(r"^\| (`.*`) \| \S.* \|$", part, re.MULTILINE)
-    assert [name for row in rows for name in re.findall(r"`(\w+)`", row)] == SCHEMAS["paper"].names
+    assert [name for row in rows for name in re.findall(r"`(\w+)`", row)] == TABLES["paper"].names
 
 
 def test_the_default_study_is_compared_with_nothing():

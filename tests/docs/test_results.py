@@ -17,7 +17,7 @@ import pytest
 
 from helpers.places import DOCS, REPOSITORY
 from kdpipe.results import verdicts, words
-from kdpipe.results.schemas import SCHEMAS
+from kdpipe.results.columns import TABLES
 from kdpipe.study.schema import load
 
 FOLDER = DOCS / "results" / "digits"
@@ -49,7 +49,7 @@ def test_the_picture_is_the_one_that_is_kept_in_step(page):
 
 def test_the_table_has_the_columns_of_the_contract():
     with (FOLDER / "transfer.csv").open(encoding="utf-8") as stream:
-        assert next(csv.reader(stream)) == SCHEMAS["transfer"].names
+        assert next(csv.reader(stream)) == TABLES["transfer"].names
 
 
 def test_the_table_is_of_the_default_study_as_it_is(rows):

@@ -19,18 +19,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kdpipe.base.columns import INTEGER, NUMBER, REPEATED_TEXT, Column, Table
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.options import Options
 
-COLUMNS = pa.schema(
-    [
-        ("condition", pa.dictionary(pa.int32(), pa.string())),
-        ("metric", pa.dictionary(pa.int32(), pa.string())),
-        ("unit", pa.dictionary(pa.int32(), pa.string())),
-        ("unit_id", pa.int64()),
-        ("value", pa.float64()),
-    ]
+# fmt: off
+RECORDS = Table(
+    "probes/…/<probe>",
+    description="One row per outcome of one unit, in one file per network and property.",
+    columns=(
+        Column("condition", REPEATED_TEXT, "", "As in `measurements`."),
+        Column("metric", REPEATED_TEXT, "", "What was measured."),
+        Column(
+            "unit", REPEATED_TEXT, "", "`sample` (an image), `triplet` (of images), `image set` "
+            "(one statistic of all images), `replicate` (that statistic on a bootstrap resample), "
+            "or, of small pictures, `pixel` and `grid point`."),
+        Column(
+            "unit_id", INTEGER, "", "Number of the unit, the same for every network; of an image, "
+            "its `sample_id`."),
+        Column("value", NUMBER, "metric", "The outcome; NaN if the unit does not count."),
+    ),
 )
+# fmt: on
 
 
 class Statistic(Options):
@@ -142,7 +152,7 @@ class Records:
                 pa.array(np.concatenate([p["ids"] for p in self._parts])),
                 pa.array(np.concatenate([p["values"] for p in self._parts])),
             ],
-            schema=COLUMNS,
+            schema=RECORDS.schema,
         )
 
 
@@ -164,7 +174,7 @@ def write_records(path: Path, records: Records, about: dict[str, Any]) -> None:
 def write_left_out(path: Path, reason: str, about: dict[str, Any]) -> None:
     """Write a record file without records, of a property that does not apply because ``reason``."""
     meta = {**about, "statistics": [], "notes": {}, "left_out": reason}
-    table = COLUMNS.empty_table().replace_schema_metadata(
+    table = RECORDS.schema.empty_table().replace_schema_metadata(
         {b"kdpipe": json.dumps(meta, sort_keys=True).encode()}
     )
     path.parent.mkdir(parents=True, exist_ok=True)

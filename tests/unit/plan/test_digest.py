@@ -183,9 +183,9 @@ def closure_of(job):
 
 
 def plugins(found, package):
-    """Plug-in modules of a package within a closure; not its shared code."""
+    """Plug-ins of a package within a closure; not its shared code."""
     last = {n.removeprefix(f"{package}.") for n in found if n.startswith(f"{package}.")}
-    return {n for n in last if n != "base" and not n.startswith("_")}
+    return {n for n in last if n not in ("base", "shared") and not n.startswith("shared.")}
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,17 @@ WORDS: dict[str, Edit] = {
         '"Whether biases decay, " "and vectors of normalisation layers."',
     ),
     "the description of a probe's option": ("probes/colour.py", "In turns of", "As turns of"),
+    "the meaning of a column": ("training/artefact.py", '"Learning rate of', '"The rate of'),
+    "the unit of a column": (
+        "data/store.py",
+        'INTEGER, "", "Number of the row',
+        'INTEGER, "rows", "Row',
+    ),
+    "the description of a table": (
+        "probes/shared/records.py",
+        '"One row per outcome',
+        '"A row an outcome',
+    ),
     "the title of a probe": ("probes/colour.py", '"Colour invariance"', '"Colours"'),
     "the text of a failed assertion": ("probes/base.py", "probe runs with a", "probe has a"),
     "a docstring": ("distill/kl.py", '"""γ·CE + α·τ²·KL (', '"""CE and KL ('),
@@ -62,6 +73,14 @@ BEHAVIOUR: dict[str, tuple[Edit, set[str]]] = {
     "an operator": ((LOOP, "done.steps += 1", "done.steps -= 1"), TRAINED),
     "when an error is raised": ((LOOP, "if not np.isfinite(loss)", "if np.isnan(loss)"), TRAINED),
     "the name of a column": ((LOOP, 'f"train_{name}"', 'f"training_{name}"'), TRAINED),
+    "a column of the records": (
+        ("probes/shared/records.py", 'Column("metric"', 'Column("statistic"'),
+        {"calibrate", "probe"},
+    ),
+    "the type of a column": (
+        ("training/artefact.py", 'Column("lr", NUMBER', 'Column("lr", TEXT'),
+        {*TRAINED, "calibrate", "probe"},
+    ),
     "the kind of an error": ((LOOP, "raise KdpipeError(", "raise ValueError("), TRAINED),
     "a default": (("training/recipe.py", "Field(1.0, gt=0, d", "Field(2.0, gt=0, d"), TRAINED),
     "a bound": (("training/recipe.py", "Field(1.0, gt=0, d", "Field(1.0, ge=0, d"), TRAINED),
@@ -70,7 +89,7 @@ BEHAVIOUR: dict[str, tuple[Edit, set[str]]] = {
         {"probe"},
     ),
     "a text that is a condition": (
-        ("probes/_agreement.py", "{where};image={", "{where};id={"),
+        ("probes/shared/agreement.py", "{where};image={", "{where};id={"),
         {"probe"},
     ),
     "an attribute beside the title": (
@@ -100,10 +119,10 @@ BEHAVIOUR: dict[str, tuple[Edit, set[str]]] = {
 # Old and new place of a module.
 MOVES = {
     "a module of the training": (LOOP, "training/steps.py"),
-    "a module that is used by its name": ("parallel.py", "several.py"),
-    "a module into another package": ("seeding.py", "data/seeding.py"),
-    "a module that holds a base class": ("options.py", "settings.py"),
-    "shared code of probes": ("probes/_agreement.py", "probes/_alike.py"),
+    "a module that is used by its name": ("base/parallel.py", "base/several.py"),
+    "a module into another package": ("base/seeding.py", "data/seeding.py"),
+    "a module that holds a base class": ("base/options.py", "base/settings.py"),
+    "shared code of probes": ("probes/shared/agreement.py", "probes/shared/alike.py"),
 }
 
 
@@ -240,8 +259,8 @@ def test_names_and_places_of_modules_are_no_reason_to_run(source):
 
 def test_a_module_with_the_old_name_of_another_is_that_other_one(source):
     """Two modules exchange their names, and nobody who imports them is told."""
-    package = source.folder / "kdpipe" / "probes"
-    (package / "_agreement.py").rename(package / "aside")
-    (package / "_gaps.py").rename(package / "_agreement.py")
-    (package / "aside").rename(package / "_gaps.py")
+    package = source.folder / "kdpipe" / "probes" / "shared"
+    (package / "agreement.py").rename(package / "aside")
+    (package / "gaps.py").rename(package / "agreement.py")
+    (package / "aside").rename(package / "gaps.py")
     assert "probe" in source.touched()

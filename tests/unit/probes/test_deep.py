@@ -505,7 +505,7 @@ def study_folder(kit, tmp_path):
             "std": [0.2] * 3,
         }
         folder = tmp_path / ModelRef(model="net", seed=seed).path
-        artefact.save(folder, network, about, [{"epoch": 0, "loss": 1.0}])
+        artefact.save(folder, network, about, [{"epoch": 0, "val_loss": 1.0}])
     return tmp_path
 
 

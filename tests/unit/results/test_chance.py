@@ -21,7 +21,7 @@ from kdpipe.report.answer import lines
 from kdpipe.report.doubts import doubts
 from kdpipe.report.headline import headline
 from kdpipe.results import gate
-from kdpipe.results.schemas import write_table
+from kdpipe.results.write import write_table
 from kdpipe.stages.tables import run
 
 

@@ -14,7 +14,7 @@ from scipy import stats
 from helpers.made_records import ACCURACY, PAIR, N, first, records, write_study
 from kdpipe.base.errors import KdpipeError
 from kdpipe.probes.shared.records import Records, write_records
-from kdpipe.results.schemas import SCHEMAS
+from kdpipe.results.columns import TABLES
 from kdpipe.results.slices import PairSlice, TablesSlice
 from kdpipe.results.transfer import judge
 from kdpipe.stages.tables import run
@@ -63,7 +63,7 @@ def test_same_records_same_bytes(study, tmp_path):
     run(tables, root, tmp_path)
     for path in out.iterdir():
         assert path.read_bytes() == (tmp_path / path.name).read_bytes()
-    assert len(list(tmp_path.iterdir())) == 2 * len(SCHEMAS)
+    assert len(list(tmp_path.iterdir())) == 2 * len(TABLES)
 
 
 def test_one_row_for_each_pair_method_and_statistic(study):
