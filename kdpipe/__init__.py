@@ -7,6 +7,7 @@ At the top lies the command line alone; everything else has a room. From bottom 
 - ``results``, ``figures``, ``report``: what becomes of the measurements
 - ``stages``: one module a rule of the workflow, each with one function ``run``
 - ``study``, ``plan``: a study file and the jobs that follow from it
+- ``testing``: checks that a plug-in keeps its contracts
 - ``run``, ``workflow``, ``audit``: running those jobs, under Snakemake, or for networks that exist
 
 A room imports from rooms below it, never from one above (``tests/unit/test_rooms.py``).

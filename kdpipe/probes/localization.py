@@ -82,6 +82,7 @@ def grad_cam(network: Network, images: Tensor, labels: np.ndarray, layer: str) -
             parts.append(cam(images[start : start + CAM_BATCH], targets))
     finally:
         cam.activations_and_grads.release()
+        network.zero_grad()  # the library's backward pass leaves gradients of all weights
     return np.concatenate(parts)
 
 

@@ -82,6 +82,10 @@ class Parquet(Source):
         """Files that were opened, by relative path."""
         return {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Another process opens the files itself."""
+        return {key: value for key, value in vars(self).items() if key != "_opened"}
+
     def _open(self, name: str) -> Any:
         import pyarrow.parquet as pq
 
