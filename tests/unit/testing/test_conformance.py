@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import miniature
 import pytest
 import torch
 from torch import nn
 
+from helpers import miniature
 from kdpipe.data.sources import sources
 from kdpipe.distill import objectives
 from kdpipe.models import builders
