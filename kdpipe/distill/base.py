@@ -57,6 +57,20 @@ class Objective(nn.Module):
 
     Parameters of an objective (regressors, embeddings) are trained with the student; its buffers
     (memory banks) are part of a training checkpoint.
+
+    >>> class DistanceOptions(ObjectiveOptions):
+    ...     beta: float = Field(1.0, ge=0, description="Weight of the distance.")
+    >>> @objectives.register("distance")
+    ... class Distance(Objective):
+    ...     "γ·CE + β·|z_t − z_s|, mean over classes and batch."
+    ...     Options = DistanceOptions
+    ...     def forward(self, step):
+    ...         labels = self.label_loss(step)
+    ...         distance = (step.teacher_logits - step.logits).abs().mean()
+    ...         loss = self.options.gamma * labels + self.options.beta * distance
+    ...         return {"loss": loss, "labels": labels, "distance": distance}
+    >>> from kdpipe.testing import check_objective
+    >>> check_objective(Distance, {"beta": 0.5})
     """
 
     name: str

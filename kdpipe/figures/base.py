@@ -176,7 +176,25 @@ def _measured(pair: PairSlice, left_out: pd.DataFrame | None) -> PairSlice:
 
 
 class Figure:
-    """Base of all figures; ``name`` is set by the registry."""
+    """Base of all figures; ``name`` is set by the registry.
+
+    >>> @figures.register("counts")
+    ... class Counts(Figure):
+    ...     "How many measurements are there?"
+    ...     title = "Measurements of each property"
+    ...     caption = "How many rows the table of measurements has of each property."
+    ...     def draw(self, tables):
+    ...         from kdpipe.figures.shared import style
+    ...         fig, axes = style.grid(1, 1, height=2)
+    ...         counts = tables.measurements["probe"].value_counts()
+    ...         axes.flat[0].barh(counts.index, counts)
+    ...         return fig
+    >>> import pandas as pd
+    >>> measured = pd.DataFrame({"probe": ["accuracy", "accuracy", "cka"]})
+    >>> canvas = Counts().draw(Tables(measured, *[pd.DataFrame()] * 3))
+    >>> [bar.get_width() for bar in canvas.axes[0].patches]
+    [np.int64(2), np.int64(1)]
+    """
 
     name: str = ""
     probes: tuple[str, ...] = ()

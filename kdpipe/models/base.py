@@ -68,7 +68,19 @@ class Published:
 
 
 class Builder(ABC):
-    """Builds one family of architectures."""
+    """Builds one family of architectures.
+
+    >>> @builders.register("one_layer")
+    ... class OneLayer(Builder):
+    ...     "One convolution, and the mean of its maps for each class."
+    ...     def body(self, n_classes):
+    ...         maps = nn.Conv2d(3, n_classes, 3)
+    ...         return nn.Sequential(maps, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    ...     def layers(self, body):
+    ...         return Layers(penultimate="2", cam="0", hint="0", cka=("0", "2"))
+    >>> from kdpipe.testing import check_network
+    >>> check_network(OneLayer, side=16)
+    """
 
     name: str
     Options: type[Options] = Options

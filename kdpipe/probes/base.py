@@ -167,6 +167,25 @@ class Probe(ABC):
     itself, whose value is then the target of other networks. One that ``looks_inside`` needs the
     layers of the networks, which a compiled one does not show; one that ``needs_places`` can look
     only at layers with feature maps of more than one place.
+
+    >>> from kdpipe.probes.shared.records import Statistic
+    >>> @probes.register("confidence")
+    ... class Confidence(Probe):
+    ...     "Probability of the most probable class."
+    ...     title = "Confidence"
+    ...     def measure(self, bench):
+    ...         records = Records()
+    ...         for images in bench.image_sets(self.options):
+    ...             surest = bench.clean_logits(bench.subject, images).softmax(1).amax(1)
+    ...             what = Statistic(
+    ...                 condition=condition(domain=images.domain),
+    ...                 metric="confidence",
+    ...                 primary=images.domain == self.options.primary_domain,
+    ...             )
+    ...             records.add(what, surest.numpy(), unit_ids=images.ids)
+    ...         return records
+    >>> from kdpipe.testing import check_probe
+    >>> check_probe(Confidence, {"limit": 20})
     """
 
     name: str

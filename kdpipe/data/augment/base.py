@@ -22,6 +22,15 @@ class Augmentation(ABC):
     """One transformation; ``draws`` is how many uniform numbers it needs per image.
 
     With ``resizes`` it brings images of any size to ``size`` pixels, where the pipeline sets it.
+
+    >>> @augmentations.register("fade")
+    ... class Fade(Augmentation):
+    ...     "Darkens an image, by up to a half."
+    ...     draws = 1
+    ...     def __call__(self, images, u):
+    ...         return images * (1 - u[:, :, None, None] / 2)
+    >>> Fade(Options())(torch.ones(2, 3, 1, 1), torch.tensor([[0.0], [0.5]]))[:, 0, 0, 0].tolist()
+    [1.0, 0.75]
     """
 
     name: str

@@ -21,7 +21,19 @@ class ClassMapOptions(Options):
 
 
 class ClassMap(ABC):
-    """Each class of a data set as several classes of a network."""
+    """Each class of a data set as several classes of a network.
+
+    >>> @class_maps.register("initials")
+    ... class Initials(ClassMap):
+    ...     "Classes of the network by their first letter."
+    ...     def members(self, network_classes):
+    ...         found = {}
+    ...         for position, name in enumerate(network_classes):
+    ...             found.setdefault(name[0], []).append(position)
+    ...         return found
+    >>> Initials(ClassMapOptions()).rows(["b", "a"], ["ant", "bee", "ape"])
+    [[1], [0, 2]]
+    """
 
     name: str
     Options: type[ClassMapOptions] = ClassMapOptions

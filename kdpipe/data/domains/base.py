@@ -29,6 +29,16 @@ class Domain(ABC):
 
     What becomes of an image depends on nothing but itself, its label, id and split: images are
     rendered in portions, in advance or when a training asks for them.
+
+    >>> @domains.register("negative")
+    ... class Negative(Domain):
+    ...     "Dark where the image is light."
+    ...     def render(self, batch):
+    ...         return three_channels(255 - batch.pixels)
+    >>> grey = np.full((1, 2, 2, 1), 55, np.uint8)
+    >>> batch = Batch(grey, labels=np.array([3]), ids=np.array([0]), split="test", n_classes=10)
+    >>> Negative(Options(), seed=0, root=None).render(batch)[0, 0, 0].tolist()
+    [200, 200, 200]
     """
 
     name: str

@@ -46,6 +46,17 @@ class Source(ABC):
     of a study is known without its data; None where only the data tell.
     ``usual_domains``: among how many domains its images are divided; None where every domain is a
     version of each image.
+
+    >>> @sources.register("greys")
+    ... class Greys(Source):
+    ...     "Sixteen grey images: dark, or light."
+    ...     def listing(self):
+    ...         refs = [f"greys/{level}" for level in range(16)]
+    ...         return Listing(refs, np.arange(16) // 8, ["dark", "light"])
+    ...     def decode(self, rows):
+    ...         return [np.full((8, 8, 1), 16 * row, np.uint8) for row in rows]
+    >>> from kdpipe.testing import check_source
+    >>> check_source(Greys)
     """
 
     name: str
