@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from kdpipe.data.images import as_float
-from kdpipe.data.store import INDEX_SCHEMA, Subset
+from kdpipe.data.store import INDEX, Subset
 from kdpipe.models.base import UNTOLD, Layers, Network
 from kdpipe.models.shared.code import Sealed
 
@@ -50,7 +50,7 @@ def write_subset(folder: Path, each: int = EACH) -> Subset:
         "cue": (labels + 1 + source // len(CLASSES)) % len(CLASSES),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(columns, schema=INDEX_SCHEMA), folder / "index.parquet")
+    pq.write_table(pa.table(columns, schema=INDEX.schema), folder / "index.parquet")
     np.save(folder / "pixels.npy", pixels)
     (folder / "subset.json").write_text(json.dumps({"classes": CLASSES}))
     return Subset(folder)
