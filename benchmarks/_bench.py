@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved timing, data, the machine, and tables on disk."""
+"""Shared code of the benchmarks: interleaved timing, data, the machine, and CSV files."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What ``gpu.py`` measures, one function a part. Sizes are those of the studies, images are noise.
+"""The measurements of ``gpu.py``, one function a part, at the studies' sizes on noise images.
 
     python benchmarks/_gpu_parts.py loop --out FOLDER --device cuda
 
-Each result is a row of ``<part>.csv``, written at once: subject, variant, metric, value. A variant
-that fails leaves the row ``error`` and the others are measured all the same.
+Each result is a row of ``<part>.csv``, written immediately: subject, variant, metric, value. A
+variant that fails leaves the row ``error``, and the other variants are still measured.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Run a whole study by several processes that share one device, and tell how each job went.
+"""Run a whole study with several processes on one device, and report how each job ended.
 
     python benchmarks/_gpu_study.py config.yaml --out FOLDER --device cuda --processes 6
 
-Unlike Snakemake it does not stop at a job that fails: what can be made without it is made, and
-``jobs.csv`` and ``failures.txt`` say what could not. ``verdicts.csv`` sets the verdicts beside
+Unlike Snakemake it continues after a failed job: it runs every job that does not depend on it, and
+``jobs.csv`` and ``failures.txt`` list the failures. ``verdicts.csv`` compares the verdicts with
 those of ``--compare``, a ``transfer.csv`` of another machine.
 """
 

@@ -1,4 +1,4 @@
-"""The two ways to distil that ``usual.py`` compares, each timed in a process of its own."""
+"""The two ways to distil that ``usual.py`` compares, each timed in its own process."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""The audit on real images: networks that plain PyTorch trains on CIFAR-10, saved as people do.
+"""The audit on real images: networks trained on CIFAR-10 in plain PyTorch and saved as usual.
 
     python benchmarks/audit_cifar10.py --data FOLDER --out WORK
 
 ``FOLDER`` holds CIFAR-10 as Parquet files of the Hugging Face hub. Trains a teacher, a student on
 labels and a student on the teacher's answers (KL, Hinton et al. 2015), all on the same few
 thousand images, on one core in some minutes, and writes their checkpoints into ``WORK`` beside
-``theirnets.py``, which makes the networks. Nothing of kdpipe is used. It prints the command that
+``theirnets.py``, which builds the networks. It uses nothing of kdpipe, and prints the command that
 audits them.
 """
 

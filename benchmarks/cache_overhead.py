@@ -1,11 +1,11 @@
-"""What knowing when to rerun costs: reading a study, planning, digests, and Snakemake's DAG.
+"""The cost of deciding what to rerun: reading a study, planning, digests, and Snakemake's DAG.
 
     python benchmarks/cache_overhead.py > docs/results/cache_overhead.csv
 
-For the default study and for a synthetic one of 2,000 networks, nothing of which has run. ``bare``
-is Snakemake alone: the same jobs with the same inputs and outputs in rules without settings,
-digests or kdpipe. Times are processor seconds, so that other work on the machine counts little,
-the least of several runs; Snakemake's are those of a process, start included.
+Measures the default study and a synthetic one of 2,000 networks before any of their jobs has run.
+``bare`` is Snakemake alone: the same jobs with the same inputs and outputs in rules without
+settings, digests or kdpipe. Times are the least processor seconds of several runs, which other
+work on the machine hardly affects; Snakemake's times include the start of its process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How fast images are decoded on the fly: per core, with more processes, and beside bare PIL.
+"""The speed of decoding on the fly: per core, with more processes, and compared with plain PIL.
 
     python benchmarks/decode.py [--images 600] [--workers 0,1,2]
 

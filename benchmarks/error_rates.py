@@ -1,14 +1,14 @@
-"""How often the transfer table errs, by simulation; writes a Markdown table to stdout.
+"""Simulated error rates of the transfer table, as a Markdown table on stdout.
 
     python benchmarks/error_rates.py --runs 2000
 
-The world: a unit (image) has a difficulty that all networks share, a network has a skill (its
-seed) and an answer of its own to every unit, which a distilled network shares in part with the
-teacher. A unit counts 1 where difficulty + skill + own answer is above 0. The teacher is one given
-network, as in a study. Population values follow by integration, so that nothing of kdpipe is
-needed to know the truth. Two statistics are compared: the mean over units (``units``), and the
-geometric mean of the accuracies of two halves of the image set, which exists for the set alone
-and comes with bootstrap replicates (``set``).
+The model: a unit (image) has a difficulty that all networks share. A network has a skill (its
+seed) and its own answer to every unit; a distilled network shares a part of this answer with the
+teacher. A unit counts 1 if difficulty + skill + own answer is above 0. The teacher is one given
+network, as in a study. Population values come from integration, independently of kdpipe. Two
+statistics are compared: the mean over units (``units``), and the geometric mean of the accuracies
+of two halves of the image set, which exists for the set alone and comes with bootstrap replicates
+(``set``).
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Try kdpipe on a GPU and measure it there, in one go that ends by itself.
+"""Test and measure kdpipe on a GPU, in one run with a time limit.
 
     python benchmarks/gpu.py --out FOLDER                 # all parts, most valuable first
     python benchmarks/gpu.py --out FOLDER --parts loop    # some of them
     python benchmarks/gpu.py --out FOLDER --device cpu --smoke    # does this program work?
 
-Every part is a process of its own with a time limit and writes its own files to the folder as it
-goes (``<part>.log``, ``<part>.csv`` …), so that a part that fails or takes too long costs nothing
-but itself. ``summary.csv`` says how each part ended, ``utilisation.csv`` what nvidia-smi saw twice
-a second. Parts that check start together; parts that measure run alone and share what is left of
-the budget, so that each of them gets a turn: a part that ends early leaves its time to the others.
-What the parts measure is in ``_gpu_parts.py``.
+Every part is a separate process with a time limit. It writes its files to the folder as it runs
+(``<part>.log``, ``<part>.csv`` …), so a part that fails or takes too long does not affect others.
+``summary.csv`` says how each part ended, ``utilisation.csv`` what nvidia-smi saw twice a second.
+Parts that check start together; parts that measure run alone and share what is left of the budget,
+so that each of them gets a turn: a part that ends early leaves its time to the others.
+``_gpu_parts.py`` holds the measurements.
 """
 
 from __future__ import annotations

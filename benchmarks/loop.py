@@ -1,11 +1,11 @@
-"""How much of a training step the loop adds to the computation: bare compute / loop.
+"""The overhead of the training loop over bare computation: the ratio bare / loop.
 
     python benchmarks/loop.py                    # MNIST CNN, both precisions
     python benchmarks/loop.py --pairs all        # and the CIFAR pairs and ResNets
 
-Bare: student forward, backward and step, teacher forward unless tabulated, and objective, on one
-batch that is there, with the same threads and precision. The loop: ``kdpipe.training.loop.fit``.
-Both in turns in one process.
+Bare: student forward, backward and step, teacher forward unless precomputed, and objective, on one
+batch in memory, with the same threads and precision. The loop: ``kdpipe.training.loop.fit``. Both
+run in turns in one process.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Do bf16 and single precision train alike, up to what the seed changes? On MNIST.
+"""Compare trainings in bf16 and single precision with the variation between seeds, on MNIST.
 
     python benchmarks/precision.py --data DATA   # the folder with MNIST/raw/*.gz
 
-For each objective, networks of several seeds in both precisions, on some thousand images; accuracy
-and loss on test images, evaluated in single precision. The difference of the precisions is paired
-by seed; the spread of the seeds is what it is compared with.
+Trains networks of several seeds in both precisions for each objective, on some thousand images, and
+evaluates accuracy and loss on test images in single precision. The difference between precisions
+is paired by seed and compared with the spread of the seeds.
 """
 
 from __future__ import annotations

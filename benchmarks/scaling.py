@@ -1,4 +1,4 @@
-"""How the cost of a study grows with seeds, students and data: slopes and intercepts.
+"""The growth of a study's cost with seeds, students and data: slopes and intercepts.
 
     python benchmarks/scaling.py
 

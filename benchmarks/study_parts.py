@@ -1,9 +1,9 @@
-"""Where the time of a finished study went: wall clock and core seconds of each part.
+"""The time of a finished study by part: wall clock and core seconds.
 
     python benchmarks/study_parts.py results/digits --cores 2
 
-Reads the files that Snakemake's ``benchmark:`` left in ``results/<study>/benchmarks``. The wall
-clock of the whole study is that between the first and the last job's end plus the first job's time.
+Reads the files of Snakemake's ``benchmark:`` in ``results/<study>/benchmarks``. The wall clock of
+the whole study is the time between the first and the last job's end, plus the first job's time.
 """
 
 from __future__ import annotations

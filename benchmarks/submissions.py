@@ -1,10 +1,10 @@
-"""What grouping does to a study on Slurm: submissions and wall clock, each job alone and in groups.
+"""The effect of grouping on Slurm: submissions and wall clock, each job alone and in groups.
 
     python benchmarks/submissions.py --study config.yaml          (as root on Debian)
 
 Starts the Slurm of ``make test-slurm``, with as many processors as the machine has, and runs the
-study through ``profiles/slurm``, once as it is and once without its groups. The results have to be
-the same, byte for byte. A part of it:
+study through ``profiles/slurm``, once as it is and once without its groups. Both runs must give the
+same results, byte for byte. To run a part of it:
 
     --models teacher student --pairs main --methods kl
 """

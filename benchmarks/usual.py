@@ -1,4 +1,4 @@
-"""kdpipe against the usual way to distil, on all cores of this machine.
+"""Compare kdpipe with a usual PyTorch distillation, on all cores of this machine.
 
     python benchmarks/usual.py --data DATA            # MNIST; the folder with MNIST/raw/*.gz
     python benchmarks/usual.py --pairs vgg13-vgg8 wrn_40_2-shufflenet_v1
@@ -8,7 +8,7 @@ precision, the teacher in every step, CRD's negatives gathered, and ``.item()`` 
 training at a time, with the best of {0, 1, 2} workers × {1, 2} threads. kdpipe: one training a
 core, in single precision and in bf16, with the teacher in every step or its outputs from a table,
 the making of which is shared by the epochs of all students that read it. Both train the same
-networks with the same objectives. Each contestant is a process of its own, in turns.
+networks with the same objectives. Each contestant runs in its own process, in turns.
 
 The CIFAR pairs train on random pixels in torchvision's CIFAR10, as time does not depend on them.
 """

@@ -1,4 +1,4 @@
-"""The plug-ins of docs/extend run as printed there: as built-in files, and as a package beside."""
+"""The plug-ins of docs/extend run as printed, as built-in files and as a separate package."""
 
 from __future__ import annotations
 

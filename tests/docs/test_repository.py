@@ -1,4 +1,4 @@
-"""Citation, licence, change log and README say what is true of the repository."""
+"""Citation, licence, change log and README agree with the repository."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page on the paper's numbers says what the code compares."""
+"""docs/reproduction.md agrees with the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The results that README and documentation show are one and the same study's."""
+"""README and documentation show results of one and the same study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tutorial's edits start the jobs that it says, and its table of reruns is complete."""
+"""The tutorial's edits start the jobs that it lists, and its table of reruns is complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study that ran without interruption, copies of it to interrupt, and the seed of the moments."""
+"""An uninterrupted study, copies of it to interrupt, and the seed of the random moments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Full disks, damaged checkpoints, two runs at once, orphans that write, failures that last."""
+"""Full disks, damaged checkpoints, concurrent runs, orphaned jobs, permanent failures."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A long search: ``python tests/fuzz/campaign.py --seconds 600``.
 
-Every input comes from a number, so that ``--subject parquet --start 4711 --number 1`` repeats one.
-Exits with 1 where there is a finding.
+A number determines every input: ``--subject parquet --start 4711 --number 1`` repeats one. Exits
+with 1 if there is a finding.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What the fuzzer found, and what was found beside it: each once ended in a traceback, without an
-end, in several lines or in numbers that are none."""
+"""Past findings of the fuzzer and of reading the code: inputs that caused a traceback, a hang, an
+error of several lines, or invalid numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few seconds of what ``campaign.py`` does for as long as it is asked to, and arbitrary input."""
+"""A few seconds of ``campaign.py``, and arbitrary input by Hypothesis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What probes compute on a GPU is what they compute on a CPU, up to rounding."""
+"""Probes compute the same on GPU and CPU, up to rounding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real Slurm of one node on this machine: installed, started, and gone without a trace.
+"""A real Slurm of one node on this machine: installed, started, and removed completely.
 
 All of it is found again by its folder, because one process of pytest starts it, others use it, and
 another one stops it.

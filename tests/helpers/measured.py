@@ -1,4 +1,4 @@
-"""Outcomes as the transfer table takes them, without record files."""
+"""Outcomes in the form that the transfer table reads, without record files."""
 
 from __future__ import annotations
 

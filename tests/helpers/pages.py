@@ -1,4 +1,4 @@
-"""The code blocks of the documentation, which tests run as they stand there."""
+"""The code blocks of the documentation, which tests run as printed."""
 
 from __future__ import annotations
 

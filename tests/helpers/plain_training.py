@@ -1,4 +1,4 @@
-"""Networks as others train them: plain PyTorch, nothing of kdpipe, saved in the usual ways.
+"""Third-party networks: trained in plain PyTorch without kdpipe, and saved in common ways.
 
 On handwritten digits: a teacher that saw few of them and errs in its own way, a student that was
 distilled from it, and one that learnt from labels.

@@ -1,4 +1,4 @@
-"""Each study file of the repository with fewer, smaller images, and data in the layout it asks for.
+"""Each study file of the repository with fewer, smaller images, and data in the expected layout.
 
 Everything else is the file's: pairs, networks, layers, objectives, probes, names of domains.
 """

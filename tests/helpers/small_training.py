@@ -1,4 +1,4 @@
-"""A training of a second or less, with everything whose state an interruption could lose."""
+"""A training of at most a second, with all the state that an interruption could lose."""
 
 from __future__ import annotations
 

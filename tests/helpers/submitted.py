@@ -1,4 +1,4 @@
-"""The small study, submitted to Slurm through the profile that users have."""
+"""The small study, submitted to Slurm through ``profiles/slurm``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One small training by CRD, for a process of its own: alone, or one of several that share it."""
+"""One small CRD training: in a single process, or in one of several that share it."""
 
 from __future__ import annotations
 

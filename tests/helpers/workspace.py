@@ -1,4 +1,4 @@
-"""A folder with kdpipe and a tiny study in it, and questions to Snakemake about it."""
+"""A folder with kdpipe and a tiny study, and queries to Snakemake about it."""
 
 from __future__ import annotations
 

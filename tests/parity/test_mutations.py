@@ -1,6 +1,6 @@
 """The planted mistakes of ``make mutations`` still fit the code, and spare nothing.
 
-Whether a test notices them takes half an hour to see; that they can be planted shows at once.
+Whether tests detect the mistakes takes half an hour; whether they can be planted shows at once.
 """
 
 from __future__ import annotations

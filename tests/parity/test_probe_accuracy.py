@@ -1,4 +1,4 @@
-"""Accuracy per domain against torchmetrics, and what it says of degenerate networks."""
+"""Accuracy per domain against torchmetrics, also of degenerate networks."""
 
 from __future__ import annotations
 

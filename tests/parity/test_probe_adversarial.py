@@ -1,4 +1,4 @@
-"""I-FGSM against foolbox, and what counts as fooled on hand-made answers."""
+"""I-FGSM against foolbox, and the definition of fooling on hand-made answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of ``transfer`` where something is missing, constant or equal."""
+"""Rows of ``transfer`` with missing, constant or equal values."""
 
 from __future__ import annotations
 

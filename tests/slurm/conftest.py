@@ -1,4 +1,4 @@
-"""A Slurm of one node for all tests here, a study that ran without it, and copies of that.
+"""A Slurm of one node for all tests here, a study that ran without Slurm, and copies of it.
 
 Most of a test is waiting, for Slurm and for Snakemake to ask it. So some run at once, as workers of
 pytest-xdist, and share what the first one of them has started.

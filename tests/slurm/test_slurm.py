@@ -1,4 +1,4 @@
-"""The workflow under a real Slurm: the bytes of a local run, whatever happens to its jobs.
+"""The workflow under a real Slurm gives the bytes of a local run, whatever happens to jobs.
 
 Nobody helps: after the mishap a test only waits for the Snakemake that it started before. Each of
 three workers gets two tests that follow one another here, and the lost node comes last.

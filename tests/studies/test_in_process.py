@@ -1,4 +1,4 @@
-"""Studies on miniature data through their stages in one process, every network and source."""
+"""Studies on miniature data, in one process: every network and every source."""
 
 from __future__ import annotations
 

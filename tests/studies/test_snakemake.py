@@ -1,4 +1,4 @@
-"""Studies on miniature data through Snakemake, as a person with the data runs them."""
+"""Studies on miniature data through Snakemake, as a user runs them."""
 
 from __future__ import annotations
 

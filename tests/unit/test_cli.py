@@ -1,4 +1,4 @@
-"""What the command line says when the command itself is wrong."""
+"""Messages of the command line for wrong commands."""
 
 from __future__ import annotations
 

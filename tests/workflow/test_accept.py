@@ -1,4 +1,4 @@
-"""``kdpipe accept``: results that other code made stay, and the next true edit runs again."""
+"""``kdpipe accept`` keeps results of other code, and the next real edit triggers a rerun."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user sees when a study is wrong or a job fails."""
+"""Error messages for a wrong study or a failed job."""
 
 from __future__ import annotations
 

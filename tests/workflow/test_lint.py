@@ -1,4 +1,4 @@
-"""Snakemake's own checks, and habits that every rule of the workflow keeps."""
+"""Snakemake's own checks, and conventions for every rule of the workflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a dry run wants to do after an edit: what depends on the edit, and nothing else."""
+"""A dry run after an edit plans the jobs that depend on the edit, and no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run of a tiny study: files, tables and targets as the contract says."""
+"""One run of a tiny study makes the files, tables and targets of the contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Snakemake's between-workflow cache: what one clone trained, another takes as it is."""
+"""Snakemake's between-workflow cache: a second clone takes what the first one trained."""
 
 from __future__ import annotations
 

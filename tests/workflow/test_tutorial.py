@@ -1,4 +1,4 @@
-"""The tutorial, typed command by command, on a default study that is small enough."""
+"""The tutorial, command by command, on a small version of the default study."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``kdpipe why``: the jobs that Snakemake would run, and the reason in words."""
+"""``kdpipe why`` lists the jobs that Snakemake would run, with the reason in words."""
 
 from __future__ import annotations
 

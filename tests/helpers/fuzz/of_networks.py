@@ -1,4 +1,4 @@
-"""Networks that answer with anything: tuples, mappings, scores, noise, other types, errors."""
+"""Networks with arbitrary outputs: tuples, mappings, scores, noise, other types, errors."""
 
 from __future__ import annotations
 

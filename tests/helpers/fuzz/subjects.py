@@ -1,4 +1,4 @@
-"""What is fuzzed: each kind of input, how it is damaged and who reads it.
+"""The kinds of input that are fuzzed: how each is damaged and which code reads it.
 
 A subject is called with a random generator and an empty folder. It writes one damaged input there
 and reads it as kdpipe would. It returns nothing; what it raises is judged by :mod:`verdict`.

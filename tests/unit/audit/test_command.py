@@ -1,4 +1,4 @@
-"""Audits of networks that plain PyTorch trained: the answer, and what is said without one."""
+"""Audits of networks trained in plain PyTorch: the results, with and without a baseline."""
 
 from __future__ import annotations
 

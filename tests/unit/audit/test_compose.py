@@ -1,4 +1,4 @@
-"""What may be said on the command line of an audit, and the study it becomes."""
+"""The command line of an audit, and the study that it composes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an audit can be told of a checkpoint, and the words in which it answers."""
+"""Audit options for checkpoints, and the messages about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random streams: what they depend on, and that they are uniform."""
+"""Random streams: what they depend on, and their uniformity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The program that tries and measures kdpipe on a GPU, at tiny sizes on a CPU."""
+"""``benchmarks/gpu.py`` at tiny sizes on a CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What others' files and patterns could do to a process, and what ends it."""
+"""Limits for hostile files and patterns."""
 
 from __future__ import annotations
 

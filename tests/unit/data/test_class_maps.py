@@ -1,4 +1,4 @@
-"""Networks of other classes than the data set: which classes count as which, and the decision."""
+"""Class maps: decisions of networks whose classes differ from those of the data set."""
 
 from __future__ import annotations
 

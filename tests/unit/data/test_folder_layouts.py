@@ -1,4 +1,4 @@
-"""Folders as data sets are unpacked: splits under many names, folders between."""
+"""Layouts of unpacked data sets: names of splits, intermediate folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images as they lie on disks: formats, depths, orientation, and what lies beside them."""
+"""Image files: formats, bit depths, orientation, and other files beside them."""
 
 from __future__ import annotations
 

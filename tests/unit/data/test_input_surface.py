@@ -1,4 +1,4 @@
-"""Files of others end in use or in one sentence, whatever they hold, and nothing of them runs."""
+"""Third-party files are used or refused with one sentence, and no code of them runs."""
 
 from __future__ import annotations
 

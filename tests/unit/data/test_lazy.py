@@ -1,4 +1,4 @@
-"""Images that stay where they are: the same bytes and trainings as if they were stored."""
+"""Images decoded on the fly give the same bytes and trainings as stored images."""
 
 from __future__ import annotations
 

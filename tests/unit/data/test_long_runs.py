@@ -1,5 +1,5 @@
-"""What can go wrong in hours of work: memory, folders, data. Each ends in one sentence, and a run
-after it has been mended goes on."""
+"""Failures of long runs: memory, folders, data. Each gives a one-sentence error, and a run resumes
+after the fix."""
 
 from __future__ import annotations
 

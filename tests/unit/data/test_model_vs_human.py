@@ -1,4 +1,4 @@
-"""The image sets of model-vs-human: two layouts on disk, domains that are different images."""
+"""The image sets of model-vs-human: two layouts on disk, different images in each domain."""
 
 from __future__ import annotations
 

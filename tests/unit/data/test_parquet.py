@@ -1,4 +1,4 @@
-"""Parquet files as they lie on the hub, and columns as people write them."""
+"""Parquet files in the layouts of the Hugging Face hub, and common forms of columns."""
 
 from __future__ import annotations
 

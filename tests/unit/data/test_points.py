@@ -1,4 +1,4 @@
-"""Points as images: what is drawn, what labels it, and how it is split."""
+"""Points as images: how they are drawn, labelled and split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every source on miniature data in its layout, and what it says when something is wrong."""
+"""Every source on miniature data in its layout, and its error messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures find networks where the tables found them, also where `baselines` names other models."""
+"""Figures show the networks of the tables, also if `baselines` names other models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every figure draws: on a full study, on a poor one, and twice with the same bytes."""
+"""Every figure draws a full study and an incomplete one, twice with the same bytes."""
 
 from __future__ import annotations
 

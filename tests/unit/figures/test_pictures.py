@@ -1,4 +1,4 @@
-"""Small pictures: kept by probes, drawn by figures from the record files alone."""
+"""Small pictures: stored by probes, drawn from the record files alone."""
 
 from __future__ import annotations
 

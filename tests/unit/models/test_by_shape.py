@@ -1,4 +1,4 @@
-"""Layers of networks of tokens that nobody described: class tokens, registers, other blocks."""
+"""Layers of transformers found by shape: class tokens, registers, other blocks."""
 
 from __future__ import annotations
 

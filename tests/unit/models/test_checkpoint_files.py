@@ -1,4 +1,4 @@
-"""Checkpoints as training scripts leave them: each fits as it is, or ends in a sentence."""
+"""Checkpoints of training scripts: each loads as it is, or gives a one-sentence error."""
 
 from __future__ import annotations
 

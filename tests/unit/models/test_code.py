@@ -1,4 +1,4 @@
-"""Networks that are code: compiled files and factories, only where the study trusts them."""
+"""Networks that are code (compiled files, factories) load only if the study trusts them."""
 
 from __future__ import annotations
 

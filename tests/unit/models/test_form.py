@@ -1,4 +1,4 @@
-"""Networks that take or give something else than usual are used as they are."""
+"""Third-party networks with unusual inputs or outputs work as they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every architecture at every size of images: it runs, or one sentence says that it cannot."""
+"""Every architecture at every image size: it runs, or one sentence says that it cannot."""
 
 from __future__ import annotations
 

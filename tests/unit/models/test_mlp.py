@@ -1,4 +1,4 @@
-"""The perceptron on mean colours: the same numbers as written down, and usable layer names."""
+"""The perceptron on mean colours: values against explicit formulas, and layer names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``timm/NAME``, against a stand-in of the package and, where it is installed, the package."""
+"""``timm/NAME``, against a stand-in and, if it is installed, the package itself."""
 
 from __future__ import annotations
 

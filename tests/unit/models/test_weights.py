@@ -1,4 +1,4 @@
-"""Models from weights that others trained: files, names, shapes, classes, normalisation."""
+"""Models from third-party weights: files, names, shapes, classes, normalisation."""
 
 from __future__ import annotations
 

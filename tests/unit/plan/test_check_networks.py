@@ -1,4 +1,4 @@
-"""``kdpipe check`` finds what cannot run before anything is trained."""
+"""``kdpipe check`` finds what cannot run before any training."""
 
 from __future__ import annotations
 

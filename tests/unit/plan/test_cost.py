@@ -1,4 +1,4 @@
-"""What a study costs in all: operations, hours at a throughput, disk."""
+"""The total cost of a study: operations, hours at a throughput, disk."""
 
 from __future__ import annotations
 

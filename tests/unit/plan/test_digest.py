@@ -1,4 +1,4 @@
-"""The digest of a job's code: changed by what the job runs, and by nothing else."""
+"""The digest of a job's code changes with the code that the job runs, and with nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes of jobs from the study, and memory that grows only after a kill for memory."""
+"""Estimates of jobs, and memory that grows only after an out-of-memory kill."""
 
 from __future__ import annotations
 

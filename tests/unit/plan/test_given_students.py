@@ -1,4 +1,4 @@
-"""Pairs whose students were distilled elsewhere: what they may say, and the jobs they become."""
+"""Pairs with given students: their keys, and the jobs that follow."""
 
 from __future__ import annotations
 

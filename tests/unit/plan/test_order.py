@@ -1,4 +1,4 @@
-"""Mappings of a study whose order means something reach the jobs in that order."""
+"""Mappings whose order has a meaning reach the jobs in the order of the study."""
 
 from __future__ import annotations
 

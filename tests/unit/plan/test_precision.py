@@ -1,4 +1,4 @@
-"""Whether bf16 is right on this machine is tried before a study is planned in it."""
+"""Planning tests whether bf16 kernels are correct on this machine."""
 
 from __future__ import annotations
 

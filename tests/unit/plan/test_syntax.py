@@ -1,4 +1,4 @@
-"""Edits of words and of places run nothing; edits of behaviour beside them run what depends."""
+"""Edits of texts and module places trigger no rerun; edits of behaviour beside them do."""
 
 from __future__ import annotations
 

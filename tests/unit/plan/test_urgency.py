@@ -1,4 +1,4 @@
-"""What most jobs wait for comes first."""
+"""Jobs that most others wait for come first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Invariance probes: two views that differ, the same for every network."""
+"""Invariance probes: two different views, the same for every network."""
 
 from __future__ import annotations
 

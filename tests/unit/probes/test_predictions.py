@@ -1,4 +1,4 @@
-"""Probes that look at predictions only, against counts by hand and independent references."""
+"""Probes of predictions, against counts by hand and independent references."""
 
 from __future__ import annotations
 

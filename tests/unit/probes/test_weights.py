@@ -1,4 +1,4 @@
-"""Weights of linear networks: the probe against known maps, and the recovery it is made for."""
+"""Weights of linear networks: the probe against known maps, and recovery by training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report says of citing it is what CITATION.cff says."""
+"""The report cites kdpipe as CITATION.cff does."""
 
 from __future__ import annotations
 

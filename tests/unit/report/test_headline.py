@@ -1,4 +1,4 @@
-"""What stands first in the report, its single images, settings and warnings."""
+"""The first sentences of the report, its images, settings and warnings."""
 
 from __future__ import annotations
 

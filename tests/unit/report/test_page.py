@@ -1,4 +1,4 @@
-"""The report says what the verdicts say, and is one file that needs nothing else."""
+"""The report agrees with the verdicts, and is one self-contained file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The note of accepted results, and what the report says of it."""
+"""The note of accepted results, and its sentence in the report."""
 
 from __future__ import annotations
 

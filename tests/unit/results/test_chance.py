@@ -1,4 +1,4 @@
-"""No verdict is built on a network at chance; what casts doubt on an answer comes first."""
+"""Networks at chance get no verdict, and warnings come before the answer."""
 
 from __future__ import annotations
 

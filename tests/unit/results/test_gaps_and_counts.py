@@ -1,4 +1,4 @@
-"""Which gap counts, what a value is of, and which statistic a verdict is about."""
+"""Smallest gaps, counts of images, and the primary statistic of a verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A property that does not apply is left out with its reason; all else is measured."""
+"""An audit leaves out a property that does not apply, and measures all others."""
 
 from __future__ import annotations
 

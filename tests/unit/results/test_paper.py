@@ -1,4 +1,4 @@
-"""The paper's values beside measured ones."""
+"""The paper's values beside measured values."""
 
 from __future__ import annotations
 

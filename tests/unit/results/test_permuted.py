@@ -1,4 +1,4 @@
-"""Outputs that stand for the classes in another order are told from a bad network."""
+"""Outputs in another class order are distinguished from a bad network."""
 
 from __future__ import annotations
 

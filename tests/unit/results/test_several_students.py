@@ -1,4 +1,4 @@
-"""Several given students in one pair: each has a name, a mark and a colour of its own."""
+"""Several given students in one pair have their own names, marks and colours."""
 
 from __future__ import annotations
 

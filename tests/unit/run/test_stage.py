@@ -1,4 +1,4 @@
-"""What every stage gets: a lock, an end with its Snakemake, and no second try of what must fail."""
+"""Every stage has a lock, ends with its Snakemake, and does not repeat permanent failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times of change after a copy: what is as it was written gets its time back, nothing else."""
+"""After a copy, outputs with unchanged content get their modification time back."""
 
 from __future__ import annotations
 

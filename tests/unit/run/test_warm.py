@@ -1,4 +1,4 @@
-"""A job on the warm server ends as it would by itself."""
+"""A job on the warm server ends as it would without it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the outputs of somebody's checkpoint stand for, where only the data set has names."""
+"""Names for the outputs of a checkpoint, if only the data set names classes."""
 
 from __future__ import annotations
 

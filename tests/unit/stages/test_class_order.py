@@ -1,4 +1,4 @@
-"""A teacher whose outputs stand for the classes in another order teaches the same student."""
+"""The class order of a teacher's outputs does not change its student."""
 
 from __future__ import annotations
 

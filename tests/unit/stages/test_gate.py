@@ -1,4 +1,4 @@
-"""What is looked at in every network before anything is measured on it."""
+"""The checks of every network before anything is measured on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study that includes others: what wins, and where files are looked for."""
+"""A study that includes others: precedence of keys, and search for files."""
 
 from __future__ import annotations
 

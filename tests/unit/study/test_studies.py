@@ -1,4 +1,4 @@
-"""Every study file of the repository is valid and can be planned; the linear one comes true."""
+"""Every study file of the repository is valid and can be planned; `why` recovers weights."""
 
 from __future__ import annotations
 

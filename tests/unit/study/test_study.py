@@ -1,4 +1,4 @@
-"""The study file: what it accepts, how it complains, and the jobs that are planned from it."""
+"""The study file: valid and invalid input, error messages, and the jobs that follow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An interrupted training ends in the same bytes, whatever happened to its checkpoints."""
+"""An interrupted training ends in the same bytes, whatever happens to its checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes train one network: the same one as a process on its own."""
+"""Several processes train the same network as a single process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipes: the rate of every epoch in closed form, what the optimiser does, recipes by name."""
+"""Recipes: learning rates of every epoch in closed form, optimisers, named recipes."""
 
 from __future__ import annotations
 

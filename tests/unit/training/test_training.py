@@ -1,4 +1,4 @@
-"""The training loop: it learns, repeats itself, resumes, and says what is wrong."""
+"""The training loop: it learns, repeats itself, resumes, and reports errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an update of kdpipe adds to the settings is told from what a person changed."""
+"""Options added by an update of kdpipe are distinguished from a user's changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Differences in words."""
+"""Descriptions of changed settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Snakefile asks of kdpipe, where a study is planned and on the node of a job."""
+"""The Snakefile's interface to kdpipe, on the planning machine and on a job's node."""
 
 from __future__ import annotations
 

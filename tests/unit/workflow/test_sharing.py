@@ -1,4 +1,4 @@
-"""The key of a shared output: what changes it, and what does not."""
+"""The cache key of a shared output: what changes it, and what does not."""
 
 from __future__ import annotations
 

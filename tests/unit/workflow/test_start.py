@@ -1,4 +1,4 @@
-"""What is looked at before the first job of a run."""
+"""Checks before the first job of a run."""
 
 from __future__ import annotations
 
