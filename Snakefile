@@ -58,24 +58,24 @@ localrules:
 rule all:
     default_target: True
     input:
-        results(["tables", "figures", "report"]),
+        results(RESULTS),
 
 
 rule subset:
     input:
-        results(["subset"]),
+        collected("subset"),
 
 
 rule models:
     input:
-        results(["train"]),
+        collected("models"),
 
 
 rule students:
     input:
-        results(["distil"]),
+        collected("students"),
 
 
 rule probes:
     input:
-        results(["probe"]),
+        collected("probes"),

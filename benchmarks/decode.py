@@ -24,6 +24,7 @@ from kdpipe.base.plugin import PluginRef
 from kdpipe.data import store
 from kdpipe.data.store import Subset
 from kdpipe.stages import subset as stage
+from kdpipe.stages.base import Call
 
 BATCH = 64
 
@@ -79,7 +80,7 @@ def make(root: Path, source: PluginRef) -> Subset:
         per_class=None,
         domains={"original": PluginRef(name="original")},
     )
-    stage.run(slice_, out, out, root)
+    stage.run(slice_, Call(out, out, data_root=root))
     return Subset(out)
 
 

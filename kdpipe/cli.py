@@ -11,6 +11,7 @@ import typer
 
 from kdpipe.audit.command import audit
 from kdpipe.base.errors import KdpipeError, StoppedError
+from kdpipe.stages.order import STAGES
 
 app = typer.Typer(
     help="Find out what a student network inherits from its teacher.",
@@ -39,19 +40,6 @@ StudyArg = Annotated[Path, typer.Argument(help="A study file (YAML).")]
 AttemptArg = Annotated[
     int, typer.Option(help="Which try of Snakemake's this is; a retry repeats a lasting failure.")
 ]
-
-STAGES = {
-    "subset": "Pick images, render their domains.",
-    "train": "Train one network on labels alone.",
-    "teacher_outputs": "Tabulate a teacher's answers to its students' training images.",
-    "distil": "Distil one student.",
-    "gate": "Look at networks once, before anything is measured on them.",
-    "calibrate": "Fit a probe's settings to one network, such as the strength of an attack.",
-    "probe": "Measure every property of one family on one network.",
-    "tables": "Join all records into the tables.",
-    "figures": "Draw the figures from the tables.",
-    "report": "Write the report.",
-}
 
 
 def _add_stage(name: str, text: str) -> None:

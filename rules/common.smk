@@ -9,6 +9,7 @@ from kdpipe.workflow.closing import closing
 from kdpipe.base.errors import KdpipeError
 from kdpipe.run.progress import Progress
 from kdpipe.plan.urgency import urgency
+from kdpipe.stages.order import COLLECTED, RESULTS
 from kdpipe.workflow.rules import (
     NOTHING,
     check_start,
@@ -75,6 +76,11 @@ def results(stages):
     return [
         f"{ROOT}/{path}" for s in stages for j in PLAN.by_stage(s) for path in j.outputs
     ]
+
+
+def collected(target):
+    """Every file of the stage that the target ``target`` stands for."""
+    return results([COLLECTED[target]])
 
 
 def job_of(target, wildcards):

@@ -9,7 +9,7 @@ from pathlib import Path
 from kdpipe.plan.estimate import FLOAT, Estimate
 from kdpipe.plan.plan import Plan
 from kdpipe.plan.throughput import duration, throughput
-from kdpipe.stages import STAGES
+from kdpipe.stages.order import STAGES
 from kdpipe.stages.shared.training import TrainingSlice
 
 TFLOPS = 10.0

@@ -9,7 +9,7 @@ from kdpipe.plan.job import Job
 from kdpipe.plan.plan import Plan
 from kdpipe.run import manifest
 from kdpipe.run.stage import run_stage
-from kdpipe.stages import STAGES
+from kdpipe.stages.order import STAGES
 
 
 def run_job(job: Job, root: Path, data_root: Path | None = None) -> None:

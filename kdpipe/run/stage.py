@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import inspect
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO, get_type_hints
+from typing import Any, TextIO
 
 from kdpipe.base.errors import KdpipeError, PassingError, StoppedError
+from kdpipe.base.options import Options
 from kdpipe.base.out_of_memory import memory_said
 from kdpipe.run import devices, times
 from kdpipe.run.lock import hold
+from kdpipe.stages.base import Call, Stage
 
 
 def run_stage(
@@ -51,12 +52,10 @@ def run_stage(
             marker = _marker(root, stage, slice_json, out, code)
             kept.enter_context(_failure_kept(marker, attempt))
             _remove_leftovers(out)
-        run = importlib.import_module(f"kdpipe.stages.{stage}").run
-        model = next(iter(get_type_hints(run).values()))
+        made: Stage[Any] = importlib.import_module(f"kdpipe.stages.{stage}").STAGE
         kept.enter_context(memory_said(target_of(root, out)))
-        known: dict[str, Any] = {"code": code, "data_root": data_root}
-        extra = {k: v for k, v in known.items() if k in inspect.signature(run).parameters}
-        run(_on_this_machine(_validated(model, slice_json)), root, out, **extra)
+        settings = _on_this_machine(_validated(made.settings, slice_json))
+        made.run(settings, Call(root, out, code, data_root))
         if first and out.absolute().is_relative_to(root.absolute()):
             times.note(root, target_of(root, out))
 
@@ -93,7 +92,7 @@ def target_of(root: Path, out: Path) -> str:
     return str(out.relative_to(root) if out.is_relative_to(root) else out)
 
 
-def _validated(model: Any, text: str) -> Any:
+def _validated(model: type[Options], text: str) -> Any:
     from pydantic import ValidationError
 
     from kdpipe.base.plugin import explain

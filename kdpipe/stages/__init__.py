@@ -1,21 +1,10 @@
-"""What the rules of the workflow call: one module and one function ``run`` a stage.
+"""What the rules of the workflow call: one module a stage, listed in ``order``.
 
-A stage gets its settings (``Slice`` of its own, validated), the folder of the study and the path
-that it makes, reads only what the plan lists as its inputs, and writes only below that path, each
-file in one step. It knows neither the study file nor Snakemake.
+A stage is a function ``run(settings, call)``. ``settings`` are its own model, validated; ``call``
+says where it works (:class:`kdpipe.stages.base.Call`). It reads what the plan lists as the inputs
+of its job, below ``call.root``. It writes ``call.out``, a file or a folder, each file in one step,
+and nothing else. It returns nothing, and knows neither the study file nor Snakemake. Each module
+names the two as ``STAGE``, so that mypy holds every stage to this contract.
 
 Imports everything that computes (``data`` to ``report``), never ``study`` or ``plan``.
 """
-
-STAGES = (
-    "subset",
-    "train",
-    "teacher_outputs",
-    "distil",
-    "gate",
-    "calibrate",
-    "probe",
-    "tables",
-    "figures",
-    "report",
-)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 from kdpipe.base.options import Options
 from kdpipe.base.paths import ModelRef
 from kdpipe.base.provenance import provenance, write_json
 from kdpipe.results.left_out import NotApplicableError, tried
+from kdpipe.stages.base import Call, Stage
 from kdpipe.stages.shared.bench import Instance, make, open_bench
 from kdpipe.training.compute import Compute
 
@@ -21,12 +21,12 @@ class CalibrateSlice(Options):
     """As in a probe's settings."""
 
 
-def run(slice_: CalibrateSlice, root: Path, out: Path) -> None:
-    """Write the calibrated settings, with what they reached, to ``out`` (JSON)."""
+def run(slice_: CalibrateSlice, call: Call) -> None:
+    """Write the calibrated settings, with what they reached, to ``call.out`` (JSON)."""
     slice_.compute.start()
     probe = make(slice_.instance)
     bench = open_bench(
-        root,
+        call.root,
         probe.options.set,
         slice_.network,
         None,
@@ -38,6 +38,9 @@ def run(slice_: CalibrateSlice, root: Path, out: Path) -> None:
         found = tried(partial(probe.calibrate, bench), leave_out=slice_.leave_out)
     except NotApplicableError as left_out:
         found = {"left_out": str(left_out)}
-    weights = {"network": root / slice_.network.path / "model.safetensors"}
+    weights = {"network": call.root / slice_.network.path / "model.safetensors"}
     print(", ".join(f"{key} {value}" for key, value in found.items()), flush=True)
-    write_json(out, {**found, "provenance": provenance(slice_, weights)})
+    write_json(call.out, {**found, "provenance": provenance(slice_, weights)})
+
+
+STAGE = Stage(CalibrateSlice, run)

@@ -12,6 +12,7 @@ from kdpipe.base.seeding import stream
 from kdpipe.distill import objectives
 from kdpipe.distill.base import Setting
 from kdpipe.models.base import Network
+from kdpipe.stages.base import Call, Stage
 from kdpipe.stages.shared.classes import load_for
 from kdpipe.stages.shared.training import (
     TrainingSlice,
@@ -35,11 +36,11 @@ class DistilSlice(TrainingSlice):
     """Whether the table, if there is one, holds fp16: another student than the teacher makes."""
 
 
-def run(slice_: DistilSlice, root: Path, out: Path, code: str = "") -> None:
-    """Distil the student and write its three files into ``out``."""
-    with together(slice_.compute, __name__, slice_, root, out, code):
+def run(slice_: DistilSlice, call: Call) -> None:
+    """Distil the student and write its three files into ``call.out``."""
+    with together(slice_.compute, __name__, slice_, call):
         ref = slice_.ref
-        setup = set_up(slice_, root, stream("student", ref.pair, ref.method, ref.seed))
+        setup = set_up(slice_, call.root, stream("student", ref.pair, ref.method, ref.seed))
         cls = objectives.get(slice_.objective.name)
         options = cls.Options(**slice_.objective.options)
         layers = cls.teacher_layers(options)
@@ -48,7 +49,7 @@ def run(slice_: DistilSlice, root: Path, out: Path, code: str = "") -> None:
         inputs: dict[str, Path] = {}
         if cls.uses_teacher:
             network = load_for(
-                root,
+                call.root,
                 slice_.teacher,
                 setup.subset,
                 slice_.data.set,
@@ -56,8 +57,8 @@ def run(slice_: DistilSlice, root: Path, out: Path, code: str = "") -> None:
                 slice_.compute.device,
             )
             teacher_shapes = feature_shapes(network, setup.train, layers)
-            teacher = _teacher(slice_, network, layers, root)
-            inputs["teacher"] = root / slice_.teacher.path / "model.safetensors"
+            teacher = _teacher(slice_, network, layers, call.root)
+            inputs["teacher"] = call.root / slice_.teacher.path / "model.safetensors"
         shapes = feature_shapes(setup.network, setup.train, cls.student_layers(options))
         n_classes = len(setup.subset.classes)
         with torch.random.fork_rng(devices=[]):
@@ -66,7 +67,10 @@ def run(slice_: DistilSlice, root: Path, out: Path, code: str = "") -> None:
             smoothing = slice_.recipe.label_smoothing
             setting = Setting(labels, n_classes, shapes, teacher_shapes, smoothing)
             objective = cls(options, setting)
-        train_and_save(slice_, setup, objective, teacher, inputs, root, out, code)
+        train_and_save(slice_, setup, objective, teacher, inputs, call)
+
+
+STAGE = Stage(DistilSlice, run)
 
 
 def _teacher(slice_: DistilSlice, network: Network, layers: tuple[str, ...], root: Path) -> Teacher:

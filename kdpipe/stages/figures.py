@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from kdpipe.base.options import Options
 from kdpipe.figures import figures
 from kdpipe.figures.base import Tables
 from kdpipe.results.slices import PairSlice
+from kdpipe.stages.base import Call, Stage
 
 
 class FiguresSlice(Options):
@@ -27,18 +26,19 @@ class FiguresSlice(Options):
     """Methods that see no teacher, and are controls."""
 
 
-def run(slice: FiguresSlice, root: Path, out: Path) -> list[Path]:
-    """Draw every figure of the slice from ``root/tables`` into ``out``; the files written."""
+def run(slice: FiguresSlice, call: Call) -> None:
+    """Draw every figure of the slice from the tables below ``call.root`` into ``call.out``."""
     from kdpipe.figures.shared import style
 
-    tables = Tables.load(root, slice.networks, slice.recorded, slice.pairs)
+    tables = Tables.load(call.root, slice.networks, slice.recorded, slice.pairs)
     tables.answer_methods = slice.answer_methods
     tables.without_teacher = slice.without_teacher
-    written = []
     with style.context(tables.measurements["method"]):
         for name in slice.figures:
             figure = figures.get(name)()
             reason = figure.missing(tables)
             drawing = figure.draw(tables) if reason is None else style.sentence(reason)
-            written += style.save(drawing, out, name)
-    return written
+            style.save(drawing, call.out, name)
+
+
+STAGE = Stage(FiguresSlice, run)

@@ -8,7 +8,6 @@ repeats no measurement; probes only wait for it.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +28,7 @@ from kdpipe.models.shared.checks import Check
 from kdpipe.models.shared.readings import READINGS, another_reading
 from kdpipe.probes.base import Bench, ProbeOptions
 from kdpipe.results.permuted import class_order
+from kdpipe.stages.base import Call, Stage
 from kdpipe.stages.shared.classes import UnknownClassesError, read_as
 from kdpipe.training.artefact import load
 from kdpipe.training.compute import Compute
@@ -63,17 +63,17 @@ class GateSlice(Options):
     compute: Compute
 
 
-def run(slice_: GateSlice, root: Path, out: Path) -> None:
-    """Write ``seed<k>.json`` for every network into the folder ``out``.
+def run(slice_: GateSlice, call: Call) -> None:
+    """Write ``seed<k>.json`` for every network into the folder ``call.out``.
 
     Raises KdpipeError for a network that cannot be measured: one that is random, gives NaN, or
     takes only batches of some sizes.
     """
     slice_.compute.start()
-    subset = Subset(root / subset_dir(slice_.set))
+    subset = Subset(call.root / subset_dir(slice_.set))
     for ref in slice_.networks:
-        network = load(root / ref.path, slice_.compute.device)
-        about = json.loads((root / ref.path / "model.json").read_text())
+        network = load(call.root / ref.path, slice_.compute.device)
+        about = json.loads((call.root / ref.path / "model.json").read_text())
         given, order = "weights" in about, about.get("order_found")
         found = look(network, about["classes"], subset, ref, slice_, given, order)
         for check in found["checks"]:
@@ -82,10 +82,13 @@ def run(slice_: GateSlice, root: Path, out: Path) -> None:
         failed = [c["words"] for c in found["checks"] if c["status"] == "fail"]
         if failed:
             raise KdpipeError(f"{ref.path}: {failed[0]}.")
-        inputs = {"network": root / ref.path / "model.safetensors"}
+        inputs = {"network": call.root / ref.path / "model.safetensors"}
         made_from = provenance(slice_, inputs)
-        write_json(out / f"seed{ref.seed}.json", {**found, "provenance": made_from})
+        write_json(call.out / f"seed{ref.seed}.json", {**found, "provenance": made_from})
         print(f"{ref.path}: {found['input']} → {found['output']}", flush=True)
+
+
+STAGE = Stage(GateSlice, run)
 
 
 def look(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 from kdpipe.base.options import Options
 from kdpipe.base.paths import ModelRef, StudentRef
@@ -11,6 +10,7 @@ from kdpipe.base.provenance import canonical, provenance, write_atomically
 from kdpipe.probes.base import Bench, Probe
 from kdpipe.probes.shared.records import write_left_out, write_records
 from kdpipe.results.left_out import NotApplicableError, tried
+from kdpipe.stages.base import Call, Stage
 from kdpipe.stages.shared.bench import Instance, make, open_bench, read_calibration
 from kdpipe.training.compute import Compute
 
@@ -31,13 +31,13 @@ def _place(probe: Probe) -> str:
     return canonical(probe.options.model_dump(mode="json", include={"set", "class_map"}))
 
 
-def run(slice_: ProbeSlice, root: Path, out: Path) -> None:
-    """Write ``<instance>.parquet`` for every instance into the folder ``out``."""
+def run(slice_: ProbeSlice, call: Call) -> None:
+    """Write ``<instance>.parquet`` for every instance into the folder ``call.out``."""
     slice_.compute.start()
     made = {instance.name: make(instance) for instance in slice_.instances}
-    inputs = {"subject": root / slice_.subject.path / "model.safetensors"}
+    inputs = {"subject": call.root / slice_.subject.path / "model.safetensors"}
     if slice_.reference is not None:
-        inputs["reference"] = root / slice_.reference.path / "model.safetensors"
+        inputs["reference"] = call.root / slice_.reference.path / "model.safetensors"
     about = {
         "study": slice_.study,
         "family": slice_.family,
@@ -57,7 +57,7 @@ def run(slice_: ProbeSlice, root: Path, out: Path) -> None:
                 for network in type(p).networks(p.options)
             ]
             benches[where] = open_bench(
-                root,
+                call.root,
                 str(probe.options.set),
                 slice_.subject,
                 slice_.reference,
@@ -77,14 +77,19 @@ def run(slice_: ProbeSlice, root: Path, out: Path) -> None:
         try:
             if probe.calibrated and slice_.reference is not None:
                 attacked = [slice_.reference, *type(probe).networks(probe.options)]
-                bench.calibrations = {n.path: read_calibration(root, n, name) for n in attacked}
+                bench.calibrations = {
+                    n.path: read_calibration(call.root, n, name) for n in attacked
+                }
             records = tried(partial(probe.measure, bench), leave_out=slice_.leave_out)
         except NotApplicableError as left_out:
             write = partial(write_left_out, reason=str(left_out), about=meta)
-            write_atomically(out / f"{name}.parquet", write)
+            write_atomically(call.out / f"{name}.parquet", write)
             print(f"{name}: left out, because {left_out}", flush=True)
             continue
         records.check_primary(probe.name)
         write = partial(write_records, records=records, about=meta)
-        write_atomically(out / f"{name}.parquet", write)
+        write_atomically(call.out / f"{name}.parquet", write)
         print(f"{name}: {len(records)} records", flush=True)
+
+
+STAGE = Stage(ProbeSlice, run)

@@ -25,6 +25,7 @@ from kdpipe.report.page import render
 from kdpipe.report.warnings import warnings
 from kdpipe.results import accepted, verdicts, words
 from kdpipe.results.slices import InstanceSlice, PairSlice
+from kdpipe.stages.base import Call, Stage
 
 
 class ReportSlice(Options):
@@ -44,11 +45,12 @@ class ReportSlice(Options):
     """Data sets, whose notes on files that were left out are repeated."""
 
 
-def run(slice: ReportSlice, root: Path, out_file: Path) -> Path:
-    """Write ``out_file`` from ``root/tables`` and ``root/figures``.
+def run(slice: ReportSlice, call: Call) -> None:
+    """Write the page ``call.out`` from the tables and figures below ``call.root``.
 
     Raises KdpipeError when a table or a figure of the slice is missing.
     """
+    root = call.root
     tables = Tables.load(root, [], slice.pairs)
     slice = slice.model_copy(update={"pairs": tables.recorded})
     pictures = {name: _picture(root / "figures", name) for name in slice.figures}
@@ -87,8 +89,10 @@ def run(slice: ReportSlice, root: Path, out_file: Path) -> Path:
             *_notes(root, slice.sets),
         ],
     )
-    write_atomically(out_file, lambda p: p.write_text(page, encoding="utf-8"))
-    return out_file
+    write_atomically(call.out, lambda p: p.write_text(page, encoding="utf-8"))
+
+
+STAGE = Stage(ReportSlice, run)
 
 
 # Figures that have a place of their own.

@@ -21,6 +21,7 @@ from kdpipe.data.sources import sources
 from kdpipe.data.sources.base import Listing, Source
 from kdpipe.data.split import SplitFractions
 from kdpipe.data.store import INDEX
+from kdpipe.stages.base import Call, Stage
 
 SPLITS = ("train", "val", "test")
 
@@ -41,11 +42,12 @@ class SubsetSlice(ImageFormat):
         return dict(sorted(given.items()))
 
 
-def run(slice_: SubsetSlice, root: Path, out: Path, data_root: Path | None = None) -> None:
-    """Write ``index.parquet``, ``pixels.npy`` and ``subset.json`` into ``out``.
+def run(slice_: SubsetSlice, call: Call) -> None:
+    """Write ``index.parquet``, ``pixels.npy`` and ``subset.json`` into ``call.out``.
 
     ``pixels.npy`` holds no image where they are decoded on the fly.
     """
+    out, data_root = call.out, call.data_root
     source = open_source(slice_, data_root)
     listing = source.listing()
     index, classes = build_index(slice_, listing, data_root)
@@ -78,6 +80,9 @@ def run(slice_: SubsetSlice, root: Path, out: Path, data_root: Path | None = Non
         "provenance": provenance(slice_, {}),
     }
     write_json(out / "subset.json", about)
+
+
+STAGE = Stage(SubsetSlice, run)
 
 
 def listing_digest(listing: Listing) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from kdpipe.base.errors import KdpipeError
 from kdpipe.results.slices import InstanceSlice, PairSlice, TablesSlice
+from kdpipe.stages.base import Call, Stage
 
 __all__ = ["InstanceSlice", "PairSlice", "TablesSlice", "run"]
 
 
-def run(slice: TablesSlice, root: Path, out: Path) -> None:
-    """Write every table (``.parquet`` and ``.csv``) into ``out``.
+def run(slice: TablesSlice, call: Call) -> None:
+    """Write every table (``.parquet`` and ``.csv``) into ``call.out``.
 
-    ``root``: the study's folder of results, under which the record files lie. Raises KdpipeError
+    Raises KdpipeError
     naming a record file that is missing, or where none of the properties applies.
     """
     from kdpipe.base.chance import levels
@@ -26,23 +25,27 @@ def run(slice: TablesSlice, root: Path, out: Path) -> None:
     from kdpipe.results.transfer import transfer_rows
     from kdpipe.results.write import write_table
 
-    found = read_study(slice, Path(root))
+    root, out = call.root, call.out
+    found = read_study(slice, root)
     left_out = [
         row
         for pair in slice.pairs
         for instance in pair.instances
-        for row in reasons(pair, instance, Path(root))
+        for row in reasons(pair, instance, root)
     ]
     if left_out and not found:
         raise KdpipeError(
             f"None of the properties can be measured; the first, {left_out[0]['probe']}, because "
             f"{left_out[0]['reason']}; see whether the images and networks are those you mean."
         )
-    looked_at = gate.read(Path(root), (ref for pair in slice.pairs for _, ref in pair.everyone()))
+    looked_at = gate.read(root, (ref for pair in slice.pairs for _, ref in pair.everyone()))
     measurements = measurement_rows(slice.study, found)
     transfer = transfer_rows(found, levels(looked_at))
-    write_table("measurements", measurements, Path(out))
-    write_table("transfer", transfer, Path(out))
-    write_table("controls", control_rows(found, transfer), Path(out))
-    write_table("left_out", left_out, Path(out))
-    write_table("paper", paper_rows(slice.pairs, measurements, transfer), Path(out))
+    write_table("measurements", measurements, out)
+    write_table("transfer", transfer, out)
+    write_table("controls", control_rows(found, transfer), out)
+    write_table("left_out", left_out, out)
+    write_table("paper", paper_rows(slice.pairs, measurements, transfer), out)
+
+
+STAGE = Stage(TablesSlice, run)

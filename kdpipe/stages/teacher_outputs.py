@@ -16,6 +16,7 @@ from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
 from kdpipe.data.selection import Selection
 from kdpipe.data.store import Subset
+from kdpipe.stages.base import Call, Stage
 from kdpipe.stages.shared.classes import load_for
 from kdpipe.stages.shared.training import load_images
 from kdpipe.training import table
@@ -40,8 +41,8 @@ class TeacherOutputsSlice(Options):
     compute: Compute
 
 
-def run(slice_: TeacherOutputsSlice, root: Path, out: Path) -> None:
-    """Write logits and the layers' outputs (views, images, …) to ``out``.
+def run(slice_: TeacherOutputsSlice, call: Call) -> None:
+    """Write logits and the layers' outputs (views, images, …) to ``call.out``.
 
     Images are in the order of the training rows, views in that of ``Pipeline.view``, and numbers
     in the precision in which a training would see them, unless ``fp16`` rounds them.
@@ -52,10 +53,10 @@ def run(slice_: TeacherOutputsSlice, root: Path, out: Path) -> None:
     """
     compute = slice_.compute
     compute.start()
-    subset = Subset(root / subset_dir(slice_.data.set))
+    subset = Subset(call.root / subset_dir(slice_.data.set))
     train = load_images(subset, slice_.data, "train", compute.device)
     network = load_for(
-        root, slice_.teacher, subset, slice_.data.set, slice_.class_map, compute.device
+        call.root, slice_.teacher, subset, slice_.data.set, slice_.class_map, compute.device
     )
     teacher = LiveTeacher(network, tuple(slice_.layers), slice_.batch_size)
     augment = Pipeline(slice_.augment, 0, subset.size)
@@ -76,7 +77,7 @@ def run(slice_: TeacherOutputsSlice, root: Path, out: Path) -> None:
         if slice_.required:
             raise KdpipeError(f"{reason}; raise the limit or set compute.teacher_outputs: auto.")
         print(f"No table: {reason}.", flush=True)
-        write_atomically(out, lambda path: table.decline(path, reason))
+        write_atomically(call.out, lambda path: table.decline(path, reason))
         return
 
     def fill(path: Path) -> None:
@@ -86,7 +87,10 @@ def run(slice_: TeacherOutputsSlice, root: Path, out: Path) -> None:
                 for name, x in outputs(rows, view).items():
                     tensors[name][view, rows[0] : rows[-1] + 1] = x.cpu()
 
-    write_atomically(out, fill)
+    write_atomically(call.out, fill)
+
+
+STAGE = Stage(TeacherOutputsSlice, run)
 
 
 def _halved(name: str, x: Tensor) -> Tensor:

@@ -18,11 +18,11 @@ from kdpipe.plan.digest import module_digests
 from kdpipe.plan.job import Job
 from kdpipe.plan.plan import Plan
 from kdpipe.run import manifest, recorded
+from kdpipe.stages.order import RESULTS
 from kdpipe.workflow import changes
 from kdpipe.workflow.added_options import only_added
 from kdpipe.workflow.rules import command, parameters
 
-FINAL = ("tables", "figures", "report")
 IMPORTS = "its modules import other parts of one another"
 UNNAMED = "its code changed, and which file was not noted"
 
@@ -132,7 +132,7 @@ class Why:
     def _own(self, job: Job) -> Iterator[str]:
         """Reasons that lie in the job itself, its records and its files."""
         missing = not all(map(self._exists, job.outputs))
-        if missing and job.stage in FINAL:
+        if missing and job.stage in RESULTS:
             yield self._lacking(job)
             return
         if any(self._exists(p) and recorded.incomplete(self._name(p)) for p in job.outputs):

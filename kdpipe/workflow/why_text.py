@@ -13,11 +13,10 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.base.provenance import versions
 from kdpipe.plan.job import Job
 from kdpipe.plan.plan import Plan
+from kdpipe.stages.order import COLLECTED
 from kdpipe.workflow import changes
 from kdpipe.workflow.why import Why
 
-# The workflow's targets that only collect.
-COLLECTING = {"models": "train", "students": "distil", "probes": "probe"}
 MOST = 4
 NO_REASON = "no reason to run: rerun_on_versions of the study is false"
 
@@ -30,7 +29,7 @@ def find(plan: Plan, name: str) -> list[Job]:
     wanted = name.removeprefix(f"results/{plan.study.study}/").strip("/")
     if wanted in plan.jobs:
         return [plan.jobs[wanted]]
-    stage = COLLECTING.get(wanted, wanted)
+    stage = COLLECTED.get(wanted, wanted)
     found = plan.by_stage(stage) or [
         job
         for job in plan.jobs.values()

@@ -19,6 +19,7 @@ from kdpipe.data import store
 from kdpipe.data.selection import Selection
 from kdpipe.stages import subset as stage
 from kdpipe.stages import train
+from kdpipe.stages.base import Call
 from kdpipe.training.compute import Compute
 from kdpipe.training.recipe import Recipe
 
@@ -124,9 +125,9 @@ def test_a_training_is_the_same_stored_held_or_streamed(tmp_path, device, monkey
             per_class=None,
             domains={"plain": PluginRef(name="original")},
         )
-        stage.run(settings, root, root / subset_dir("pictures"), data)
+        stage.run(settings, Call(root, root / subset_dir("pictures"), data_root=data))
         monkeypatch.setattr(store, "HELD", held)
-        train.run(slice_, root, root / "models/small/seed0")
+        train.run(slice_, Call(root, root / "models/small/seed0"))
         weights[how] = load_file(root / "models/small/seed0/model.safetensors")
     for name, x in weights["stored"].items():
         assert torch.equal(x, weights["held"][name]), name

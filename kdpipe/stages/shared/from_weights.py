@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from kdpipe.models.shared.form import OtherOutputError, find_form, pick
 from kdpipe.models.weights.find import Found, find, load_into
 from kdpipe.models.weights.options import Outputs, Weights
 from kdpipe.models.weights.state_dicts import Part
+from kdpipe.stages.base import Call
 from kdpipe.stages.shared.class_names import class_names, order_found, order_unknown
 from kdpipe.stages.shared.classes import UnknownClassesError, read_as
 from kdpipe.stages.shared.training import formed, load_images, some_images
@@ -38,16 +38,14 @@ LOOKED_AT, BATCH = 512, 64
 """Images a split, and at once, whose answers tell the order of the classes."""
 
 
-def run(
-    slice_: TrainSlice, weights: Weights, root: Path, out: Path, data_root: Path | None
-) -> None:
+def run(slice_: TrainSlice, weights: Weights, call: Call) -> None:
     """Write the three files of a network that others trained; its history is one validation."""
     slice_.compute.start()
     ref, weights = slice_.network, weights.of_seed(slice_.ref.seed)
-    subset = Subset(root / subset_dir(slice_.data.set))
+    subset = Subset(call.root / subset_dir(slice_.data.set))
     possible = class_names(weights, subset.classes, slice_.data.set)
     builder = builder_of(ref)
-    found = find(weights, builder, data_root)
+    found = find(weights, builder, call.data_root)
     ref = PluginRef(name=ref.name, options=builder.pinned())
     images = some_images(subset, slice_.data, slice_.compute.device)
     tried = weights.outputs if builder.third_party or weights.outputs != "auto" else None
@@ -80,7 +78,7 @@ def run(
     }
     if order is not None:
         about["order_found"] = order
-    save(out, network, about, [{"epoch": 0, **validated(slice_, network, subset, classes)}])
+    save(call.out, network, about, [{"epoch": 0, **validated(slice_, network, subset, classes)}])
 
 
 def builder_of(ref: PluginRef) -> Builder:

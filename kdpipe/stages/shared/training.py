@@ -26,6 +26,7 @@ from kdpipe.distill.base import Objective
 from kdpipe.models import builders
 from kdpipe.models.base import Network, build
 from kdpipe.models.shared.form import find_form
+from kdpipe.stages.base import Call
 from kdpipe.training.artefact import channel_statistics, save
 from kdpipe.training.checkpoint import Checkpoint, seconds_between
 from kdpipe.training.compute import Compute
@@ -79,9 +80,7 @@ def train_and_save(
     objective: Objective,
     teacher: Teacher | None,
     inputs: dict[str, Path],
-    root: Path,
-    out: Path,
-    code: str,
+    call: Call,
 ) -> None:
     """Train, from a checkpoint if there is one, and write the network's three files.
 
@@ -90,7 +89,7 @@ def train_and_save(
     inputs = {"subset.json": setup.subset.folder / "subset.json", **inputs}
     made_from = provenance(slice_, inputs)
     writes = parallel.rank() == 0
-    kept = open_checkpoint(root, slice_.ref.path, code if writes else "", made_from)
+    kept = open_checkpoint(call.root, slice_.ref.path, call.code if writes else "", made_from)
     with kept as checkpoint:
         history = fit(
             setup.network,
@@ -106,7 +105,7 @@ def train_and_save(
         )
         about = describe(setup.network, slice_.network, setup.subset, setup.train)
         if writes:
-            save(out, setup.network, {**about, "provenance": made_from}, history)
+            save(call.out, setup.network, {**about, "provenance": made_from}, history)
 
 
 def load_images(subset: Subset, selection: Selection, split: str, device: str) -> Images:

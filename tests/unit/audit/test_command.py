@@ -18,7 +18,7 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.cli import app
 from kdpipe.plan.plan import Plan
 from kdpipe.run.inprocess import run_job
-from kdpipe.stages import STAGES
+from kdpipe.stages.order import STAGES
 from kdpipe.study.schema import load
 
 NETS = {
@@ -64,7 +64,8 @@ def tabled(*more: str, **nets: str) -> pd.DataFrame:
     """The transfer table of an audit, whose study file runs up to the tables."""
     audited("--study-file", "audit.yaml", *more, **nets)
     plan = Plan(load(Path("audit.yaml")))
-    for stage in STAGES[: STAGES.index("tables") + 1]:
+    stages = list(STAGES)
+    for stage in stages[: stages.index("tables") + 1]:
         for job in plan.by_stage(stage):
             run_job(job, Path("results/audit"))
     return table(Path())

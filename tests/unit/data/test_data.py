@@ -21,6 +21,7 @@ from kdpipe.data.sources.base import Listing
 from kdpipe.data.split import SplitFractions
 from kdpipe.data.store import Subset
 from kdpipe.stages import subset as stage
+from kdpipe.stages.base import Call
 from kdpipe.stages.subset import SubsetSlice, assign_splits, merge_classes
 
 DOMAINS = {
@@ -49,7 +50,7 @@ def slice_of(**changes) -> SubsetSlice:
 @pytest.fixture(scope="module")
 def subset(tmp_path_factory) -> Subset:
     out = tmp_path_factory.mktemp("subset")
-    stage.run(slice_of(), out, out)
+    stage.run(slice_of(), Call(out, out))
     return Subset(out)
 
 
@@ -256,7 +257,7 @@ def test_images_come_channels_first_and_unchanged(subset):
 
 
 def test_subset_stage_writes_the_same_bytes_twice(subset, tmp_path):
-    stage.run(slice_of(), tmp_path, tmp_path)
+    stage.run(slice_of(), Call(tmp_path, tmp_path))
     for name in ("index.parquet", "pixels.npy", "subset.json"):
         assert (tmp_path / name).read_bytes() == (subset.folder / name).read_bytes()
 

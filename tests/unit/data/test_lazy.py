@@ -21,6 +21,7 @@ from kdpipe.probes.fidelity import Fidelity
 from kdpipe.run import stage as jobs
 from kdpipe.stages import subset as stage
 from kdpipe.stages import train
+from kdpipe.stages.base import Call
 from kdpipe.stages.shared.training import load_images
 from kdpipe.training.artefact import load
 from kdpipe.training.compute import Compute
@@ -56,7 +57,10 @@ def studies(data, tmp_path, monkeypatch):
     """The same set, stored and decoded on the fly."""
     monkeypatch.setenv("KDPIPE_DATA", str(data))
     for how in ("store", "on_the_fly"):
-        stage.run(slice_of(decode=how), tmp_path, tmp_path / how / subset_dir("pictures"), data)
+        stage.run(
+            slice_of(decode=how),
+            Call(tmp_path, tmp_path / how / subset_dir("pictures"), data_root=data),
+        )
     return {how: tmp_path / how for how in ("store", "on_the_fly")}
 
 
@@ -125,11 +129,11 @@ def test_training_is_the_same_stored_held_or_streamed(studies, tmp_path, monkeyp
     ):
         monkeypatch.setattr(store, "HELD", held)
         monkeypatch.setenv("KDPIPE_WORKERS", count)
-        train.run(training(), studies[how], tmp_path / name)
+        train.run(training(), Call(studies[how], tmp_path / name))
         weights[name] = (tmp_path / name / "model.safetensors").read_bytes()
     assert len(set(weights.values())) == 1
     # And it does look at the images: without the crop it ends elsewhere.
-    train.run(training(augment=[]), studies["store"], tmp_path / "other")
+    train.run(training(augment=[]), Call(studies["store"], tmp_path / "other"))
     assert (tmp_path / "other" / "model.safetensors").read_bytes() != weights["stored"]
 
 
@@ -153,7 +157,7 @@ def test_crops_are_cut_from_the_whole_image_and_what_is_not_cropped_is_its_middl
 
 def test_probes_see_the_same_images(studies, tmp_path, monkeypatch):
     folder = tmp_path / "network"
-    train.run(training(), studies["store"], folder)
+    train.run(training(), Call(studies["store"], folder))
     found = []
     for how, held in (("store", 10**9), ("on_the_fly", 10**9), ("on_the_fly", 0)):
         monkeypatch.setattr(store, "HELD", held)
@@ -180,7 +184,7 @@ def test_a_set_of_other_images_has_another_fingerprint(data, studies, sets, tmp_
     digest = sets["on_the_fly"].about["pixels_sha256"]
     other = tmp_path / "other"
     miniature.folders(other / "pictures", ["cat", "dog"], 10, start=5)
-    stage.run(slice_of(decode="on_the_fly"), tmp_path, tmp_path / "again", other)
+    stage.run(slice_of(decode="on_the_fly"), Call(tmp_path, tmp_path / "again", data_root=other))
     about = Subset(tmp_path / "again").about
     assert about["listing_sha256"] == sets["on_the_fly"].about["listing_sha256"]
     assert about["pixels_sha256"] != digest

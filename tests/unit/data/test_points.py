@@ -12,6 +12,7 @@ from kdpipe.data.split import SplitFractions
 from kdpipe.data.store import Subset
 from kdpipe.probes.boundary import Boundary, BoundaryOptions
 from kdpipe.stages import subset as stage
+from kdpipe.stages.base import Call
 from kdpipe.stages.subset import SubsetSlice
 from kdpipe.study.schema import parse
 
@@ -37,7 +38,7 @@ def subset_of(folder, domains, **options) -> Subset:
         per_class=None,
         domains={name: PluginRef(name="original") for name in domains},
     )
-    stage.run(slice_, folder, folder)
+    stage.run(slice_, Call(folder, folder))
     return Subset(folder)
 
 

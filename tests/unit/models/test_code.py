@@ -17,6 +17,7 @@ from kdpipe.models import builders
 from kdpipe.models.base import Network
 from kdpipe.models.weights.options import Weights
 from kdpipe.stages import train
+from kdpipe.stages.base import Call
 from kdpipe.study.schema import parse
 from kdpipe.training.artefact import load
 from kdpipe.training.compute import Compute
@@ -63,7 +64,7 @@ def taken(root: Path, name: str, weights=OWN, **options) -> Network:
         compute=Compute(),
         weights=Weights(**weights),
     )
-    train.run(slice_, root, root / slice_.ref.path, data_root=root)
+    train.run(slice_, Call(root, root / slice_.ref.path, data_root=root))
     return load(root / slice_.ref.path)
 
 

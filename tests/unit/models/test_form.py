@@ -23,6 +23,7 @@ from kdpipe.models.shared.output import as_logits
 from kdpipe.models.weights.options import Weights
 from kdpipe.plan.counting import counted, without_weights
 from kdpipe.stages import train
+from kdpipe.stages.base import Call
 from kdpipe.training.artefact import load
 from kdpipe.training.compute import Compute
 from kdpipe.training.recipe import Recipe
@@ -118,7 +119,7 @@ def model(root: Path, network: PluginRef, **told) -> Network:
         compute=Compute(),
         weights=Weights(mean=MEAN, std=STD, **told),
     )
-    train.run(slice_, root, root / slice_.ref.path, data_root=root)
+    train.run(slice_, Call(root, root / slice_.ref.path, data_root=root))
     return load(root / slice_.ref.path)
 
 
@@ -304,7 +305,7 @@ def test_a_network_that_the_study_trains_is_taken_in_its_form(root, kit):
         recipe=Recipe(epochs=1, batch_size=4),
         compute=Compute(),
     )
-    train.run(slice_, root, root / slice_.ref.path)
+    train.run(slice_, Call(root, root / slice_.ref.path))
     assert form(root) == {"outputs": "softmax", "contiguous": True}
     logits = load(root / slice_.ref.path)(images())
     torch.testing.assert_close(logits.exp().sum(1), torch.ones(5))

@@ -28,6 +28,7 @@ from kdpipe.models.weights.find import _renamed
 from kdpipe.models.weights.options import Weights
 from kdpipe.plan.plan import Plan
 from kdpipe.stages import train
+from kdpipe.stages.base import Call
 from kdpipe.study.schema import parse
 from kdpipe.training.artefact import load
 from kdpipe.training.compute import Compute
@@ -71,7 +72,7 @@ def taken(root: Path, ref: PluginRef = REF, seed: int = 0, **weights) -> Network
         weights=Weights(**weights),
     )
     again = train.TrainSlice.model_validate_json(slice_.model_dump_json())
-    train.run(again, root, root / again.ref.path, data_root=root)
+    train.run(again, Call(root, root / again.ref.path, data_root=root))
     return load(root / again.ref.path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import textwrap
 from dataclasses import replace
@@ -12,6 +13,8 @@ import pytest
 from helpers.places import REPOSITORY
 from kdpipe.plan import digest
 from kdpipe.plan.plan import Plan
+from kdpipe.stages.base import Stage
+from kdpipe.stages.order import STAGES
 from kdpipe.study.schema import load
 
 FILES = {
@@ -173,9 +176,23 @@ def test_the_order_of_the_modules_does_not_matter(package):
 
 # --- kdpipe's own stages -----------------------------------------------------------------------
 
-STAGES = sorted(
-    f.stem for f in (REPOSITORY / "kdpipe" / "stages").glob("*.py") if not f.name.startswith("_")
-)
+
+def test_a_new_stage_repeats_no_other():
+    assert digest.module("kdpipe.stages").empty
+    for stage in STAGES:
+        assert "kdpipe.stages.order" not in digest.closure([f"kdpipe.stages.{stage}"])
+
+
+def test_every_stage_is_listed_and_keeps_the_contract():
+    files = {f.stem for f in (REPOSITORY / "kdpipe" / "stages").glob("*.py")}
+    assert files - {"__init__", "base", "order"} == set(STAGES)
+    for stage in STAGES:
+        assert isinstance(importlib.import_module(f"kdpipe.stages.{stage}").STAGE, Stage)
+
+
+def test_every_stage_has_one_rule():
+    rules = "".join(f.read_text() for f in sorted((REPOSITORY / "rules").glob("*.smk")))
+    assert sorted(re.findall(r'command\("(\w+)"\)', rules)) == sorted(STAGES)
 
 
 def closure_of(job):
@@ -193,7 +210,7 @@ def plan():
     return Plan(load(REPOSITORY / "config.yaml"))
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", list(STAGES))
 def test_no_stage_runs_the_study_or_the_plan(stage):
     found = digest.closure([f"kdpipe.stages.{stage}"])
     assert f"kdpipe.stages.{stage}" in found

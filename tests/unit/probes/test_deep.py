@@ -28,6 +28,7 @@ from kdpipe.probes.shared.ifgsm import calibrate, fooling_rate, ifgsm
 from kdpipe.probes.shared.records import read_records
 from kdpipe.stages import calibrate as calibrate_stage
 from kdpipe.stages import probe as probe_stage
+from kdpipe.stages.base import Call
 from kdpipe.stages.shared.bench import Instance, open_bench
 from kdpipe.training import artefact
 from kdpipe.training.compute import Compute
@@ -554,8 +555,7 @@ def test_calibrate_and_probe_stages_end_to_end(study_folder):
     out = study_folder / "probes" / TEACHER.path / "calibration" / "attack_a.json"
     calibrate_stage.run(
         calibrate_stage.CalibrateSlice(network=TEACHER, instance=attack, compute=Compute()),
-        study_folder,
-        out,
+        Call(study_folder, out),
     )
     slice_ = probe_stage.ProbeSlice(
         study="tiny",
@@ -566,7 +566,7 @@ def test_calibrate_and_probe_stages_end_to_end(study_folder):
         compute=Compute(),
     )
     folder = study_folder / "probes" / "out"
-    probe_stage.run(slice_, study_folder, folder)
+    probe_stage.run(slice_, Call(study_folder, folder))
     table, about = read_records(folder / "attack_a.parquet")
     assert set(table["unit_id"].to_pylist()) == set(range(6))
     assert (about["probe"], about["instance"], about["relational"]) == (
@@ -580,5 +580,5 @@ def test_calibrate_and_probe_stages_end_to_end(study_folder):
     assert 0 < note["epsilon"] <= 0.3
     assert "provenance" not in note
     first = (folder / "attack_a.parquet").read_bytes()
-    probe_stage.run(slice_, study_folder, folder)
+    probe_stage.run(slice_, Call(study_folder, folder))
     assert (folder / "attack_a.parquet").read_bytes() == first

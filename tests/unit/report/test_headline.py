@@ -18,6 +18,7 @@ from kdpipe.report.examples import SHOWN, examples
 from kdpipe.report.headline import headline
 from kdpipe.report.warnings import warnings
 from kdpipe.results.slices import InstanceSlice, PairSlice
+from kdpipe.stages.base import Call
 from kdpipe.stages.report import ReportSlice, run
 
 PAIR = PairSlice(
@@ -174,15 +175,16 @@ def test_the_report_shows_settings_n_and_examples(tmp_path, measured):
     slice_ = ReportSlice(
         study="s", title="t", figures=[], networks=synthetic_study.NETWORKS, pairs=[PAIR]
     )  # fmt: skip
-    text = run(slice_, root, root / "report.html").read_text()
+    run(slice_, Call(root, root / "report.html"))
+    text = (root / "report.html").read_text()
     assert (
         "set: digits; distinct: yes; min gap: 0.02; strengths: 0.4, 0.3333; n = 899 images" in text
     )
     assert text.count("<img src=") == 2 * SHOWN
     assert "one colour-jittered version" in text
     assert text.index("Distilled:") < text.index('id="answer"')
-    again = run(slice_, root, root / "again.html").read_text()
-    assert again == text
+    run(slice_, Call(root, root / "again.html"))
+    assert (root / "again.html").read_text() == text
 
 
 def test_warnings_name_what_is_thin():

@@ -13,6 +13,7 @@ from helpers import synthetic_study
 from kdpipe.base.errors import KdpipeError
 from kdpipe.report import sentences, values
 from kdpipe.results import words
+from kdpipe.stages.base import Call
 from kdpipe.stages.figures import FiguresSlice
 from kdpipe.stages.figures import run as draw
 from kdpipe.stages.report import ReportSlice, run
@@ -40,7 +41,8 @@ def report(root, name="report.html", **changes):
             **changes,
         }
     )
-    return run(slice_, root, root / name).read_text(encoding="utf-8")
+    run(slice_, Call(root, root / name))
+    return (root / name).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

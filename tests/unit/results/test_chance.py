@@ -22,6 +22,7 @@ from kdpipe.report.doubts import doubts
 from kdpipe.report.headline import headline
 from kdpipe.results import gate
 from kdpipe.results.write import write_table
+from kdpipe.stages.base import Call
 from kdpipe.stages.tables import run
 
 
@@ -101,7 +102,7 @@ def study(tmp_path) -> Path:
 
 
 def tables(root: Path) -> pd.DataFrame:
-    run(made.TablesSlice(study="test", pairs=[made.PAIR]), root, root / "tables")
+    run(made.TablesSlice(study="test", pairs=[made.PAIR]), Call(root, root / "tables"))
     rows = pd.read_parquet(root / "tables" / "transfer.parquet")
     return rows[rows["primary"] & (rows["role"] == "claim")]
 

@@ -16,6 +16,7 @@ from kdpipe.probes.base import ProbeOptions
 from kdpipe.probes.shared.records import Records, Statistic, read_records, write_records
 from kdpipe.results.collect import Outcome
 from kdpipe.results.slices import InstanceSlice, PairSlice, TablesSlice
+from kdpipe.stages.base import Call
 from kdpipe.stages.tables import run
 from kdpipe.study.schema import load
 
@@ -76,7 +77,7 @@ def calibrated(root: Path, min_gap: float, gap: float = -0.0128) -> dict:
         records.add_set(ece, value, value + noise, n=500)
         records.add(share, np.full(500, 0.8 + change))
         write_records(root / pair.record_file(ref, pair.instances[0]), records, {})
-    run(TablesSlice(study="s", pairs=[pair]), root, root / "tables")
+    run(TablesSlice(study="s", pairs=[pair]), Call(root, root / "tables"))
     import pandas as pd
 
     rows = pd.read_parquet(root / "tables" / "transfer.parquet").set_index("metric")

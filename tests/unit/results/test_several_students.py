@@ -14,6 +14,7 @@ from kdpipe.figures.shared import style
 from kdpipe.probes.shared.records import Records, Statistic, write_records
 from kdpipe.report.answer import lines
 from kdpipe.results.slices import InstanceSlice, PairSlice, TablesSlice
+from kdpipe.stages.base import Call
 from kdpipe.stages.tables import run
 
 # "mine" is two networks of two models; "theirs" one.
@@ -46,7 +47,7 @@ def root(tmp_path_factory) -> Path:
             records.add(same, np.arange(400) < 400 * level + seed)
             path = root / PAIR.record_file(PAIR.network(method, seed), PAIR.instances[0])
             write_records(path, records, {})
-    run(TablesSlice(study="s", pairs=[PAIR]), root, root / "tables")
+    run(TablesSlice(study="s", pairs=[PAIR]), Call(root, root / "tables"))
     return root
 
 

@@ -17,6 +17,7 @@ from kdpipe.probes.shared.records import Records, write_records
 from kdpipe.results.columns import TABLES
 from kdpipe.results.slices import PairSlice, TablesSlice
 from kdpipe.results.transfer import judge
+from kdpipe.stages.base import Call
 from kdpipe.stages.tables import run
 
 CONTRACT = {
@@ -35,7 +36,7 @@ CONTRACT = {
 def study(tmp_path_factory) -> tuple[TablesSlice, Path, Path]:
     root = tmp_path_factory.mktemp("results")
     tables = write_study(root, PAIR)
-    run(tables, root, root / "tables")
+    run(tables, Call(root, root / "tables"))
     return tables, root, root / "tables"
 
 
@@ -60,7 +61,7 @@ def test_columns_are_the_contract_in_both_formats(study, name):
 
 def test_same_records_same_bytes(study, tmp_path):
     tables, root, out = study
-    run(tables, root, tmp_path)
+    run(tables, Call(root, tmp_path))
     for path in out.iterdir():
         assert path.read_bytes() == (tmp_path / path.name).read_bytes()
     assert len(list(tmp_path.iterdir())) == 2 * len(TABLES)
@@ -200,7 +201,7 @@ def changed(pair: PairSlice, **values) -> PairSlice:
 
 def test_two_independents_have_no_control_range(tmp_path):
     pair = changed(PAIR, ind_seeds=[0, 1], instances=PAIR.instances[:1])
-    run(write_study(tmp_path, pair), tmp_path, tmp_path)
+    run(write_study(tmp_path, pair), Call(tmp_path, tmp_path))
     for row in rows(tmp_path, "controls"):
         assert row["n_pairs"] == 1
         assert row["control_low"] is row["control_high"] is row["inside"] is None
@@ -208,7 +209,7 @@ def test_two_independents_have_no_control_range(tmp_path):
 
 def test_a_control_pair_gets_p_values_but_no_verdict(tmp_path):
     pair = changed(PAIR, role="control", instances=PAIR.instances[:1])
-    run(write_study(tmp_path, pair), tmp_path, tmp_path)
+    run(write_study(tmp_path, pair), Call(tmp_path, tmp_path))
     for row in rows(tmp_path, "transfer"):
         assert (row["role"], row["verdict"], row["p_adjusted"]) == ("control", None, None)
         assert row["p_value"] is not None
@@ -216,7 +217,7 @@ def test_a_control_pair_gets_p_values_but_no_verdict(tmp_path):
 
 def test_an_audit_of_single_networks(tmp_path):
     pair = changed(PAIR, ind_seeds=[0], methods={"kl": [0]}, second_teacher=None)
-    run(write_study(tmp_path, pair), tmp_path, tmp_path)
+    run(write_study(tmp_path, pair), Call(tmp_path, tmp_path))
     row = one(tmp_path, "transfer", probe="accuracy")
     assert (row["scope"], row["dist_std"], row["ind_std"]) == ("networks", None, None)
     # 12 of 40 images on which only the distilled network is right.
@@ -228,7 +229,7 @@ def test_an_audit_of_single_networks(tmp_path):
 
 def test_an_audit_without_a_baseline(tmp_path):
     pair = changed(PAIR, ind_seeds=[], methods={"kl": [0]})
-    run(write_study(tmp_path, pair), tmp_path, tmp_path)
+    run(write_study(tmp_path, pair), Call(tmp_path, tmp_path))
     row = one(tmp_path, "transfer", probe="accuracy")
     assert (row["dist_mean"], row["teacher"]) == pytest.approx((0.7, 0.9))
     assert row["diff"] is row["gap"] is row["p_value"] is None
@@ -240,7 +241,7 @@ def test_a_missing_record_file_is_named(tmp_path):
     lost = tmp_path / PAIR.record_file(PAIR.students("kl")[1], PAIR.instances[1])
     lost.unlink()
     with pytest.raises(KdpipeError, match=str(lost)):
-        run(tables, tmp_path, tmp_path / "tables")
+        run(tables, Call(tmp_path, tmp_path / "tables"))
     assert not (tmp_path / "tables").exists()
 
 
@@ -252,7 +253,7 @@ def test_two_values_of_a_unit_are_refused(tmp_path):
     path = tmp_path / pair.record_file(pair.teacher, pair.instances[0])
     write_records(path, twice, {})
     with pytest.raises(KdpipeError, match=r"acc\.parquet.*two values"):
-        run(tables, tmp_path, tmp_path / "tables")
+        run(tables, Call(tmp_path, tmp_path / "tables"))
 
 
 def test_two_probes_may_not_share_a_row(tmp_path):
@@ -265,7 +266,7 @@ def test_two_probes_may_not_share_a_row(tmp_path):
         write_records(tmp_path / pair.record_file(ref, twin), records("acc", "ind", 0), {})
     tables = TablesSlice(study="test", pairs=[changed(pair, instances=[first_probe, twin])])
     with pytest.raises(KdpipeError, match="'acc' and 'twin'"):
-        run(tables, tmp_path, tmp_path / "tables")
+        run(tables, Call(tmp_path, tmp_path / "tables"))
 
 
 def test_a_network_without_a_statistic_counts_as_missing(tmp_path):
@@ -275,7 +276,7 @@ def test_a_network_without_a_statistic_counts_as_missing(tmp_path):
     other = Records()
     other.add(ACCURACY, np.full(N, np.nan))
     write_records(path, other, {})
-    run(tables, tmp_path, tmp_path)
+    run(tables, Call(tmp_path, tmp_path))
     row = one(tmp_path, "transfer", method="kl")
     assert (row["n_seeds_dist"], row["dist_mean"]) == (2, pytest.approx(0.775))
 

@@ -25,6 +25,7 @@ from kdpipe.data.selection import Selection
 from kdpipe.run import lock, orphan
 from kdpipe.run import stage as jobs
 from kdpipe.stages import subset
+from kdpipe.stages.base import Call, Stage
 from kdpipe.stages.train import TrainSlice
 from kdpipe.training.compute import Compute
 from kdpipe.training.recipe import Recipe
@@ -52,13 +53,13 @@ class FakeStage:
         self.calls = 0
 
     def module(self) -> types.ModuleType:
-        def run(slice_: FakeSlice, root: Path, out: Path) -> None:
+        def run(slice_: FakeSlice, call: Call) -> None:
             self.calls += 1
             if self.ends is not None:
                 raise self.ends
 
         module = types.ModuleType("kdpipe.stages.fake")
-        module.run = run
+        module.STAGE = Stage(FakeSlice, run)
         return module
 
 
@@ -416,7 +417,7 @@ def root(tmp_path_factory) -> Path:
         per_class=10,
         domains={"grey": PluginRef(name="original")},
     )
-    subset.run(slice_, root, root / "subset/digits")
+    subset.run(slice_, Call(root, root / "subset/digits"))
     return root
 
 

@@ -21,6 +21,7 @@ from kdpipe.data.store import Subset
 from kdpipe.models.base import build
 from kdpipe.models.weights.options import Weights
 from kdpipe.stages import gate, train
+from kdpipe.stages.base import Call
 from kdpipe.stages.shared.class_names import class_names, order_unknown
 from kdpipe.stages.shared.classes import load_for
 from kdpipe.training.compute import Compute
@@ -44,7 +45,7 @@ def taken(root: Path, name: str = "m", **weights) -> tuple[dict, float | None]:
         weights=Weights(path="w.safetensors", **PLAIN, **weights),
     )
     folder = root / slice_.ref.path
-    train.run(slice_, root, folder, data_root=root)
+    train.run(slice_, Call(root, folder, data_root=root))
     (row,) = read_table(folder / "history.parquet").to_pylist()
     return json.loads((folder / "model.json").read_text()), row.get("val_accuracy")
 
@@ -102,7 +103,7 @@ def test_the_gate_says_in_which_order_the_classes_seem_to_be(root):
 
     def words(**weights) -> str:
         taken(root, **weights)
-        gate.run(wanted, root, root / "gate/models/m")
+        gate.run(wanted, Call(root, root / "gate/models/m"))
         found = json.loads((root / "gate/models/m/seed0.json").read_text())
         (check,) = (c for c in found["checks"] if c["name"] == "class order")
         assert (check["status"] == "warn") == bool(check["words"])

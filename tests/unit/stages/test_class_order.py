@@ -18,6 +18,7 @@ from kdpipe.data.imagenet_names import names
 from kdpipe.data.selection import Selection
 from kdpipe.models.base import build
 from kdpipe.stages import distil, teacher_outputs
+from kdpipe.stages.base import Call
 from kdpipe.training import artefact
 from kdpipe.training.compute import Compute
 from kdpipe.training.recipe import Recipe
@@ -88,7 +89,7 @@ def student(
             required=True,
             compute=compute,
         )
-        teacher_outputs.run(slice_, root, root / "teacher_outputs/p.safetensors")
+        teacher_outputs.run(slice_, Call(root, root / "teacher_outputs/p.safetensors"))
     out = root / f"out/{teacher}"
     slice_ = distil.DistilSlice(
         ref=StudentRef(pair="p", method="m", seed=0),
@@ -102,7 +103,7 @@ def student(
         recipe=Recipe(epochs=2, batch_size=8, lr=0.2),
         compute=compute,
     )
-    distil.run(distil.DistilSlice.model_validate_json(slice_.model_dump_json()), root, out)
+    distil.run(distil.DistilSlice.model_validate_json(slice_.model_dump_json()), Call(root, out))
     return load_file(out / "model.safetensors")
 
 

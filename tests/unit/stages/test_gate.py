@@ -26,6 +26,7 @@ from kdpipe.probes.shared.gradients import need_gradient
 from kdpipe.report import networks
 from kdpipe.report.networks import print_table
 from kdpipe.stages import gate, train
+from kdpipe.stages.base import Call
 from kdpipe.training.compute import Compute
 from kdpipe.training.recipe import Recipe
 
@@ -200,9 +201,9 @@ def looked_at(root: Path, ends: str = "logits", classes="data") -> dict:
         compute=Compute(),
         weights=Weights(path="net.pt", mean=MEAN, std=STD, classes=classes),
     )
-    train.run(slice_, root, root / ref.path, data_root=root)
+    train.run(slice_, Call(root, root / ref.path, data_root=root))
     wanted = gate.GateSlice(networks=[ref], set="set", domain="grey", compute=Compute())
-    gate.run(wanted, root, root / "gate/models/m")
+    gate.run(wanted, Call(root, root / "gate/models/m"))
     return json.loads((root / "gate/models/m/seed0.json").read_text())
 
 

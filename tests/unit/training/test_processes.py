@@ -21,6 +21,7 @@ from kdpipe.base.plugin import PluginRef
 from kdpipe.base.provenance import canonical
 from kdpipe.data.selection import Selection
 from kdpipe.stages import subset, train
+from kdpipe.stages.base import Call
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.compute import Compute
 from kdpipe.training.loop import batches
@@ -78,7 +79,7 @@ def root(tmp_path_factory) -> Path:
         per_class=10,
         domains={"colour": PluginRef(name="random_background")},
     )
-    subset.run(slice_, root, root / "subset/digits")
+    subset.run(slice_, Call(root, root / "subset/digits"))
     return root
 
 
@@ -95,7 +96,7 @@ def settings(processes: int, epochs: int = 3, lr: float = 0.5) -> train.TrainSli
 
 @pytest.fixture(scope="module")
 def alone(root) -> Path:
-    train.run(settings(1), root, root / "alone")
+    train.run(settings(1), Call(root, root / "alone"))
     return root / "alone"
 
 
@@ -110,7 +111,7 @@ def assert_same_files(one: Path, other: Path) -> None:
 
 
 def test_a_job_starts_its_other_processes_itself(root, alone):
-    train.run(settings(2), root, root / "two")
+    train.run(settings(2), Call(root, root / "two"))
     assert_same_files(alone, root / "two")
     assert not torch.distributed.is_initialized()
 
@@ -136,7 +137,7 @@ def test_an_interrupted_training_of_two_processes_goes_on_to_the_same_bytes(
     root, monkeypatch, capsys
 ):
     slice_ = settings(2, epochs=8)  # number 0 asks whether to end at every 20th step
-    train.run(slice_, root, root / "whole", code="some")
+    train.run(slice_, Call(root, root / "whole", code="some"))
     assert "Going on" not in capsys.readouterr().out
     monkeypatch.setenv("KDPIPE_CHECKPOINT_SECONDS", "0")
     write = Checkpoint._write
@@ -149,9 +150,9 @@ def test_an_interrupted_training_of_two_processes_goes_on_to_the_same_bytes(
     with monkeypatch.context() as patched:
         patched.setattr(Checkpoint, "_write", write_and_be_ended)
         with pytest.raises(StoppedError, match="ended by SIGTERM; run it again"):
-            train.run(slice_, root, root / "halves", code="some")
+            train.run(slice_, Call(root, root / "halves", code="some"))
     assert not (root / "halves").exists()
-    train.run(slice_, root, root / "halves", code="some")
+    train.run(slice_, Call(root, root / "halves", code="some"))
     assert "Going on after epoch" in capsys.readouterr().out
     for name in ("model.safetensors", "history.parquet"):
         assert (root / "whole" / name).read_bytes() == (root / "halves" / name).read_bytes(), name
@@ -161,10 +162,10 @@ def test_torchrun_has_to_start_as_many_as_the_study_says(root, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(KdpipeError, match=r"torchrun started 4 processes, .*processes: 2"):
-        train.run(settings(2), root, root / "wrong")
+        train.run(settings(2), Call(root, root / "wrong"))
 
 
 def test_a_failure_of_all_processes_is_one_sentence(root):
     with pytest.raises(KdpipeError, match=r"loss became \w+ in epoch 1 .*lower training\.lr"):
-        train.run(settings(2, epochs=1, lr=1e38), root, root / "diverged")
+        train.run(settings(2, epochs=1, lr=1e38), Call(root, root / "diverged"))
     assert not (root / "diverged").exists()

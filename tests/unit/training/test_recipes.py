@@ -15,6 +15,7 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.distill import objectives
 from kdpipe.distill.base import Setting, Step
 from kdpipe.plan.plan import Plan
+from kdpipe.stages.base import Call
 from kdpipe.study.schema import parse
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.optimiser import optimiser_and_schedule
@@ -230,12 +231,12 @@ def test_smoothing_of_a_recipe_reaches_trained_and_distilled_networks(kit, tmp_p
             "compute": Compute(),
         }
         model, student = ModelRef(model="m"), StudentRef(pair="p", method="kl", seed=0)
-        train.run(train.TrainSlice(ref=model, **common), tmp_path, tmp_path / model.path)
+        train.run(train.TrainSlice(ref=model, **common), Call(tmp_path, tmp_path / model.path))
         objective = PluginRef(name="kl", options={})
         slice_ = distil.DistilSlice(
             ref=student, teacher=model, objective=objective, tabulated=False, **common
         )
-        distil.run(slice_, tmp_path, tmp_path / student.path)
+        distil.run(slice_, Call(tmp_path, tmp_path / student.path))
         rows = [
             read_table(tmp_path / r.path / "history.parquet").to_pylist()[0]
             for r in (model, student)

@@ -32,6 +32,7 @@ from kdpipe.distill.base import Setting
 from kdpipe.distill.labels import Labels, LabelsOptions
 from kdpipe.models.base import Network, build
 from kdpipe.stages import distil, subset, teacher_outputs, train
+from kdpipe.stages.base import Call
 from kdpipe.stages.shared.training import load_images
 from kdpipe.training.artefact import channel_statistics, load, save
 from kdpipe.training.checkpoint import Checkpoint
@@ -350,14 +351,12 @@ def study(tmp_path_factory) -> Path:
             per_class=10,
             domains={"grey": PluginRef(name="original")},
         ),
-        root,
-        root / "subset/digits",
+        Call(root, root / "subset/digits"),
     )
     ref = ModelRef(model="teacher")
     train.run(
         train.TrainSlice(ref=ref, augment=[], recipe=Recipe(epochs=2), **COMMON),
-        root,
-        root / ref.path,
+        Call(root, root / ref.path),
     )
     for batch_size in (29, 32):
         tabulate(root, f"plain{batch_size}", [], batch_size)
@@ -390,7 +389,7 @@ def tabulate(
         fp16=fp16,
         compute=COMMON["compute"],
     )
-    teacher_outputs.run(slice_, root, out)
+    teacher_outputs.run(slice_, Call(root, out))
     return out
 
 
@@ -410,8 +409,7 @@ def distilled(
             recipe=Recipe(epochs=2, batch_size=batch_size),
             **COMMON,
         ),
-        study,
-        out,
+        Call(study, out),
     )
     return load_file(out / "model.safetensors")
 
@@ -541,8 +539,7 @@ def test_teacher_of_another_task_is_refused(study):
                 recipe=Recipe(epochs=1),
                 **COMMON,
             ),
-            study,
-            study / "out/none",
+            Call(study, study / "out/none"),
         )
 
 
