@@ -7,17 +7,16 @@ kernel frees it when the job ends, in whatever way.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import time
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kdpipe.base.errors import KdpipeError, PassingError
+from kdpipe.base.errors import PassingError
 from kdpipe.base.machine import VISIBLE, visible
+from kdpipe.run.lock import lock, patience, wait_for
 
 PATIENCE = "KDPIPE_GPU_SECONDS"
 DEFAULT_SECONDS = 300.0
@@ -67,20 +66,17 @@ def claim(count: int = 1) -> str:
             f"here ({_seen()}); set compute.device to cpu in the study or run the job where there "
             f"is one for each process."
         )
-    patience, told = _patience(), False
-    end = time.monotonic() + patience
-    while True:
-        if _lock_several(mine, count):
-            return mine.first(count)
-        if time.monotonic() > end:
-            raise PassingError(
-                f"Other jobs hold the GPUs that this one may use ({', '.join(devices)}) since "
-                f"{patience:.0f} s; run fewer jobs at once (--resources gpu=N)."
-            )
-        if not told:
-            print(f"Too few of GPU {', '.join(devices)} are free; waiting.", flush=True)
-            told = True
-        time.sleep(0.2)
+    seconds, names = patience(PATIENCE, DEFAULT_SECONDS), ", ".join(devices)
+
+    def tell() -> None:
+        print(f"Too few of GPU {names} are free; waiting.", flush=True)
+
+    if wait_for(lambda: _lock_several(mine, count) or None, seconds, tell) is None:
+        raise PassingError(
+            f"Other jobs hold the GPUs that this one may use ({names}) since {seconds:.0f} s; run "
+            f"fewer jobs at once (--resources gpu=N)."
+        )
+    return mine.first(count)
 
 
 @dataclass
@@ -147,25 +143,11 @@ def _lock(identity: str) -> int | None:
             folder.chmod(0o1777)  # all users of the machine share it
         try:
             # For reading, which is enough for a lock: the file may be another user's.
-            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            return lock(path, os.O_RDONLY)
         except FileNotFoundError:
-            handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            return lock(path, os.O_RDONLY | os.O_CREAT)
     except OSError as error:
         raise PassingError(
             f"{path} cannot be opened to claim a GPU ({error.strerror}); make the folder writable "
             f"or name another one in {FOLDER}."
         ) from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle
-
-
-def _patience() -> float:
-    text = os.environ.get(PATIENCE, "")
-    try:
-        return float(text) if text else DEFAULT_SECONDS
-    except ValueError:
-        raise KdpipeError(f"{PATIENCE}={text}: give a number of seconds.") from None

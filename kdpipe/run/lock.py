@@ -1,23 +1,31 @@
-"""One process at a time makes a target, also when an earlier run left one behind."""
+"""One process at a time makes a target, also when an earlier run left one behind.
+
+``filelock`` locks the files. Which file stands for what, who is named as its holder and how long to
+wait for it is said here, for targets and whole runs, and in ``devices`` for GPUs.
+"""
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
+import math
 import os
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import TypeVar
+
+from filelock import lock_descriptor
 
 from kdpipe.base.errors import KdpipeError, PassingError
 
 VARIABLE = "KDPIPE_LOCK_SECONDS"
 DEFAULT_SECONDS = 300.0
-HELD = (errno.EAGAIN, errno.EACCES)
+POLL_SECONDS = 0.2
+
+Found = TypeVar("Found")
 
 
 @contextmanager
@@ -30,23 +38,17 @@ def hold(root: Path, target: str, out: Path) -> Iterator[None]:
     locks, says so and goes on. Raises PassingError when the wait takes too long.
     """
     path = root / ".locks" / f"{target.strip('/').replace('/', '.')}.lock"
-    stream = None
+    held = None
     try:
-        stream = _wait(path, target, out)
+        held = _wait(path, target, out)
     except OSError as error:
         print(
             f"{path} cannot be locked ({error.strerror}): nothing here keeps two runs from making "
             f"{target} at the same time.",
             flush=True,
         )
-    try:
+    with _until_the_end(path, held):
         yield
-    finally:
-        if stream is not None:
-            # While it is still locked, so that nobody else's file is removed.
-            with suppress(OSError):
-                path.unlink()
-            stream.close()
 
 
 @contextmanager
@@ -56,89 +58,111 @@ def hold_run(*roots: Path) -> Iterator[Path]:
     Of one folder alone, waits until the other run ends, however long that takes: two runs in one
     folder would mix their networks. Where the file system has no locks, says so and goes on.
     """
-    held: TextIO | None = None
-    root = roots[0]
+    held, root, path = None, roots[0], roots[0]
+
+    def tell() -> None:
+        print(f"{root} is in use by {_holder(path)}; waiting for its end.", flush=True)
+
     try:
         for root in roots:
-            if (held := _try(_run_file(root))) is not None:
+            path = root / ".locks" / "run.lock"
+            if (held := _take(path)) is not None:
                 break
         else:
-            root = roots[-1]
-            held = _wait_for_run(root)
+            held = wait_for(partial(_take, path), math.inf, tell)
     except OSError as error:
         print(
-            f"{_run_file(root)} cannot be locked ({error.strerror}): nothing here keeps two runs "
-            f"out of {root}.",
+            f"{path} cannot be locked ({error.strerror}): nothing here keeps two runs out of "
+            f"{root}.",
             flush=True,
         )
-    try:
+    with _until_the_end(path, held):
         yield root
+
+
+@contextmanager
+def _until_the_end(path: Path, held: int | None) -> Iterator[None]:
+    try:
+        yield
     finally:
         if held is not None:
+            # While it is still locked, so that nobody else's file is removed.
             with suppress(OSError):
-                _run_file(root).unlink()
-            held.close()
+                path.unlink()
+            os.close(held)
 
 
-def _run_file(root: Path) -> Path:
-    return root / ".locks" / "run.lock"
+def _wait(path: Path, target: str, out: Path) -> int:
+    seconds = patience(VARIABLE, DEFAULT_SECONDS)
+    before: dict[Path, tuple[int, int]] | None = None
 
+    def tell() -> None:
+        nonlocal before
+        before = _state(out)
+        print(
+            f"{target} is still being made by {_holder(path)}, left over from another run; waiting "
+            f"for its end, at most {seconds:.0f} s.",
+            flush=True,
+        )
 
-def _wait_for_run(root: Path) -> TextIO:
-    print(f"{root} is in use by {_holder(_run_file(root))}; waiting for its end.", flush=True)
-    while (held := _try(_run_file(root))) is None:
-        time.sleep(0.5)
+    held = wait_for(partial(_take, path), seconds, tell)
+    if held is None:
+        raise PassingError(
+            f"{target} is still being made by {_holder(path)} after {seconds:.0f} s; end that "
+            f"process or wait for it, then run again."
+        )
+    if before is not None:
+        print("It has ended; going on.", flush=True)
+        for file, changed in _state(out).items():
+            if before.get(file) != changed:
+                with suppress(OSError):
+                    file.unlink()
     return held
 
 
-def _wait(path: Path, target: str, out: Path) -> TextIO:
-    if (stream := _try(path)) is not None:
-        return stream
-    patience, before = _patience(), _state(out)
-    holder = _holder(path)
-    print(
-        f"{target} is still being made by {holder}, left over from another run; waiting for its "
-        f"end, at most {patience:.0f} s.",
-        flush=True,
-    )
-    end = time.monotonic() + patience
-    while (stream := _try(path)) is None:
-        if time.monotonic() > end:
-            raise PassingError(
-                f"{target} is still being made by {_holder(path)} after {patience:.0f} s; end that "
-                f"process or wait for it, then run again."
-            )
-        time.sleep(0.2)
-    print("It has ended; going on.", flush=True)
-    for file, changed in _state(out).items():
-        if before.get(file) != changed:
-            with suppress(OSError):
-                file.unlink()
-    return stream
+def wait_for(
+    attempt: Callable[[], Found | None], seconds: float, tell: Callable[[], None]
+) -> Found | None:
+    """What ``attempt`` gives, repeated for at most ``seconds`` until it gives something.
+
+    ``tell`` is called once, before the wait. None when the time is over.
+    """
+    if (found := attempt()) is not None:
+        return found
+    tell()
+    end = time.monotonic() + seconds
+    while (found := attempt()) is None and time.monotonic() <= end:
+        time.sleep(POLL_SECONDS)
+    return found
 
 
-def _try(path: Path) -> TextIO | None:
-    """The locked file, or None while somebody else holds it. Raises OSError where locks fail."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def lock(path: Path, flags: int) -> int | None:
+    """The open file ``path``, locked; None while another process holds it.
+
+    ``flags``: how to open it; for reading is enough. Whoever closes the file lets go of the lock.
+    Raises OSError where the file cannot be opened or the file system has no locks.
+    """
     while True:
-        stream = path.open("a+")  # as long as the lock is held
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            stream.close()
-            if error.errno in HELD:
+        with ExitStack() as opened:
+            handle = os.open(path, flags | os.O_CLOEXEC, 0o666)
+            opened.callback(os.close, handle)
+            if not lock_descriptor(handle, blocking=False):
                 return None
-            raise
-        # The one who held it may have removed the file between the two calls.
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(stream.fileno()), path.stat()):
-                break
-        stream.close()
-    with suppress(OSError):  # the text is for people only
-        stream.truncate(0)
-        stream.write(json.dumps(_self()))
-        stream.flush()
-    return stream
+            # The one who held it may have removed the file between the two calls.
+            if os.fstat(handle).st_nlink:
+                opened.pop_all()
+                return handle
+
+
+def _take(path: Path) -> int | None:
+    """The locked file of a target or a run, with the name of this process in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = lock(path, os.O_RDWR | os.O_CREAT)
+    if held is not None:
+        with suppress(OSError):  # the text is for people only
+            os.truncate(held, 0)
+            os.write(held, json.dumps(_self()).encode())
+    return held
 
 
 def _self() -> dict[str, str]:
@@ -157,12 +181,13 @@ def _holder(path: Path) -> str:
         return "another process"
 
 
-def _patience() -> float:
-    text = os.environ.get(VARIABLE, "")
+def patience(variable: str, default: float) -> float:
+    """Seconds to wait, as the environment's ``variable`` says."""
+    text = os.environ.get(variable, "")
     try:
-        return float(text) if text else DEFAULT_SECONDS
+        return float(text) if text else default
     except ValueError:
-        raise KdpipeError(f"{VARIABLE}={text}: give a number of seconds.") from None
+        raise KdpipeError(f"{variable}={text}: give a number of seconds.") from None
 
 
 def _state(out: Path) -> dict[Path, tuple[int, int]]:

@@ -15,6 +15,7 @@ from helpers import miniature
 from kdpipe.base.errors import KdpipeError
 from kdpipe.data.sources import sources
 from kdpipe.data.sources.shared import decode as _decode
+from kdpipe.stages.base import Call
 from kdpipe.stages.subset import SubsetSlice
 from kdpipe.stages.subset import run as subset
 
@@ -44,7 +45,7 @@ def made_subset(root, out, name="image_folder", **options):
         domains={"images": {"name": "original"}},
         size=8,
     )
-    subset(slice_, root, out, root)
+    subset(slice_, Call(root, out, data_root=root))
     return json.loads((out / "subset.json").read_text())
 
 

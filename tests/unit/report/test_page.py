@@ -26,7 +26,7 @@ VOID = {"meta", "link", "br", "img", "hr", "input"}
 def study(tmp_path_factory):
     root = synthetic_study.write(tmp_path_factory.mktemp("study") / "made_up")
     slice_ = FiguresSlice(study="made_up", figures=FIGURES, networks=synthetic_study.NETWORKS)
-    draw(slice_, root, root / "figures")
+    draw(slice_, Call(root, root / "figures"))
     return root
 
 
