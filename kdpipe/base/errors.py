@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 LONGEST = 400
+LONGEST_LINE = 300  # of what a library says, which may quote a file
 MOST_LETTERS = 1500  # of a list of names
 
 
@@ -37,6 +38,21 @@ class StoppedError(KdpipeError):
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
         self.signal = signal
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says first, without a full stop; its kind where it says nothing."""
+    return _lines(error)[0][:LONGEST_LINE].rstrip(".")
+
+
+def last_line(error: BaseException) -> str:
+    """What an exception says last: torch puts the reason behind an account of where it was."""
+    return _lines(error)[-1][:LONGEST_LINE].rstrip(".")
+
+
+def _lines(error: BaseException) -> list[str]:
+    lines = (line.strip() for line in str(error).splitlines())
+    return [line for line in lines if line] or [type(error).__name__]
 
 
 def abbreviated(text: str) -> str:

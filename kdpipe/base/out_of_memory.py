@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kdpipe.base.errors import PassingError
+from kdpipe.base.errors import PassingError, first_line
 
 NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 
@@ -20,7 +20,7 @@ def memory_said(what: str) -> Iterator[None]:
         text = str(error).lower()
         if not isinstance(error, MemoryError) and not any(words in text for words in NO_MEMORY):
             raise
-        reason = (str(error).splitlines() or [""])[0].rstrip(".") or "an allocation failed"
+        reason = first_line(error) if str(error).strip() else "an allocation failed"
         raise PassingError(
             f"{what}: there is not enough memory ({reason}); lower training.batch_size, or size or "
             f"store_limit of the data set, or run it where there is more."

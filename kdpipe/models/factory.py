@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field, model_validator
 from torch import nn
 
-from kdpipe.base.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError, first_line
 from kdpipe.models.base import UNTOLD, Builder, Layers, builders, out_of_place
 from kdpipe.models.shared.by_shape import describe
 from kdpipe.models.shared.code import CodeOptions
@@ -69,7 +69,7 @@ class Factory(Builder):
             raise
         except Exception as error:
             raise KdpipeError(
-                f"The factory {call} failed: {type(error).__name__}: {_line(error)}."
+                f"The factory {call} failed: {type(error).__name__}: {first_line(error)}."
             ) from None
         made = getattr(made, "module", made) if isinstance(made, nn.DataParallel) else made
         if not isinstance(made, nn.Module):
@@ -102,7 +102,3 @@ class Factory(Builder):
             ) from None
         except AttributeError:
             raise KdpipeError(f"Module {module} has no '{name}' to make a network with.") from None
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0].rstrip(".")

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 from torch import nn
 
-from kdpipe.base.errors import KdpipeError, PassingError
+from kdpipe.base.errors import KdpipeError, PassingError, first_line
 from kdpipe.base.options import Options
 from kdpipe.models.base import Builder, Layers, Published, builders, out_of_place
 from kdpipe.models.shared.by_shape import describe
@@ -43,7 +43,7 @@ class Timm(Builder):
             body = self._model(tagged, pretrained=True)
         except (OSError, RuntimeError, ValueError) as error:
             raise PassingError(
-                f"weights: timm cannot get '{tagged}' ({str(error).splitlines()[0]}); see "
+                f"weights: timm cannot get '{tagged}' ({first_line(error)}); see "
                 f"timm.list_pretrained('{arch}*'), or run where there is a network."
             ) from None
         about = _about(body)

@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 
 import torch
 
-from kdpipe.base.errors import KdpipeError, PassingError, StoppedError
+from kdpipe.base.errors import KdpipeError, PassingError, StoppedError, first_line
 from kdpipe.base.provenance import failed_write, sync
 
 VARIABLE = "KDPIPE_CHECKPOINT_SECONDS"
@@ -90,8 +90,8 @@ class Checkpoint:
                 state = read(path)
             except Exception as error:  # torch raises whatever unzipping and unpickling raise
                 print(
-                    f"The checkpoint {path} cannot be read ({_line(error)}); looking for an older "
-                    f"one.",
+                    f"The checkpoint {path} cannot be read ({first_line(error)}); looking for an "
+                    f"older one.",
                     flush=True,
                 )
                 # It must not become the older one that is kept.
@@ -161,10 +161,6 @@ class Checkpoint:
 
 def _previous(path: Path) -> Path:
     return path.with_name(f"{path.name}.previous")
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 class _Hashed:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from kdpipe.base.errors import KdpipeError, PassingError
+from kdpipe.base.errors import KdpipeError, PassingError, first_line
 from kdpipe.training.compute import Compute
 
 
@@ -69,7 +69,7 @@ def _others(compute: Compute, stage: str, arguments: tuple[Any, ...]) -> Iterato
             if not lost:
                 raise
             raise PassingError(
-                f"Process {lost[0]} of {compute.processes} was lost ({_line(error)}); run it "
+                f"Process {lost[0]} of {compute.processes} was lost ({first_line(error)}); run it "
                 f"again to go on from the last checkpoint."
             ) from None
         finally:
@@ -99,7 +99,3 @@ def _join(compute: Compute, meeting: str, rank: int = -1) -> None:
     backend = "nccl" if compute.device == "cuda" else "gloo"
     size = compute.processes if rank >= 0 else -1
     dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=size)
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

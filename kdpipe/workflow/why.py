@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 
+from kdpipe.base.errors import some_of
 from kdpipe.base.provenance import versions
 from kdpipe.plan.digest import module_digests
 from kdpipe.plan.job import Job
@@ -197,9 +198,9 @@ class Why:
         if record.inputs is not None and record.inputs != inputs:
             new, old = set(inputs) - set(record.inputs), set(record.inputs) - set(inputs)
             if new:
-                yield f"it reads {_some(sorted(new))} as well"
+                yield f"it reads {some_of(sorted(new), 2)} as well"
             if old:
-                yield f"it no longer reads {_some(sorted(old))}"
+                yield f"it no longer reads {some_of(sorted(old), 2)}"
         if record.command is not None and record.command != command(job.stage):
             yield "the command of its rule changed"
 
@@ -226,7 +227,3 @@ class Why:
             yield f"rerun_on_versions of the study is now {'true' if watched else 'false'}"
         if not said:
             yield "another version of kdpipe called it"
-
-
-def _some(words: list[str], most: int = 2) -> str:
-    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if words[most:] else "")

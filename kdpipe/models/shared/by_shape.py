@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdpipe.base.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError, last_line
 from kdpipe.models.base import PREFIX, Layers, first_tensor, square
 
 STAGES = 5
@@ -89,8 +89,7 @@ def describe(body: nn.Module, size: int) -> Layers:
 
 def cannot_take(what: str, size: int, error: Exception) -> KdpipeError:
     """The sentence about an architecture that fails on images of ``size`` pixels."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = (lines[-1] if lines else type(error).__name__)[:200].rstrip(".")
+    reason = last_line(error)
     return KdpipeError(
         f"{what} cannot take images of {size}×{size} pixels ({reason}); change the size of the "
         f"data set, or take another network."

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kdpipe.base.chance import Level
-from kdpipe.base.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError, last_line
 from kdpipe.models.base import UNTOLD, Network
 from kdpipe.models.shared.output import output_kind
 
@@ -78,8 +78,8 @@ def any_batch(network: Network, images: Tensor, largest: int) -> Check:
             return Check(
                 name,
                 "fail",
-                f"it cannot take a batch of {size} ({line(error)}); make its forward pass work "
-                f"for any number of images",
+                f"it cannot take a batch of {size} ({last_line(error)}); make its forward pass "
+                f"work for any number of images",
             )
         if own.shape != (size, whole.shape[1]):
             return Check(
@@ -184,7 +184,7 @@ def layers(network: Network, images: Tensor) -> Check | None:
         except KdpipeError:
             continue
         except Exception as error:
-            said.append(f"{use}'s layer '{name}' cannot be looked at ({line(error)})")
+            said.append(f"{use}'s layer '{name}' cannot be looked at ({last_line(error)})")
             continue
         if not isinstance(maps, Tensor) or maps.dim() != 4:
             said.append(f"{use}'s layer '{name}' gives no maps")
@@ -268,9 +268,3 @@ def accuracy(correct: int, n: int, expected: float) -> Check:
 def _apart(one: Tensor, other: Tensor) -> float:
     """The largest difference, as a share of the largest value."""
     return float((one - other).abs().max() / one.abs().max().clamp(min=1e-12))
-
-
-def line(error: Exception) -> str:
-    """What an exception says, in one line."""
-    said = str(error).strip().splitlines() or [type(error).__name__]
-    return said[-1].strip().rstrip(".")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from kdpipe.base.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError, first_line
 from kdpipe.base.options import Options
 from kdpipe.base.provenance import file_digest
 from kdpipe.models.base import UNTOLD, Builder, Layers, Published
@@ -92,7 +92,7 @@ class Program(Builder):
         except KdpipeError:
             raise
         except Exception as error:  # torch raises whatever unzipping and compiling raise
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            reason = first_line(error)
             raise KdpipeError(
                 f"{path} cannot be loaded as the network '{self.name}' ({reason})."
             ) from None

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from kdpipe.base.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError, last_line
 from kdpipe.base.options import Options
 from kdpipe.models.shared.output import OutputKind, as_logits, output_kind
 
@@ -307,4 +307,4 @@ def _several(network: Any, form: Form, images: Tensor) -> str:
 
 def _kind(error: Exception) -> str:
     """The last line of an error, whatever its numbers are."""
-    return re.sub(r"\d+", "", (str(error).strip().splitlines() or [type(error).__name__])[-1])
+    return re.sub(r"\d+", "", last_line(error))

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kdpipe.base.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError, first_line
 
 REFUSED = ("builtins", "os", "posix", "nt", "sys", "subprocess", "importlib")
 """Modules whose functions do something instead of holding data. A file that names one is refused,
@@ -59,7 +59,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except Exception as error:  # KeyError for a kind of number that torch does not know
-        raise KdpipeError(f"{path} cannot be read as safetensors: {_line(error)}.") from None
+        raise KdpipeError(f"{path} cannot be read as safetensors: {first_line(error)}.") from None
 
 
 def _torch(path: Path) -> Any:
@@ -206,10 +206,5 @@ def _reason(error: Exception) -> str:
     found = re.search(r"WeightsUnpickler error:\s*([^\n]*)", str(error))
     if found is None and "Weights only load failed" in str(error):
         return "it is no file that torch saved"
-    text = re.sub(r"\x1b\[[0-9;]*m", "", found[1] if found else _line(error))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", found[1] if found else first_line(error))
     return text.strip()[:300].partition(". Please use")[0].rstrip(".") or type(error).__name__
-
-
-def _line(error: Exception) -> str:
-    # What is quoted from the file may be long.
-    return (str(error).splitlines() or [""])[0][:300].rstrip(".") or type(error).__name__

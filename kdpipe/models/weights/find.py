@@ -23,9 +23,9 @@ from kdpipe.models.weights.state_dicts import (
     Part,
     described,
     plain,
+    quoted,
     read_parts,
     select,
-    some,
 )
 
 
@@ -179,11 +179,11 @@ def _unlike(
 ) -> KdpipeError:
     if odd := [name for name in missing if name in part.odd]:
         return KdpipeError(
-            f"{where} holds no state dict of {about}: its {some(odd)} is no tensor; save the "
+            f"{where} holds no state dict of {about}: its {quoted(odd)} is no tensor; save the "
             f"weights alone with torch.save(network.state_dict(), 'weights.pt')."
         )
-    complaints = [f"lacks {some(missing)}"] if missing else []
-    complaints += [f"has {some(spare)}, which it does not know"] if spare else []
+    complaints = [f"lacks {quoted(missing)}"] if missing else []
+    complaints += [f"has {quoted(spare)}, which it does not know"] if spare else []
     there = f" under '{part.label}'" if part.label else ""
     several = len(found.parts) > 1 or part is not found.parts[0]
     others = f" (the file has {described(found.parts)})" if several else ""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdpipe.base.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError, some_of
 from kdpipe.models.weights.files import class_of, read_file, state_of
 
 AVERAGED = ("model_ema", "ema", "ema_state_dict", "state_dict_ema", "ema_model", "averaged_model")
@@ -84,7 +84,7 @@ def _instead(content: Any) -> str:
     if kind := class_of(content):
         return f", but an object of the class {kind}; save its state dict"
     if isinstance(content, dict):
-        return f"; it has the entries {some(map(str, content))}" if content else "; it is empty"
+        return f"; it has the entries {quoted(map(str, content))}" if content else "; it is empty"
     return f", but a {type(content).__name__}"
 
 
@@ -162,7 +162,7 @@ def described(parts: Sequence[Part]) -> str:
             names[part.label] = None
         first = Counter(n.split(".")[0] for n in part.state if n.count(".") > 1)
         names |= {f"{part.label}.{n}".lstrip("."): None for n in first if not n.isdigit()}
-    return some(names, 8) if names else f"the tensors {some(parts[0].state)} and no entries"
+    return quoted(names, 8) if names else f"the tensors {quoted(parts[0].state)} and no entries"
 
 
 def _unwrapped(part: Part, wanted: Shapes) -> Part:
@@ -240,7 +240,7 @@ def _ambiguous(parts: Sequence[Part], where: object) -> KdpipeError:
         )
     labels = [part.label or "the file itself" for part in parts]
     return KdpipeError(
-        f"{where} holds {len(parts)} state dicts that fit the network and differ: {some(labels)}; "
+        f"{where} holds {len(parts)} state dicts that fit the network and differ: {quoted(labels)}; "
         f"say with weights.entry which one is meant."
     )
 
@@ -251,8 +251,6 @@ def plain(tensor: Tensor) -> bool:
     return tensor.layout == torch.strided and not odd
 
 
-def some(names: Iterable[str], most: int = 3) -> str:
-    """The first of several names, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(f"'{name}'" for name in names[:most]) + more
+def quoted(names: Iterable[str], most: int = 3) -> str:
+    """The first of several names in quotation marks, and how many more there are."""
+    return some_of([f"'{name}'" for name in names], most)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from kdpipe.base.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError, some_of
 from kdpipe.base.paths import NetworkRef
 from kdpipe.base.plugin import PluginRef
 from kdpipe.data.class_maps import class_maps
@@ -36,9 +36,9 @@ def load_for(
     except UnknownClassesError:
         missing = lacking(own, subset.classes)
         raise KdpipeError(
-            f"{ref.path} was trained on the classes {_some(own)}, but data set '{set_name}' has "
-            f"{_some(subset.classes)}, of which the network does not know {_some(missing, 3)}; use "
-            f"a network of the same task, or give data.sets.{set_name} a class_map."
+            f"{ref.path} was trained on the classes {some_of(own)}, but data set '{set_name}' has "
+            f"{some_of(subset.classes)}, of which the network does not know {some_of(missing, 3)}; "
+            f"use a network of the same task, or give data.sets.{set_name} a class_map."
         ) from None
     return network
 
@@ -70,7 +70,3 @@ def read_as(
             return  # other names of the same classes
         readout = ClassReadout([[position] for position in found], "sum")
     network.readout = readout.to(network.mean.device)
-
-
-def _some(names: list[str], most: int = 12) -> str:
-    return ", ".join(names[:most]) + (f" … ({len(names)})" if len(names) > most else "")

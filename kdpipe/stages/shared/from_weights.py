@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdpipe.base.errors import KdpipeError
+from kdpipe.base.errors import KdpipeError, last_line
 from kdpipe.base.paths import subset_dir
 from kdpipe.base.plugin import PluginRef
 from kdpipe.base.provenance import provenance
@@ -148,10 +148,9 @@ def check_outputs(
     except KdpipeError:
         raise
     except Exception as error:  # whatever a network of others raises
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip().rstrip(".")
         raise KdpipeError(
-            f"{name} cannot be run on images of {size}×{size} pixels ({reason}); give the size "
-            f"that it was trained on as weights.size."
+            f"{name} cannot be run on images of {size}×{size} pixels ({last_line(error)}); give "
+            f"the size that it was trained on as weights.size."
         ) from None
     if not bool(torch.isfinite(logits).all()):
         raise KdpipeError(
