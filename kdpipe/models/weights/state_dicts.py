@@ -240,8 +240,8 @@ def _ambiguous(parts: Sequence[Part], where: object) -> KdpipeError:
         )
     labels = [part.label or "the file itself" for part in parts]
     return KdpipeError(
-        f"{where} holds {len(parts)} state dicts that fit the network and differ: {quoted(labels)}; "
-        f"say with weights.entry which one is meant."
+        f"{where} holds {len(parts)} state dicts that fit the network and differ: "
+        f"{quoted(labels)}; say with weights.entry which one is meant."
     )
 
 
