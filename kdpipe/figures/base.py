@@ -32,6 +32,12 @@ class Probed(NamedTuple):
     pair: PairSlice
     instance: InstanceSlice
 
+    @property
+    def students(self) -> list[str]:
+        """``ind`` and the methods, as far as there are such students, in reading order."""
+        pair = self.pair
+        return [m for m in words.method_order(("ind", *pair.methods)) if pair.seeds(m)]
+
 
 @dataclass
 class Tables:

@@ -53,7 +53,7 @@ class Cams(Figure):
 
     def _line(self, row: Any, tables: Tables, probed: Probed, where: str, first: bool) -> None:
         pair = probed.pair
-        methods = [m for m in ("ind", *words.method_order(pair.methods)) if pair.seeds(m)]
+        methods = probed.students
         recorded = {m: first_of(tables, probed, m) for m in methods}
         shown = pictures(recorded[methods[0]])[where]
         known = words.condition_values(where)

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from kdpipe.figures.base import Figure, Probed, Recorded, Tables, figures
+from kdpipe.figures.shared.pictures import first_of
 from kdpipe.results import words
 
 if TYPE_CHECKING:
@@ -73,12 +74,12 @@ class Planes(Figure):
 
     def _lines(self, tables: Tables, probed: Probed) -> list[tuple[str, list[Any]]]:
         """The planes of a pair, by condition, with (heading, records) of each student."""
-        pair = probed.pair
-        wanted = [("ind", seed) for seed in pair.ind_seeds[:1]]
-        wanted += [(m, pair.methods[m][0]) for m in words.method_order(pair.methods)]
         columns = [
-            (f"{words.method_words(m)}\nseed {seed}", tables.records(probed, m, seed))
-            for m, seed in wanted
+            (
+                f"{words.method_words(method)}\nseed {probed.pair.seeds(method)[0]}",
+                first_of(tables, probed, method),
+            )
+            for method in probed.students
         ]
         if not columns:
             return []

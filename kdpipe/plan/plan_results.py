@@ -121,7 +121,8 @@ def record_folders(pairs: list[PairSlice]) -> list[str]:
             str(pair.record_file(network, instance).parent)
             for pair in pairs
             for instance in pair.instances
-            for network in pair.networks(instance)
+            for networks in pair.measured(instance).values()
+            for network in networks.values()
         }
     )
 

@@ -24,7 +24,7 @@ class Audited(NamedTuple):
 
 def given(pairs: Sequence[PairSlice]) -> dict[str, list[str]]:
     """By pair: methods of students that were distilled elsewhere."""
-    return {pair.name: [m for m in pair.methods if m in pair.taken] for pair in pairs}
+    return {pair.name: pair.given for pair in pairs}
 
 
 def audited(tables: Tables, pairs: Sequence[PairSlice]) -> Audited:
@@ -44,7 +44,7 @@ def headline(found: Audited, pairs: Sequence[PairSlice]) -> list[Sentence]:
     def of(*findings: str) -> str:
         return _listed(claims[claims["finding"].isin(findings)], named)
 
-    alone = [pair for pair in pairs if given(pairs)[pair.name] and not pair.ind_seeds]
+    alone = [pair for pair in pairs if pair.given and not pair.ind_seeds]
     sentences = []
     if len(claims):
         away, nothing = of("opposite"), of("no gap")

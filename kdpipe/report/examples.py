@@ -48,11 +48,10 @@ def examples(
     if row is None:
         return None
     probed = Probed(pair, instance)
-    sides = {"independent": ("ind", pair.ind_seeds)}
-    sides[words.method_words(row["method"])] = (row["method"], pair.methods[row["method"]])
+    sides = {"independent": "ind", words.method_words(row["method"]): row["method"]}
     if not instance.relational:
-        sides["teacher"] = ("teacher", [pair.teacher.seed])
-    raw = {name: _outcomes(tables, probed, *side, row) for name, side in sides.items()}
+        sides["teacher"] = "teacher"
+    raw = {name: _outcomes(tables, probed, method, row) for name, method in sides.items()}
     ind, dist, *_ = (rows.groupby("unit_id")["value"].mean() for rows in raw.values())
     effect = ((dist - ind) * (1 if row["gap"] > 0 else -1)).dropna()
     effect = effect.sort_values(ascending=False, kind="stable")
@@ -94,14 +93,12 @@ def _claim(transfer: pd.DataFrame, pair: str, probe: str, without: list[str]) ->
     return claims.sort_values("gap_closed", ascending=False, kind="stable").iloc[0]
 
 
-def _outcomes(
-    tables: Tables, probed: Probed, method: str, seeds: list[int], row: Any
-) -> pd.DataFrame:
+def _outcomes(tables: Tables, probed: Probed, method: str, row: Any) -> pd.DataFrame:
     """Records of single images (unit_id, value) of the networks of one method."""
     import pandas as pd
 
     parts = []
-    for seed in seeds:
+    for seed in probed.pair.seeds(method):
         records, _ = tables.records(probed, method, seed)
         here = (records["condition"] == row["condition"]) & (records["metric"] == row["metric"])
         parts.append(records[here & (records["unit"] == "sample")])

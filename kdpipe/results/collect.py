@@ -15,7 +15,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.paths import NetworkRef
 from kdpipe.probes.shared.records import Statistic, read_records
 from kdpipe.results.comparison import Array, mean
 from kdpipe.results.left_out import reasons
@@ -112,30 +111,23 @@ def read_study(tables: TablesSlice, root: Path) -> list[Measured]:
 
 def read_instance(pair: PairSlice, instance: InstanceSlice, root: Path) -> Measured:
     """One probe of one pair as it was recorded."""
-
-    def read(network: NetworkRef, seed: int) -> Network:
-        return read_network(root / pair.record_file(network, instance), seed)
-
-    teacher = second = None
-    if not instance.relational or instance.on_teacher:
-        teacher = read(pair.teacher, pair.teacher.seed)
-    if instance.relational and pair.second_teacher is not None:
-        second = read(pair.second_teacher, pair.second_teacher.seed)
-    ind, *made = (
-        [read(pair.network(method, seed), seed) for seed in pair.seeds(method)]
-        for method in ("ind", *pair.methods)
-    )
-    dist = dict(zip(pair.methods, made, strict=True))
-    networks = ind + [network for group in dist.values() for network in group]
-    statistics = {(s.condition, s.metric): s for n in reversed(networks) for s in n.statistics}
+    found = {
+        method: [
+            read_network(root / pair.record_file(network, instance), seed)
+            for seed, network in networks.items()
+        ]
+        for method, networks in pair.measured(instance).items()
+    }
+    students = [network for method in ("ind", *pair.methods) for network in found[method]]
+    statistics = {(s.condition, s.metric): s for n in reversed(students) for s in n.statistics}
     return Measured(
         pair=pair,
         instance=instance,
         statistics=sorted(statistics.values(), key=lambda s: (s.condition, s.metric)),
-        teacher=teacher,
-        second_teacher=second,
-        ind=ind,
-        dist=dist,
+        teacher=next(iter(found.get("teacher", [])), None),
+        second_teacher=next(iter(found.get("teacher2", [])), None),
+        ind=found["ind"],
+        dist={method: found[method] for method in pair.methods},
     )
 
 

@@ -9,7 +9,7 @@ and no records, the tables leave it out of the pair, and the reason stands in th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,18 +47,10 @@ def reasons(pair: PairSlice, instance: InstanceSlice, root: Path) -> list[dict[s
     ``root``: folder of the study's results. Empty where all networks were measured.
     """
     found = []
-    for method, seed in _networks(pair, instance):
-        reason = left_out_because(root / pair.record_file(pair.network(method, seed), instance))
-        if reason is not None:
-            row = {"pair": pair.name, "method": method, "seed": seed, "reason": reason}
-            found.append({**row, "instance": instance.name, "probe": instance.probe})
-    return found
-
-
-def _networks(pair: PairSlice, instance: InstanceSlice) -> Sequence[tuple[str, int]]:
-    found = [(m, s) for m in ("ind", *pair.methods) for s in pair.seeds(m)]
-    if not instance.relational or instance.on_teacher:
-        found.append(("teacher", pair.teacher.seed))
-    if instance.relational and pair.second_teacher is not None:
-        found.append(("teacher2", pair.second_teacher.seed))
+    for method, networks in pair.measured(instance).items():
+        for seed, network in networks.items():
+            reason = left_out_because(root / pair.record_file(network, instance))
+            if reason is not None:
+                row = {"pair": pair.name, "method": method, "seed": seed, "reason": reason}
+                found.append({**row, "instance": instance.name, "probe": instance.probe})
     return found

@@ -55,8 +55,17 @@ class PairSlice(Options):
         return [self.network(method, seed) for seed in self.methods[method]]
 
     def seeds(self, method: str) -> list[int]:
-        """Of the networks of ``ind`` or of a method."""
+        """Of the networks of a method of the tables; none where the pair has no such network."""
+        if method == "teacher":
+            return [self.teacher.seed]
+        if method == "teacher2":
+            return [] if self.second_teacher is None else [self.second_teacher.seed]
         return self.ind_seeds if method == "ind" else self.methods[method]
+
+    @property
+    def given(self) -> list[str]:
+        """Methods whose students were distilled elsewhere."""
+        return [method for method in self.methods if method in self.taken]
 
     @property
     def first_method(self) -> str:
@@ -76,21 +85,18 @@ class PairSlice(Options):
 
     def everyone(self) -> Iterator[tuple[str, NetworkRef]]:
         """Every network of the pair with its method, teachers first."""
-        yield "teacher", self.teacher
-        if self.second_teacher is not None:
-            yield "teacher2", self.second_teacher
-        for method in ("ind", *self.methods):
+        for method in ("teacher", "teacher2", "ind", *self.methods):
             for seed in self.seeds(method):
                 yield method, self.network(method, seed)
 
-    def networks(self, instance: InstanceSlice) -> list[NetworkRef]:
-        """Every network that has records of ``instance``."""
-        found = [self.network(m, s) for m in ("ind", *self.methods) for s in self.seeds(m)]
+    def measured(self, instance: InstanceSlice) -> dict[str, dict[int, NetworkRef]]:
+        """Every network that has records of ``instance``, by method and seed, students first."""
+        methods = ["ind", *self.methods]
         if not instance.relational or instance.on_teacher:
-            found.append(self.teacher)
-        if instance.relational and self.second_teacher is not None:
-            found.append(self.second_teacher)
-        return found
+            methods.append("teacher")
+        if instance.relational:
+            methods.append("teacher2")
+        return {m: {seed: self.network(m, seed) for seed in self.seeds(m)} for m in methods}
 
     def record_file(self, network: NetworkRef, instance: InstanceSlice) -> Path:
         """Where the records of ``network`` lie, relative to the study's results."""

@@ -36,8 +36,7 @@ def pairs_in_a_square(tables: Tables) -> list[Probed]:
 def draw_square(axes: Any, tables: Tables, probed: Probed) -> int:
     """One panel a network, the teacher first, then students of the first seed; how many."""
     pair = probed.pair
-    methods = ["ind", *words.method_order(pair.methods)]
-    found = {method: first_of(tables, probed, method) for method in methods}
+    found = {method: first_of(tables, probed, method) for method in probed.students}
     panels = [("teacher", "teacher_plane", found["ind"])]
     panels += [(method, "plane", recorded) for method, recorded in found.items()]
     frames = _extents(found["ind"][1], tables, pair)
