@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from kdpipe.base.machine import read_cpu_flags
-from kdpipe.workflow.rules import ALLOCATOR
+from kdpipe.workflow.snakefile import ALLOCATOR
 
 RESULTS = Path(__file__).parent / "results"
 Row = dict[str, Any]

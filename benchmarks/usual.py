@@ -28,7 +28,7 @@ from pathlib import Path
 from _bench import Row, write
 from _usual import PAIRS, Contestant, kdpipe_way, unpack, usual_way
 
-from kdpipe.workflow.rules import ALLOCATOR
+from kdpipe.workflow.snakefile import ALLOCATOR
 
 WAYS = {
     "kdpipe, fp32, teacher in the step": ("fp32", False),

@@ -20,7 +20,17 @@ import grimp
 MACHINERY = (
     *("cost", "counting", "estimate", "teacher_table", "throughput"),  # what a study will need
     *("warm", "orphan", "memory", "progress", "lock", "devices", "times"),  # how jobs run
-    *("recorded", "manifest", "why", "why_text", "changes", "accept", "accepted", "sharing"),
+    *(
+        "recorded",
+        "snakemake_metadata",
+        "manifest",
+        "why",
+        "why_text",
+        "changes",
+        "accept",
+        "accepted",
+        "sharing",
+    ),
 )
 COLOUR = "#1f4e79"
 HOLDS = {

@@ -175,8 +175,7 @@ def why(
     from kdpipe.plan.plan import Plan
     from kdpipe.run import times
     from kdpipe.study.schema import load
-    from kdpipe.workflow import why_text
-    from kdpipe.workflow.why import Why
+    from kdpipe.workflow.why import Why, explain, find, summary
 
     names = list(words or [])
     if names and Path(names[0]).suffix in (".yaml", ".yml"):
@@ -185,17 +184,17 @@ def why(
     # As the workflow does, before it decides.
     times.restore(plan, Path("results") / plan.study.study)
     found = Why(plan)
-    jobs = [job for name in names for job in why_text.find(found.plan, name)]
+    jobs = [job for name in names for job in find(found.plan, name)]
     if listed:
         wanted = {job.target for job in jobs} if names else set(found.running)
         for target in found.running:
             if target in wanted:
                 print(target)
         return
-    for line in why_text.summary(found) if not names else ():
+    for line in summary(found) if not names else ():
         print(line)
     for job in jobs:
-        for line in why_text.explain(found, job):
+        for line in explain(found, job):
             print(line)
 
 
@@ -215,13 +214,12 @@ def accept(
     from kdpipe.plan.plan import Plan
     from kdpipe.run import times
     from kdpipe.study.schema import load
-    from kdpipe.workflow import why_text
     from kdpipe.workflow.accept import accept, summary
-    from kdpipe.workflow.why import Why
+    from kdpipe.workflow.why import Why, find
 
     plan = Plan(load(study))
     times.restore(plan, Path("results") / plan.study.study)
-    found = [job for name in targets or [] for job in why_text.find(plan, name)]
+    found = [job for name in targets or [] for job in find(plan, name)]
     jobs = list({job.target: job for job in found}.values()) if targets else [*plan.jobs.values()]
     print(summary(accept(Why(plan), jobs), len(jobs)))
 

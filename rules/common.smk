@@ -10,7 +10,7 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.run.progress import Progress
 from kdpipe.plan.urgency import urgency
 from kdpipe.stages.order import COLLECTED, RESULTS
-from kdpipe.workflow.rules import (
+from kdpipe.workflow.snakefile import (
     NOTHING,
     check_start,
     command,

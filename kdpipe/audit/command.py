@@ -273,7 +273,7 @@ def _run(
     from kdpipe.run.inprocess import run_all
     from kdpipe.run.lock import hold_run
     from kdpipe.study.schema import parse
-    from kdpipe.workflow.rules import check_writable
+    from kdpipe.workflow.snakefile import check_writable
 
     parse(study, "The audit")
     check_writable(results / names[0])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.provenance import file_digest, write_json
-from kdpipe.run import recorded
+from kdpipe.run import snakemake_metadata
 
 if TYPE_CHECKING:
     from kdpipe.plan.plan import Plan
@@ -77,12 +77,12 @@ def _restored(root: Path, output: str, noted: dict[str, Written]) -> bool:
         return False
     moment = max(w.moment for w in written.values())
     # What Snakemake takes for the time of a folder.
-    mark = path / recorded.TIMESTAMP
+    mark = path / snakemake_metadata.TIMESTAMP
     place = mark if mark.is_file() else path
     now = place.lstat()
     if now.st_mtime_ns == moment:
         return False
-    record = recorded.read(str(path))
+    record = snakemake_metadata.read(str(path))
     if record is not None and record.moment == now.st_mtime:
         return False
     if {str(file.relative_to(root)) for file in _files(path)} != written.keys():

@@ -20,10 +20,9 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.base.provenance import versions, write_atomically, write_json
 from kdpipe.plan.job import Job
 from kdpipe.results import accepted
-from kdpipe.run import manifest, recorded
-from kdpipe.workflow.rules import command, parameters
-from kdpipe.workflow.why import Why
-from kdpipe.workflow.why_text import title
+from kdpipe.run import manifest, snakemake_metadata
+from kdpipe.workflow.snakefile import command, parameters
+from kdpipe.workflow.why import Why, title
 
 MOST = 3
 
@@ -34,7 +33,7 @@ def accept(why: Why, jobs: Iterable[Job]) -> list[Job]:
     Raises KdpipeError, and changes nothing, where outputs are missing, settings or inputs are
     others, a job was interrupted, or a Snakemake is running.
     """
-    if any((recorded.FOLDER / "locks").glob("*")):
+    if any((snakemake_metadata.FOLDER / "locks").glob("*")):
         raise KdpipeError(
             "Snakemake is running in this folder, or was killed; wait for it, or call "
             "'snakemake --unlock', and accept then."
@@ -85,13 +84,13 @@ def _faults(why: Why, job: Job) -> list[str]:
     missing = [name for name in names if not Path(name).exists()]
     if missing:
         return [f"{missing[0]} is missing"]
-    if any(map(recorded.incomplete, names)):
+    if any(map(snakemake_metadata.incomplete, names)):
         return ["it was interrupted"]
     return list(dict.fromkeys(why.beside_code(job)))
 
 
-def _records(why: Why, job: Job) -> list[recorded.Record]:
-    found = (recorded.read(f"{why.root}/{output}") for output in job.outputs)
+def _records(why: Why, job: Job) -> list[snakemake_metadata.Record]:
+    found = (snakemake_metadata.read(f"{why.root}/{output}") for output in job.outputs)
     return [record for record in found if record is not None]
 
 
@@ -117,7 +116,7 @@ def _about(why: Why, job: Job) -> dict[str, Any]:
 
 def _renew(why: Why, job: Job, name: str) -> None:
     """Let Snakemake's record of an output say the code, command and inputs of now."""
-    path = recorded.path("metadata", name)
+    path = snakemake_metadata.path("metadata", name)
     if not path.is_file():
         return  # Snakemake has nothing to compare with
     raw = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""Why a job would run: Snakemake's reasons, worked out from plain files and put into words.
+"""Why a job would run: Snakemake's reasons, worked out from plain files, and put into words.
 
 The decision is the one of ``snakemake -n`` on all results, without options that force or forbid
 jobs: outputs that are missing or were left half made, inputs that are later and other than those
@@ -7,23 +7,28 @@ used, changed settings, code, inputs and commands; and what runs because another
 
 from __future__ import annotations
 
-from collections import deque
+import json
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
-from kdpipe.base.errors import some_of
+from kdpipe.base.errors import KdpipeError, some_of
 from kdpipe.base.provenance import versions
 from kdpipe.plan.digest import module_digests
 from kdpipe.plan.job import Job
 from kdpipe.plan.plan import Plan
-from kdpipe.run import manifest, recorded
-from kdpipe.stages.order import RESULTS
+from kdpipe.run import manifest, snakemake_metadata
+from kdpipe.stages.order import COLLECTED, RESULTS
 from kdpipe.workflow import changes
 from kdpipe.workflow.added_options import only_added
-from kdpipe.workflow.rules import command, parameters
+from kdpipe.workflow.snakefile import command, parameters
 
+MOST = 4
+NO_REASON = "no reason to run: rerun_on_versions of the study is false"
 IMPORTS = "its modules import other parts of one another"
 UNNAMED = "its code changed, and which file was not noted"
 
@@ -51,7 +56,7 @@ class Why:
         for job in plan.jobs.values():
             for maker in self.before(job):
                 self.users.setdefault(maker.target, []).append(job)
-        self._record = cache(recorded.read)
+        self._record = cache(snakemake_metadata.read)
         self.running = self._decide()
 
     def before(self, job: Job) -> list[Job]:
@@ -136,7 +141,9 @@ class Why:
         if missing and job.stage in RESULTS:
             yield self._lacking(job)
             return
-        if any(self._exists(p) and recorded.incomplete(self._name(p)) for p in job.outputs):
+        if any(
+            self._exists(p) and snakemake_metadata.incomplete(self._name(p)) for p in job.outputs
+        ):
             yield "it was interrupted"
         yield from self._later_inputs(job)
         records = [self._record(self._name(path)) for path in job.outputs]
@@ -158,14 +165,14 @@ class Why:
             outputs.append(benchmark)
         if not outputs:
             return
-        moment = min(map(recorded.modified, outputs))
+        moment = min(map(snakemake_metadata.modified, outputs))
         for path in dict.fromkeys(job.inputs):
             file = self.root / path
-            if not recorded.later(file, moment):
+            if not snakemake_metadata.later(file, moment):
                 continue
             records = map(self._record, map(self._name, job.outputs))
             sums = {r.checksums[str(file)] for r in records if r and str(file) in r.checksums}
-            if recorded.differs(file, sums):
+            if snakemake_metadata.differs(file, sums):
                 yield f"its input {file} was made anew"
 
     def inputs(self, job: Job) -> list[str]:
@@ -189,7 +196,7 @@ class Why:
                 own = {"kdpipe": versions().get("kdpipe", "")}
                 yield from changes.versions({**record.versions, **own}, {**versions(), **own})
 
-    def _changes(self, job: Job, record: recorded.Record) -> Iterator[str]:
+    def _changes(self, job: Job, record: snakemake_metadata.Record) -> Iterator[str]:
         """What differs between now and when the output was made."""
         now = parameters(self.plan, job)
         if record.parameters is not None and record.parameters != frozenset(now.values()):
@@ -205,7 +212,7 @@ class Why:
             yield "the command of its rule changed"
 
     def _parameter_changes(
-        self, job: Job, record: recorded.Record, now: dict[str, str]
+        self, job: Job, record: snakemake_metadata.Record, now: dict[str, str]
     ) -> Iterator[str]:
         said = False
         if record.slice is not None and now["slice"] not in (record.parameters or ()):
@@ -227,3 +234,122 @@ class Why:
             yield f"rerun_on_versions of the study is now {'true' if watched else 'false'}"
         if not said:
             yield "another version of kdpipe called it"
+
+
+# The answers of the command
+
+
+def find(plan: Plan, name: str) -> list[Job]:
+    """The jobs behind a target of the workflow, a file, a folder, or a stage.
+
+    Raises KdpipeError, with what is near it, when there is none.
+    """
+    wanted = name.removeprefix(f"results/{plan.study.study}/").strip("/")
+    if wanted in plan.jobs:
+        return [plan.jobs[wanted]]
+    stage = COLLECTED.get(wanted, wanted)
+    found = plan.by_stage(stage) or [
+        job
+        for job in plan.jobs.values()
+        if wanted in job.outputs
+        or job.target.startswith(f"{wanted}/")
+        or wanted.startswith(f"{job.target}/")
+    ]
+    if found:
+        return found
+    near = get_close_matches(wanted, plan.jobs, n=3, cutoff=0.4)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; 'kdpipe jobs' lists all targets."
+    raise KdpipeError(f"Study '{plan.study.study}' has no job that makes '{name}'{hint}")
+
+
+def explain(why: Why, job: Job) -> Iterator[str]:
+    """Whether and why one job would run: a headline, and a line for each reason."""
+    if job.target not in why.running:
+        yield f"{title(job)} would not run: {why.rest(job)}."
+    else:
+        yield f"{title(job)} would run:"
+        reasons = why.running[job.target]
+        yield from (f"  {words}" for words in shortened(reasons.own))
+        if reasons.needed_by is not None:
+            yield f"  {title(reasons.needed_by)} would run and needs it"
+        yield from (f"  {line}" for line in shortened(_upstream(why, job)))
+    if found := changes.versions(made_with(why.root, job) or versions(), versions()):
+        note = "" if why.plan.study.rerun_on_versions else f" ({NO_REASON})"
+        yield f"  made with other versions: {', '.join(found)}{note}"
+
+
+def summary(why: Why) -> Iterator[str]:
+    """Everything that would run, by cause."""
+    running = [why.plan.jobs[target] for target in why.running]
+    yield f"{len(running)} of {len(why.plan.jobs)} jobs would run."
+    causes: dict[str, list[Job]] = {}
+    for job in running:
+        for words in why.running[job.target].own:
+            causes.setdefault(words, []).append(job)
+    for words, jobs in causes.items():
+        yield f"  {words}: {_counted(jobs)}"
+    if after := [job for job in running if not why.running[job.target].own]:
+        yield f"  after these: {_counted(after)}"
+    yield from _other_versions(why)
+
+
+def _upstream(why: Why, job: Job) -> list[str]:
+    """A line for each cause further up, however many jobs have it."""
+    causes: dict[str, list[Job]] = {}
+    for root in why.roots(job):
+        for words in why.running[root.target].own:
+            causes.setdefault(words, []).append(root)
+    return [f"after {_named(jobs)}: {words}" for words, jobs in causes.items()]
+
+
+def _other_versions(why: Why) -> Iterator[str]:
+    now, found = versions(), Counter[str]()
+    for job in why.plan.jobs.values():
+        if job.stage in ("subset", "train", "distil", "calibrate"):
+            found.update(changes.versions(made_with(why.root, job) or now, now))
+    note = "" if why.plan.study.rerun_on_versions else f"; {NO_REASON}"
+    for words, count in found.items():
+        yield f"  {words}, says the provenance of {count} artefacts{note}"
+
+
+def made_with(root: Path, job: Job) -> dict[str, str] | None:
+    """The versions in the provenance of what a job made; None where it keeps none."""
+    for path in (root / output for output in job.outputs):
+        about: Any = None
+        try:
+            if path.suffix == ".json":
+                about = json.loads(path.read_text())
+            elif job.stage == "probe":
+                from kdpipe.probes.shared.records import read_records
+
+                about = read_records(next(path.glob("*.parquet")))[1]
+        except (OSError, ValueError, StopIteration):
+            continue
+        if isinstance(about, dict) and "provenance" in about:
+            return about["provenance"].get("versions")
+    return None
+
+
+def title(job: Job) -> str:
+    """A job as a person would call it."""
+    if job.stage in ("probe", "calibrate"):
+        *network, against, last = job.target.removeprefix("probes/").split("/")
+        beside = "" if job.stage == "calibrate" or against == "unary" else f" beside {against[3:]}"
+        return f"{job.stage} {last.removesuffix('.json')} of {'/'.join(network)}{beside}"
+    return job.stage if job.target.partition(".")[0] == job.stage else f"{job.stage} {job.target}"
+
+
+def _named(jobs: list[Job]) -> str:
+    return title(jobs[0]) + (f" and {len(jobs) - 1} more" if len(jobs) > 1 else "")
+
+
+def _counted(jobs: list[Job]) -> str:
+    if len(jobs) == 1:
+        return title(jobs[0])
+    return ", ".join(f"{count} {stage}" for stage, count in Counter(j.stage for j in jobs).items())
+
+
+def shortened(lines: list[str]) -> list[str]:
+    if len(lines) <= MOST + 1:
+        return lines
+    return [*lines[:MOST], f"and {len(lines) - MOST} more reasons"]

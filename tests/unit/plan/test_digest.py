@@ -222,7 +222,7 @@ def test_no_stage_runs_the_study_or_the_plan(stage):
             "kdpipe.plan.plan_results",
             "kdpipe.study.compute",
         ),
-        *("kdpipe.cli", "kdpipe.workflow.rules", "kdpipe.run.inprocess", "kdpipe.plan.digest"),
+        *("kdpipe.cli", "kdpipe.workflow.snakefile", "kdpipe.run.inprocess", "kdpipe.plan.digest"),
     }
 
 

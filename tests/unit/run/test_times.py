@@ -11,12 +11,12 @@ import pytest
 
 from kdpipe.base.options import Options
 from kdpipe.plan.job import Job
-from kdpipe.run import recorded, times
+from kdpipe.run import snakemake_metadata, times
 
 TEACHER = "models/big/seed0/model.safetensors"
 STUDENT = "students/one/kl/seed0/model.safetensors"
 PROBE = "probes/students/one/kl/seed0/unary/predictions"
-MARK = f"{PROBE}/{recorded.TIMESTAMP}"
+MARK = f"{PROBE}/{snakemake_metadata.TIMESTAMP}"
 
 
 def job(target, inputs, outputs):
@@ -71,8 +71,8 @@ def waiting(root):
     """Jobs with an input that is later than an output: those that would run."""
     found = []
     for one in PLAN.jobs.values():
-        first = min(recorded.modified(root / path) for path in one.outputs)
-        if any(recorded.modified(root / path) > first for path in one.inputs):
+        first = min(snakemake_metadata.modified(root / path) for path in one.outputs)
+        if any(snakemake_metadata.modified(root / path) > first for path in one.inputs):
             found.append(one.target)
     return found
 
@@ -82,7 +82,7 @@ def test_a_copy_gets_the_times_of_the_jobs(copied):
     outputs = [path for one in PLAN.jobs.values() for path in one.outputs]
     assert times.restore(PLAN, copied) == outputs
     assert waiting(copied) == []
-    moments = [recorded.modified(copied / path) for path in outputs]
+    moments = [snakemake_metadata.modified(copied / path) for path in outputs]
     assert moments == [1000, 1001, 1002, 1003]
     assert times.restore(PLAN, copied) == []
 
@@ -126,14 +126,14 @@ def test_a_touch_by_hand_is_no_change(copied):
 
 def test_a_time_that_snakemake_gave_stays(copied, monkeypatch):
     """As with ``snakemake --touch``, by which a person accepts what is there."""
-    moments = {str(copied / TEACHER): recorded.modified(copied / TEACHER)}
+    moments = {str(copied / TEACHER): snakemake_metadata.modified(copied / TEACHER)}
     monkeypatch.setattr(
-        recorded,
+        snakemake_metadata,
         "read",
-        lambda path: recorded.Record(None, None, None, moment=moments.get(path, 0.0)),
+        lambda path: snakemake_metadata.Record(None, None, None, moment=moments.get(path, 0.0)),
     )
     assert TEACHER not in times.restore(PLAN, copied)
-    assert recorded.modified(copied / TEACHER) == moments[str(copied / TEACHER)]
+    assert snakemake_metadata.modified(copied / TEACHER) == moments[str(copied / TEACHER)]
 
 
 def test_a_folder_with_more_in_it_than_its_job_wrote_is_another_one(copied):

@@ -92,7 +92,7 @@ def test_data_on_disk_are_in_the_key_of_the_subset(jobs, tmp_path, monkeypatch):
 
 def test_neither_name_nor_title_of_the_study_is_in_what_is_shared():
     """What Snakemake puts into the key, for a study and the same one under another name."""
-    from kdpipe.workflow.rules import parameters
+    from kdpipe.workflow.snakefile import parameters
 
     def keys(**changed):
         plan = Plan(load(DEFAULT).model_copy(update=changed))

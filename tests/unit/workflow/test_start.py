@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.workflow.rules import check_writable
+from kdpipe.workflow.snakefile import check_writable
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from helpers.places import TINY
 from kdpipe.run import orphan
 from kdpipe.study.compute import ComputeWish
 from kdpipe.study.schema import load
-from kdpipe.workflow import rules as workflow
+from kdpipe.workflow import snakefile as workflow
 
 
 @pytest.fixture(autouse=True)
