@@ -96,15 +96,14 @@ def _counts(points: pd.DataFrame) -> str:
 
 def _points(tables: Tables) -> pd.DataFrame:
     """Primary claims with a gap, with the gain in accuracy (percentage points) beside them."""
-    claims = verdicts.primary_claims(tables.counted())
+    claims = verdicts.found(tables.counted(), tables.controls)
     known = claims["gap_closed"].notna() & claims["verdict"].notna()
     claims = claims[(claims["probe"] != "accuracy") & known]
     gains = [_gain(tables, str(r.pair), str(r.method)) for r in claims.itertuples()]
-    found = [verdicts.finding(tables.controls, row) for _, row in claims.iterrows()]
     claims = claims.assign(
         gain=[g for g, _ in gains],
         error=[e for _, e in gains],
-        transferred=[f == "transferred" for f in found],
+        transferred=claims["finding"] == "transferred",
     )
     return claims[claims["gain"].notna()]
 

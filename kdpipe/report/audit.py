@@ -34,11 +34,7 @@ def audited(tables: Tables, pairs: Sequence[PairSlice]) -> Audited:
 def headline(found: Audited, pairs: Sequence[PairSlice]) -> list[Sentence]:
     """What students share with their teacher beyond the baselines, what not, what is undecided;
     for pairs without a baseline why nothing can be said. Empty where no student was given."""
-    claims = verdicts.primary_claims(found.transfer)
-    claims = claims.assign(
-        finding=[verdicts.finding(found.controls, row) for _, row in claims.iterrows()]
-    )
-
+    claims = verdicts.found(found.transfer, found.controls)
     named = claims["method"].nunique() > 1
 
     def of(*findings: str) -> str:

@@ -24,10 +24,9 @@ def headline(
 
     ``without``: by pair, methods that see no teacher; what they change is no distillation.
     """
-    claims = verdicts.primary_claims(transfer)
+    claims = verdicts.found(transfer, controls)
     if claims.empty:
         return []
-    claims = claims.assign(finding=[verdicts.finding(controls, r) for _, r in claims.iterrows()])
     taught, alone = apart(claims, without)
 
     def of(*findings: str, share: bool = False) -> str:

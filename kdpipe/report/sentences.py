@@ -112,9 +112,7 @@ def groups(
 
     ``of_given``: in words that do not say that anybody distilled.
     """
-    claims = verdicts.primary_claims(transfer)
-    found = [verdicts.finding(controls, row) for _, row in claims.iterrows()]
-    claims = claims.assign(finding=found)
+    claims = verdicts.found(transfer, controls)
     made = []
     for key, (heading, meaning, phrase) in _GROUPS.items():
         heading, meaning = _OF_GIVEN[key] if of_given else (heading, meaning)

@@ -74,6 +74,12 @@ def finding(controls: pd.DataFrame, row: pd.Series) -> str:
     return verdict
 
 
+def found(transfer: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
+    """Primary claims in reading order, each with its ``finding``."""
+    claims = primary_claims(transfer)
+    return claims.assign(finding=[finding(controls, row) for _, row in claims.iterrows()])
+
+
 def why(row: Any) -> str:
     """Of a claim without a gap: the gap, and which of two reasons makes it none; of one that is
     not judged the reason. Empty for all others."""
