@@ -63,7 +63,9 @@ def test_given_students_are_probed_where_their_models_lie():
     assert pair.network("distilled", 0) == ModelRef(model="s")
     assert pair.network("ind", 0) == ModelRef(model="b")
     (unary, _) = pair.instances
-    assert {n.path for n in pair.networks(unary)} == probed(plan, beside=False)
+    recorded = pair.measured(unary).values()
+    measured = {network.path for networks in recorded for network in networks.values()}
+    assert measured == probed(plan, beside=False)
     folder = pair.record_file(pair.network("distilled", 0), unary).parent
     assert str(folder) in plan.jobs["tables"].inputs
 
