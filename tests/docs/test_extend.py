@@ -45,7 +45,7 @@ UP_TO_TABLES = """
 import sys
 from pathlib import Path
 from kdpipe.run.inprocess import run_job
-from kdpipe.stages import STAGES
+from kdpipe.stages.order import STAGES
 from kdpipe.plan.plan import Plan
 from kdpipe.study.schema import load
 
