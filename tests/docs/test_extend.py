@@ -50,7 +50,8 @@ from kdpipe.plan.plan import Plan
 from kdpipe.study.schema import load
 
 plan = Plan(load(Path("study.yaml")))
-for stage in STAGES[: STAGES.index("tables") + 1]:
+stages = list(STAGES)
+for stage in stages[: stages.index("tables") + 1]:
     for job in plan.by_stage(stage):
         run_job(job, Path("results/extras"), Path(sys.argv[1]))
 """
