@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import kdpipe
-from helpers.places import DOCS, REPOSITORY
+from helpers.places import DOCS, REPOSITORY, TESTS
 from kdpipe.cli import app
 from kdpipe.distill import objectives
 from kdpipe.probes import probes
@@ -109,6 +109,19 @@ def test_commands_that_pages_name_exist():
         for text in code:
             for tool, word in re.findall(r"(?:^[` ]*)(kdpipe|make) ([a-z-]+)", text):
                 assert word in (known if tool == "kdpipe" else targets), f"{path.name}: {text}"
+
+
+def test_tests_that_pages_name_exist():
+    """`folder/test_file.py::test_name`, the folder from its end; names may end in `*`."""
+    files = {str(path): path for path in sorted(TESTS.rglob("test_*.py"))}
+    for page in [*REPOSITORY.glob("*.md"), *DOCS.rglob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        for place, name in re.findall(r"((?:\w+/)*test_\w+\.py)(?:::(\w+\*?))?", text):
+            found = [path for full, path in files.items() if full.endswith(f"/{place}")]
+            assert found, f"{page.name}: there is no {place}"
+            start = f"def {name.removesuffix('*')}" + ("" if name.endswith("*") else "(")
+            known = any(start in path.read_text(encoding="utf-8") for path in found)
+            assert known or not name, f"{page.name}: {place} has no {name}"
 
 
 def test_the_documentation_is_built_without_a_warning(tmp_path):

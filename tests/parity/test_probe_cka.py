@@ -2,7 +2,7 @@
 
 Tolerance: 1e-9 relative, given the float32 features of the same pass. The sums over distinct
 index tuples, invariances, and values for independent features are in
-tests/unit/probes/test_deep.py.
+tests/unit/probes/test_cka.py.
 """
 
 from __future__ import annotations

@@ -15,10 +15,11 @@ from safetensors.torch import save_file
 from torch import nn
 from typer.testing import CliRunner
 
-from kdpipe.audit.compose import PROPERTIES, Wanted, compose
+from kdpipe.audit.compose import PROPERTIES, Wanted, _model_name, _named, compose
 from kdpipe.audit.images import Columns, Square, data_set, source
 from kdpipe.audit.networks import NORMALISATIONS, Told, class_list, entry, normalisation
 from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import parse_network
 from kdpipe.cli import app
 from kdpipe.plan.plan import Plan
 from kdpipe.study.schema import load, parse
@@ -294,3 +295,24 @@ def test_weights_that_need_no_flag_are_read_without_running_anything(here):
     save_file({"w": torch.ones(1)}, "net.safetensors")
     made = entry("teacher", "wrn@net.safetensors", Told())
     assert made["weights"]["path"].endswith("net.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("words", "method", "spec"),
+    [
+        ("kl=torchvision/resnet18@x.pth", "kl", "torchvision/resnet18@x.pth"),
+        ("KL (τ 4)+Hint = my.nets:small@x.pth", "KL (τ 4)+Hint", "my.nets:small@x.pth"),
+        ("my.nets:small,width=12@x.pth", "distilled", "my.nets:small,width=12@x.pth"),
+        ("runs/kl=4/best.pt", "distilled", "runs/kl=4/best.pt"),
+        ("resnet18@lr=1.pth", "distilled", "resnet18@lr=1.pth"),
+    ],
+)
+def test_an_audit_takes_any_name_of_a_method(words, method, spec):
+    assert _named(words) == (method, spec)
+    assert parse_network(f"models/{_model_name(method, 1, [])}/seed0")
+
+
+def test_methods_that_sound_alike_are_two_models():
+    assert _model_name("kl", 1, []) == "student_kl"
+    assert _model_name("kl", 2, ["student_kl"]) == "student_kl2"
+    assert _model_name("a+b", 1, ["student_a_b"]) == "student_a_b_2"

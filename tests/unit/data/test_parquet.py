@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from helpers import miniature
+from helpers.places import TESTS
 from kdpipe.audit.images import Columns
 from kdpipe.audit.images import source as audited
 from kdpipe.base.errors import KdpipeError
@@ -223,3 +227,37 @@ def test_a_home_and_variables_are_written_out(tmp_path, monkeypatch):
         assert len(opened(root, "image_folder", path="set").listing().refs) == 2
     assert len(opened(None, path="~/hub").listing().refs) == 2
     assert audited(tmp_path.__class__("~/set"), Columns())["path"] == f"{tmp_path}/set"
+
+
+CUT = """
+import sys
+from pathlib import Path
+from helpers import miniature
+from kdpipe.data.sources import sources
+root = Path(sys.argv[1])
+miniature.parquet(root / "hub" / "train-0.parquet", list(range(400)), [0, 1] * 200)
+file = root / "hub" / "train-0.parquet"
+cls = sources.get("parquet")
+source = cls(cls.Options(path="hub"), root)
+refs = source.listing().refs
+with open(file, "r+b") as stream:
+    stream.truncate(4096)
+try:
+    source.fetch(refs)
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_a_parquet_file_that_is_cut_short_while_it_is_read(tmp_path: Path) -> None:
+    """In a process of its own: of a mapped file the kernel ends it."""
+    done = subprocess.run(
+        [sys.executable, "-c", CUT, str(tmp_path)],
+        cwd=TESTS,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("KdpipeError ")
+    assert "train-0.parquet" in done.stdout

@@ -1,9 +1,8 @@
-"""The checks of every network before anything is measured on it."""
+"""The gate: what is looked at in every network before anything is measured on it."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers.faulty_network import IMAGES, Small, network
 from kdpipe.base.chance import Level
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef
@@ -19,7 +19,6 @@ from kdpipe.base.plugin import PluginRef
 from kdpipe.data.selection import Selection
 from kdpipe.models.base import Layers, Network
 from kdpipe.models.shared import checks
-from kdpipe.models.shared.output import output_kind
 from kdpipe.models.shared.readings import another_reading
 from kdpipe.models.weights.options import Weights
 from kdpipe.probes.shared.gradients import need_gradient
@@ -31,148 +30,6 @@ from kdpipe.training.compute import Compute
 from kdpipe.training.recipe import Recipe
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
-IMAGES = torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-
-
-class Small(nn.Module):
-    """A classifier whose answer ``ends`` in something else than logits."""
-
-    def __init__(self, ends: str = "logits", classes: int = 3) -> None:
-        super().__init__()
-        torch.manual_seed(4)
-        self.ends = ends
-        self.conv = nn.Conv2d(3, 4, 3)
-        self.norm = nn.BatchNorm2d(4)
-        self.head = nn.Linear(4, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = self.norm(self.conv(images)).relu()
-        x = x.mean((2, 3))
-        if self.ends == "dropout":
-            x = nn.functional.dropout(x, 0.5)  # also in evaluation mode
-        if self.ends == "noise":
-            x = x + 0.1 * torch.rand_like(x)
-        if self.ends == "squeeze":
-            return (20 * self.head(x)).squeeze()
-        if self.ends == "fixed":
-            return 20 * self.head(x.view(8, 4))
-        if self.ends == "batch":
-            x = x - x.mean(0)
-        z = 20 * self.head(x)
-        if self.ends == "no_grad":
-            return z.detach()
-        if self.ends == "nan":
-            return z / 0
-        return {
-            "softmax": z.softmax(1),
-            "log_softmax": z.log_softmax(1),
-            "sigmoid": z.sigmoid(),
-        }.get(self.ends, z)
-
-
-def network(ends: str = "logits", mean: float = 0.5, std: float = 0.3) -> Network:
-    layers = Layers(penultimate="", cam="conv", hint="conv", cka=("conv",))
-    return Network(Small(ends), layers, [mean] * 3, [std] * 3).eval()
-
-
-def outputs(ends: str) -> Tensor:
-    return checks.answers(network(ends), 5 * IMAGES)
-
-
-@pytest.mark.parametrize("ends", ["logits", "softmax", "log_softmax", "sigmoid"])
-def test_outputs_are_told_apart(ends):
-    assert output_kind(outputs(ends)) == ends
-
-
-@pytest.mark.parametrize(
-    "logits",
-    [
-        torch.zeros(4, 3),  # a network whose head is all zero
-        torch.tensor([[0.2, 0.3], [0.4, 0.1]]),  # small by accident
-        torch.tensor([[0.0, 0.95], [0.02, 0.5]]),  # a ReLU at the end
-    ],
-)
-def test_small_logits_are_no_probabilities(logits):
-    assert output_kind(logits) == "logits"
-
-
-def test_probabilities_are_said():
-    assert checks.logits(network(), outputs("logits")).status == "ok"
-    assert checks.logits(network(), outputs("log_softmax")).status == "ok"
-    for ends, words in (("softmax", "sum to one"), ("sigmoid", "after a sigmoid")):
-        found = checks.logits(network(), outputs(ends))
-        assert found.status == "warn"
-        assert words in found.words
-
-
-@pytest.mark.parametrize("ends", ["dropout", "noise"])
-def test_a_network_that_is_random_in_evaluation_mode_fails(ends):
-    assert checks.same_answer(network(), IMAGES).status == "ok"
-    found = checks.same_answer(network(ends), IMAGES)
-    assert found.status == "fail"
-    assert "random in evaluation mode" in found.words
-
-
-def test_a_network_that_was_traced_in_training_mode_fails():
-    body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 3))
-    traced = torch.jit.trace(body.train(), IMAGES, check_trace=False)
-    kit = Network(traced, Layers("", "", "", ()), [0.5] * 3, [0.3] * 3).eval()
-    assert checks.same_answer(kit, IMAGES).status == "fail"
-
-
-def test_nan_fails():
-    found = checks.same_answer(network("nan"), IMAGES)
-    assert found.status == "fail"
-    assert "NaN" in found.words
-
-
-@pytest.mark.parametrize(
-    ("ends", "status", "words"),
-    [
-        ("logits", "ok", ""),
-        ("fixed", "fail", "cannot take a batch of 1"),
-        ("squeeze", "fail", r"shape (3,)"),
-        ("batch", "warn", "depends on the other images of the batch"),
-    ],
-)
-def test_batches_of_any_size(ends, status, words):
-    found = checks.any_batch(network(ends), IMAGES, 257)
-    assert found.status == status
-    assert words in found.words
-
-
-def test_the_gradient_has_to_reach_the_input():
-    assert checks.gradient(network(), IMAGES).status == "ok"
-    found = checks.gradient(network("no_grad"), IMAGES)
-    assert found.status == "warn"
-    assert "no gradient reaches its input" in found.words
-    # Probabilities sum to one whatever the input: their sum would have no gradient.
-    assert checks.gradient(network("softmax"), IMAGES).status == "ok"
-
-
-def test_normalisation_of_pixels_up_to_255_is_said():
-    assert checks.normalisation(network(), IMAGES).status == "ok"
-    assert checks.normalisation(network(mean=0.0, std=1.0), IMAGES).status == "ok"
-    found = checks.normalisation(network(mean=123.7, std=58.4), IMAGES)
-    assert found.status == "warn"
-    assert "mean -2.11 and deviation 0.00" in found.words
-
-
-def test_a_precision_that_decides_otherwise_is_said():
-    net = network()
-    full = checks.answers(net, IMAGES)
-    assert checks.precision(net, IMAGES, full, "bf16").status == "ok"
-    assert "on 8 of 8 images" in checks.precision(net, IMAGES, -full, "bf16").words
-    assert "NaN" in checks.precision(net, IMAGES, full * math.nan, "bf16").words
-
-
-def test_a_layer_with_a_single_place_is_said():
-    assert checks.layers(network(), IMAGES).status == "ok"
-    body = nn.Sequential(nn.Conv2d(3, 4, 8), nn.Flatten(), nn.Linear(4, 3))
-    one = Network(body, Layers("1", "0", "0", ("0",)), [0.5] * 3, [0.3] * 3).eval()
-    found = checks.layers(one, IMAGES)
-    assert found.status == "warn"
-    assert "Grad-CAM's layer '0' has a single place" in found.words
 
 
 @pytest.fixture
@@ -190,7 +47,11 @@ def looked_at(root: Path, ends: str = "logits", classes="data") -> dict:
     ref = ModelRef(model="m")
     call = PluginRef(
         name="factory",
-        options={"call": "test_gate:Small", "arguments": {"ends": ends}, "trust_code": True},
+        options={
+            "call": "helpers.faulty_network:Small",
+            "arguments": {"ends": ends},
+            "trust_code": True,
+        },
     )
     slice_ = train.TrainSlice(
         ref=ref,

@@ -12,6 +12,7 @@ from torch import nn
 
 from helpers.small_training import CLASSES, KilledError, assert_same_state, fitted
 from kdpipe.base.errors import KdpipeError
+from kdpipe.data.selection import Selection
 from kdpipe.distill import objectives
 from kdpipe.distill.base import Setting, Step
 from kdpipe.plan.plan import Plan
@@ -213,7 +214,6 @@ def test_smoothing_of_a_recipe_reaches_trained_and_distilled_networks(kit, tmp_p
 
     from kdpipe.base.paths import ModelRef, StudentRef
     from kdpipe.base.plugin import PluginRef
-    from kdpipe.data.selection import Selection
     from kdpipe.stages import distil, train
     from kdpipe.training.compute import Compute
 
@@ -389,3 +389,10 @@ def test_teacher_and_students_have_augmentations_of_their_own():
     }
     crop = plan.jobs["models/big/seed0"].slice.augment[1].options
     assert list(crop["scale"]) == [0.08, 1.0]
+
+
+def test_batches_of_one_image_are_refused():
+    """They are left out of training, so that nothing would be trained on."""
+    with pytest.raises(ValidationError, match="batch_size"):
+        Recipe(batch_size=1)
+    assert Recipe(batch_size=2).batch_size == 2

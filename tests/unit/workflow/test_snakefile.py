@@ -12,10 +12,12 @@ import pytest
 import yaml
 
 from helpers.places import TINY
+from kdpipe.base.errors import KdpipeError
 from kdpipe.run import orphan
 from kdpipe.study.compute import ComputeWish
 from kdpipe.study.schema import load
 from kdpipe.workflow import snakefile as workflow
+from kdpipe.workflow.snakefile import check_writable
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +79,32 @@ def test_a_study_that_includes_others_is_planned_as_it_is_loaded(tmp_path: Path)
     assert plan.study == load(path)
     assert plan.study.models["big"].training.epochs == 2
     assert workflow.open_plan({**config, "title": "new"}, ".", files=[path]).study.title == "new"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Folders that the operating system was asked about; those called ``shut`` are not writable."""
+    seen: list[str] = []
+
+    def access(path: Path, _mode: int) -> bool:
+        seen.append(str(path))
+        return Path(path).name != "shut"
+
+    monkeypatch.setattr(os, "access", access)
+    return seen
+
+
+def test_folders_that_jobs_write_to(tmp_path: Path, asked: list[str]) -> None:
+    root = tmp_path / "results" / "s"
+    for folder in ("models/a/seed0", "probes/shut", "teacher_outputs/old/deep", "logs/models"):
+        (root / folder).mkdir(parents=True)
+    check_writable(root, ["models/a/seed0", "models/b/seed0", "report.html"])
+    wanted = {"", "models/a/seed0", "models", "logs"}
+    assert {str(Path(path).relative_to(root)).removeprefix(".") for path in asked} == wanted
+    with pytest.raises(KdpipeError, match="probes/shut cannot be written to; make it writable"):
+        check_writable(root, ["models/a/seed0", "probes/shut/cka"])
+
+
+def test_first_run_asks_for_the_folder_that_is_there(tmp_path: Path, asked: list[str]) -> None:
+    check_writable(tmp_path / "results" / "s", ["models/a/seed0"])
+    assert asked == [str(tmp_path)]

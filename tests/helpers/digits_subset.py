@@ -1,0 +1,38 @@
+"""A subset of the digits in five domains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kdpipe.base.plugin import PluginRef
+from kdpipe.data.split import SplitFractions
+from kdpipe.data.store import Subset
+from kdpipe.stages import subset as stage
+from kdpipe.stages.subset import SubsetSlice
+
+DOMAINS = {
+    "grey": "original",
+    "colour": "random_background",
+    "photo": "photo_blend",
+    "cue": "class_background",
+    "conflict": "conflict_background",
+}
+
+
+def slice_of(**changes) -> SubsetSlice:
+    values = {
+        "name": "digits",
+        "source": PluginRef(name="digits"),
+        "size": 12,
+        "split": SplitFractions(),
+        "seed": 0,
+        "classes": None,
+        "per_class": 20,
+        "domains": {name: PluginRef(name=domain) for name, domain in DOMAINS.items()},
+    }
+    return SubsetSlice(**{**values, **changes})
+
+
+def write_subset(folder: Path) -> Subset:
+    stage.run(slice_of(), folder, folder)
+    return Subset(folder)

@@ -1,0 +1,106 @@
+"""Which images of a subset are selected."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from helpers.digits_subset import DOMAINS, write_subset
+from kdpipe.base.errors import KdpipeError
+from kdpipe.data.selection import Selection, select
+from kdpipe.data.store import Subset
+
+
+@pytest.fixture(scope="module")
+def subset(tmp_path_factory) -> Subset:
+    return write_subset(tmp_path_factory.mktemp("subset"))
+
+
+def selection(**changes) -> Selection:
+    return Selection(**{"set": "digits", "domains": ["grey"], **changes})
+
+
+@pytest.mark.parametrize("trained_on", [["grey"], ["colour", "photo"], list(DOMAINS)])
+@pytest.mark.parametrize("limits", [{}, {"per_class": 5}, {"per_group": {"3": 13, "7": 2}}])
+def test_no_domain_version_of_a_test_digit_is_trained_on(subset, trained_on, limits):
+    chosen = selection(domains=trained_on, **limits)
+    index = subset.index
+    train = select(index, chosen, "train")
+    val = select(index, chosen, "val", compose=False)
+    tests = {
+        s
+        for name in DOMAINS
+        for s in index["source_id"][select(index, selection(domains=[name]), "test")]
+    }
+    assert len(tests) == 50
+    assert not tests & set(index["source_id"][train])
+    assert not tests & set(index["source_id"][val])
+    assert not set(index["source_id"][train]) & set(index["source_id"][val])
+
+
+def test_selection_has_the_rows_asked_for_in_ascending_order(subset):
+    index = subset.index
+    rows = select(index, selection(domains=["grey", "photo"]), "train")
+    want = [
+        r
+        for r in range(len(index["split"]))
+        if index["split"][r] == "train" and index["domain"][r] in ("grey", "photo")
+    ]
+    assert rows.tolist() == want
+
+
+def test_per_class_counts_source_images_and_takes_all_their_domains(subset):
+    index = subset.index
+    rows = select(index, selection(domains=["grey", "colour"], per_class=4), "train")
+    for label in range(10):
+        here = rows[index["label"][rows] == label]
+        source, counts = np.unique(index["source_id"][here], return_counts=True)
+        assert len(source) == 4
+        assert set(counts) == {2}
+
+
+def test_per_group_leaves_out_groups_that_it_does_not_name(subset):
+    index = subset.index
+    chosen = selection(per_group={"3": 7, "8": 2})
+    rows = select(index, chosen, "train")
+    groups, counts = np.unique(index["group"][rows], return_counts=True)
+    assert dict(zip(groups, counts, strict=True)) == {"3": 7, "8": 2}
+    # Validation wants every group.
+    everything = select(index, chosen, "val", compose=False)
+    assert set(index["group"][everything]) == {str(k) for k in range(10)}
+
+
+def test_selection_seed_decides_which_images_and_a_smaller_count_is_part_of_a_larger(subset):
+    index = subset.index
+    few, more = (set(select(index, selection(per_class=n), "train")) for n in (4, 9))
+    other = set(select(index, selection(per_class=4, seed=1), "train"))
+    assert few < more
+    assert few != other
+    assert few == set(select(index, selection(per_class=4), "train"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"domains": ["sketch"]}, "no domain 'sketch'; it has colour, conflict, cue, grey, photo"),
+        ({"per_class": 14}, "13 training images of class '0', but 14 are asked for"),
+        ({"per_group": {"5": 99}}, "13 training images of group '5', but 99 are asked for"),
+        ({"per_group": {"eleven": 1}}, "0 training images of group 'eleven', but 1 are asked"),
+    ],
+)
+def test_selection_that_cannot_be_met_says_what_is_missing(subset, changes, message):
+    with pytest.raises(KdpipeError, match=message):
+        select(subset.index, selection(**changes), "train")
+
+
+def test_empty_selection_is_refused(subset):
+    with pytest.raises(KdpipeError, match="no holdout images of the domain 'grey'"):
+        select(subset.index, selection(), "holdout")
+
+
+def test_a_group_cannot_have_fewer_than_no_images():
+    """A count of −5 would select all but five."""
+    with pytest.raises(ValidationError, match="per_group"):
+        Selection(set="d", domains=["grey"], per_group={"a": 3, "b": -5})
+    assert Selection(set="d", domains=["grey"], per_group={"a": 0}).per_group == {"a": 0}
