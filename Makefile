@@ -42,6 +42,7 @@ docs: environment
 reference: environment
 	python -m kdpipe reference study --builtin --out docs/reference.md
 	python -m kdpipe reference tables --out docs/tables.md
+	python -m kdpipe reference schema --builtin --out studies/schema.json
 
 workflow: environment
 	python -m pytest tests/workflow

@@ -259,13 +259,17 @@ class Page(StrEnum):
 
     study = "study"
     tables = "tables"
+    schema = "schema"
 
 
 @app.command()
 def reference(
     page: Annotated[
         Page,
-        typer.Argument(help="study: every key of a study file; tables: every column."),
+        typer.Argument(
+            help="study: every key of a study file; tables: every column; schema: the JSON schema "
+            "of a study file."
+        ),
     ] = Page.study,
     out: Annotated[Path | None, typer.Option(help="File to write; printed without it.")] = None,
     builtin: Annotated[
@@ -279,6 +283,10 @@ def reference(
         from kdpipe.results.tables_page import tables_page
 
         text = tables_page()
+    elif page is Page.schema:
+        from kdpipe.study.json_schema import schema_text
+
+        text = schema_text(builtin_only=builtin)
     else:
         from kdpipe.study.reference import reference
 

@@ -129,7 +129,11 @@ def _distinct(names: list[str]) -> list[str]:
     return names
 
 
-Models = Annotated[list[Name], BeforeValidator(_listed), AfterValidator(_distinct)]
+Models = Annotated[
+    list[Name],
+    BeforeValidator(_listed, json_schema_input_type=list[Name] | Name),
+    AfterValidator(_distinct),
+]
 """One name or several."""
 
 

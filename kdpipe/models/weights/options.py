@@ -146,4 +146,6 @@ def _short(raw: Any) -> Any:
     return raw
 
 
-WeightsField = Annotated[Weights | None, BeforeValidator(_short)]
+WeightsField = Annotated[
+    Weights | None, BeforeValidator(_short, json_schema_input_type=Weights | str | None)
+]

@@ -31,7 +31,8 @@ def test_study_opens_with_what_it_is_needs_and_costs(path):
     """The costs are those that ``kdpipe plan STUDY --tflops …`` states where no data are, in fp32:
     in bf16 teacher outputs are half as large."""
     text = path.read_text(encoding="utf-8")
-    first, second, third = text.splitlines()[:3]
+    schema, first, second, third = text.splitlines()[:4]
+    assert schema == "# yaml-language-server: $schema=schema.json"
     assert re.match(r"# (Reproduces|Measures|Chooses) \w.*\.$", first)
     assert re.match(r"# Needs \w.*\.$", second)
     said = re.match(r"# Costs: (.* at ([\d.]+) TFLOP/s; .* GB on disk)\.", third)
