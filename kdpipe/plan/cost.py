@@ -9,7 +9,7 @@ from pathlib import Path
 from kdpipe.plan.estimate import FLOAT, Estimate
 from kdpipe.plan.plan import Plan
 from kdpipe.plan.throughput import duration, throughput
-from kdpipe.stages.order import STAGES
+from kdpipe.stages.order import STAGES, TRAININGS
 from kdpipe.stages.shared.training import TrainingSlice
 
 TFLOPS = 10.0
@@ -71,8 +71,8 @@ def cost(estimate: Estimate) -> Cost:
 
 def _networks(plan: Plan) -> list[tuple[str, TrainingSlice]]:
     """Target and settings of every network of a plan."""
-    jobs = (*plan.by_stage("train"), *plan.by_stage("distil"))
-    return [(job.target, job.slice) for job in jobs if isinstance(job.slice, TrainingSlice)]
+    trainings = plan.by_stage(*TRAININGS)
+    return [(job.target, job.slice) for job in trainings if isinstance(job.slice, TrainingSlice)]
 
 
 def print_cost(

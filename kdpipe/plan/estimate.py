@@ -27,6 +27,7 @@ from kdpipe.probes.base import BATCH, ProbeOptions
 from kdpipe.stages.calibrate import CalibrateSlice
 from kdpipe.stages.distil import DistilSlice
 from kdpipe.stages.gate import FEWEST, FLOPS, GateSlice
+from kdpipe.stages.order import TRAININGS
 from kdpipe.stages.probe import ProbeSlice
 from kdpipe.stages.shared.bench import make
 from kdpipe.stages.shared.training import TrainingSlice
@@ -109,8 +110,7 @@ class Estimate:
     @cached_property
     def trainings(self) -> list[Need]:
         """Of every network that the study trains."""
-        jobs = (*self.plan.by_stage("train"), *self.plan.by_stage("distil"))
-        return [self.need(job) for job in jobs]
+        return [self.need(job) for job in self.plan.by_stage(*TRAININGS)]
 
     @property
     def small_trainings(self) -> bool:

@@ -82,8 +82,9 @@ class Plan:
             self._probe(target, group)
         self._results(list(groups))
 
-    def by_stage(self, stage: str) -> list[Job]:
-        return [job for job in self.jobs.values() if job.stage == stage]
+    def by_stage(self, *stages: str) -> list[Job]:
+        """The jobs of these stages, stage by stage."""
+        return [job for stage in stages for job in self.jobs.values() if job.stage == stage]
 
     def _add(
         self,
