@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,23 +15,24 @@ import pandas as pd
 import pytest
 import yaml
 
+from helpers.installed import REGISTRIES, forget_code, installed
 from helpers.pages import blocks
 from helpers.places import REPOSITORY
 from kdpipe.base.errors import KdpipeError
-from kdpipe.data.augment import augmentations
-from kdpipe.data.class_maps import class_maps
-from kdpipe.data.domains import domains
 from kdpipe.data.sources import sources
 from kdpipe.distill import objectives
 from kdpipe.distill.base import Setting, Step
-from kdpipe.figures import figures
-from kdpipe.models import builders
-from kdpipe.plan import digest
 from kdpipe.plan.plan import Plan
-from kdpipe.probes import probes
 from kdpipe.run.inprocess import run_all
+from kdpipe.results.words import method_words
 from kdpipe.study.reference import reference
 from kdpipe.study.schema import parse
+from kdpipe.testing import (
+    checks_of_network,
+    checks_of_objective,
+    checks_of_probe,
+    checks_of_source,
+)
 
 # Page -> name of the plug-in and the folder it has in this repository.
 PAGES = {
@@ -39,7 +41,6 @@ PAGES = {
     "source": ("arrays", "data/sources"),
     "network": ("allconv", "models"),
 }
-REGISTRIES = (objectives, probes, sources, builders)
 MOST_LINES = 40
 UP_TO_TABLES = """
 import sys
@@ -83,41 +84,13 @@ def data(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def package(tmp_path, monkeypatch) -> str:
+def package(tmp_path) -> Iterator[str]:
     """kd_extras as it would be installed: its modules, and its entry points from the toml."""
     (text,) = blocks("extend/index.md", "toml")
-    project = tomllib.loads(text)["project"]
-    site = tmp_path / "site"
-    folder = site / "kd_extras"
-    folder.mkdir(parents=True)
-    (folder / "__init__.py").touch()
-    for page, (name, _) in PAGES.items():
-        (folder / f"{name}.py").write_text(code_of(page))
-    info = site / "kd_extras-0.1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    )
-    lines = []
-    for group, entries in project["entry-points"].items():
-        lines += [f"[{group}]", *(f"{name} = {module}" for name, module in entries.items())]
-    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
-    monkeypatch.syspath_prepend(site)
-    forget_code()
-    yield "kd_extras"
-    # Nothing of it may outlive the test.
-    for module in [m for m in sys.modules if m.partition(".")[0] == "kd_extras"]:
-        del sys.modules[module]
-    for registry, (name, _) in zip(REGISTRIES, PAGES.values(), strict=True):
-        registry._found.pop(name, None)
-    forget_code()
-
-
-def forget_code() -> None:
-    """Digests are kept for a process, in which code does not change elsewhere."""
-    for function in vars(digest).values():
-        if hasattr(function, "cache_clear"):
-            function.cache_clear()
+    groups = tomllib.loads(text)["project"]["entry-points"]
+    code = {name: code_of(page) for page, (name, _) in PAGES.items()}
+    with installed(tmp_path / "site", "kd_extras", code, groups) as name:
+        yield name
 
 
 def check_results(root: Path) -> None:
@@ -147,6 +120,8 @@ def test_plug_ins_of_another_package(package, data, tmp_path):
     run_all(plan, tmp_path / "results", data)
     check_results(tmp_path / "results" / "extras")
     assert "Noise" in (tmp_path / "results" / "extras" / "report.html").read_text()
+    for shown in ("report.html", "figures/transfer.svg", "figures/training.svg"):
+        assert method_words("attention") in (tmp_path / "results" / "extras" / shown).read_text()
 
 
 def test_the_reference_lists_plug_ins_of_another_package(package):
@@ -242,9 +217,38 @@ def merged(base: dict, over: dict) -> dict:
 def test_every_group_of_entry_points_is_named():
     (text,) = blocks("extend/index.md", "toml")
     page = (REPOSITORY / "docs" / "extend" / "index.md").read_text()
-    every = (*REGISTRIES, domains, augmentations, class_maps, figures)
-    for registry in every:
-        assert f"kdpipe.{registry.kind}" in page
-    assert set(tomllib.loads(text)["project"]["entry-points"]) == {
-        f"kdpipe.{registry.kind}" for registry in REGISTRIES
-    }
+    for group in REGISTRIES:
+        assert f"`{group}`" in page or f'"{group}"' in page
+    groups = tomllib.loads(text)["project"]["entry-points"]
+    assert set(groups) <= set(REGISTRIES)
+    assert len(groups) == len(PAGES)
+
+
+def test_the_tests_of_the_page_pass(package, data, monkeypatch):
+    """The block under "Test it", as pytest would run it: each function with each of its checks."""
+    (code,) = blocks("extend/index.md", "python")
+    monkeypatch.chdir(data)
+    namespace: dict = {}
+    exec(code, namespace)
+    functions = {k: v for k, v in namespace.items() if k.startswith("test_")}
+    checked = set()
+    for function in functions.values():
+        for mark in getattr(function, "pytestmark", []):
+            for check in mark.args[1]:
+                function(check)
+                checked.add(check.who.partition("'")[2].rstrip("'"))
+    assert checked == {name for name, _ in PAGES.values()}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_contract_is_named_on_the_page_of_its_kind(page, package, data):
+    made = {
+        "objective": lambda name: checks_of_objective(name),
+        "probe": lambda name: [*checks_of_probe(name), *checks_of_probe("cka")],
+        "source": lambda name: checks_of_source(name, {"file": "squares.npz"}, root=data),
+        "network": lambda name: checks_of_network(name),
+    }[page](PAGES[page][0])
+    text = (REPOSITORY / "docs" / "extend" / f"{page}.md").read_text()
+    everywhere = (REPOSITORY / "docs" / "extend" / "index.md").read_text()
+    for check in made:
+        assert f"`{check.__name__}`" in text or f"`{check.__name__}`" in everywhere, check
