@@ -23,8 +23,8 @@ from kdpipe.data.sources import sources
 from kdpipe.distill import objectives
 from kdpipe.distill.base import Setting, Step
 from kdpipe.plan.plan import Plan
-from kdpipe.run.inprocess import run_all
 from kdpipe.results.words import method_words
+from kdpipe.run.inprocess import run_all
 from kdpipe.study.reference import reference
 from kdpipe.study.schema import parse
 from kdpipe.testing import (
