@@ -8,6 +8,7 @@ from kdpipe.base.plugin import PluginRef
 from kdpipe.data.split import SplitFractions
 from kdpipe.data.store import Subset
 from kdpipe.stages import subset as stage
+from kdpipe.stages.base import Call
 from kdpipe.stages.subset import SubsetSlice
 
 DOMAINS = {
@@ -34,5 +35,5 @@ def slice_of(**changes) -> SubsetSlice:
 
 
 def write_subset(folder: Path) -> Subset:
-    stage.run(slice_of(), folder, folder)
+    stage.run(slice_of(), Call(folder, folder))
     return Subset(folder)
