@@ -24,80 +24,81 @@ class Group(NamedTuple):
     lines: list[Line]
 
 
-# Finding -> (heading, what it means, how a method's part of the sentence is put).
-_GROUPS = {
-    "transferred": (
+class _Words(NamedTuple):
+    """How the report puts one finding."""
+
+    heading: str
+    meaning: str
+    method: str
+    """A method's part of the sentence."""
+    counted: str
+    """In the sentence that counts claims."""
+    heading_of_given: str
+    """Of students that others distilled, of whom nobody here knows how."""
+    meaning_of_given: str
+
+
+_FINDINGS = {
+    "transferred": _Words(
         "Distilled",
         "Distilled students are closer to the target than independent ones: the difference is "
         "significant after correction (Holm, p < 0.05).",
         "{method} closes {share} of the gap {interval}",
-    ),
-    "not transferred": (
-        "Not distilled",
-        "The interval excludes that a tenth of the gap, or more, was closed.",
-        "{method} closes {share} of the gap {interval}",
-    ),
-    "opposite": (
-        "Moved away",
-        "Distilled students are significantly farther from the target than independent ones.",
-        "{method} moves by {share} of the gap {interval}",
-    ),
-    "inconclusive": (
-        "Undecided",
-        "These seeds and images can neither show a transfer nor exclude one.",
-        "{method} {share} of the gap {interval}",
-    ),
-    verdicts.NO_FINDING: (
-        "No finding: within the spread of independent students",
-        "The difference passes its test, but two independent students differ by as much.",
-        "{method} {share} of the gap {interval}",
-    ),
-    "no gap": (
-        "Nothing to transfer",
-        "The gap between independent students and target is not measurable (its interval contains "
-        "0) or smaller than the smallest that counts, so no method can be judged.",
-        "{method} changes it by {change} ({why})",
-    ),
-    verdicts.NOT_JUDGED: (
-        "Not judged",
-        "No verdict is built on a network that is right no more often than by chance, or on a side "
-        "without a value.",
-        "{method} ({why})",
-    ),
-}
-
-
-# The same findings on students that others made, of which nobody here knows how.
-_OF_GIVEN = {
-    "transferred": (
+        "distilled",
         "Beyond the baselines",
         "The student is closer to the target than the baselines: the difference is significant "
         "after correction (Holm, p < 0.05).",
     ),
-    "not transferred": (
+    "not transferred": _Words(
+        "Not distilled",
+        "The interval excludes that a tenth of the gap, or more, was closed.",
+        "{method} closes {share} of the gap {interval}",
+        "not distilled",
         "Not beyond the baselines",
         "The interval excludes that a tenth of the gap between baselines and target, or more, is "
         "closed.",
     ),
-    "opposite": (
+    "opposite": _Words(
+        "Moved away",
+        "Distilled students are significantly farther from the target than independent ones.",
+        "{method} moves by {share} of the gap {interval}",
+        "moved away from the target",
         "Farther away than the baselines",
         "The student is significantly farther from the target than the baselines.",
     ),
-    "inconclusive": (
+    "inconclusive": _Words(
+        "Undecided",
+        "These seeds and images can neither show a transfer nor exclude one.",
+        "{method} {share} of the gap {interval}",
+        "undecided",
         "Undecided",
         "These networks and images can neither show that the student shares more than the "
         "baselines nor exclude it.",
     ),
-    verdicts.NO_FINDING: (
+    verdicts.NO_FINDING: _Words(
+        "No finding: within the spread of independent students",
+        "The difference passes its test, but two independent students differ by as much.",
+        "{method} {share} of the gap {interval}",
+        "within the spread of independent students",
         "Within the spread of the baselines",
         "The difference passes its test, but two baselines differ by as much.",
     ),
-    "no gap": (
+    "no gap": _Words(
+        "Nothing to transfer",
+        "The gap between independent students and target is not measurable (its interval contains "
+        "0) or smaller than the smallest that counts, so no method can be judged.",
+        "{method} changes it by {change} ({why})",
+        "without a gap to close",
         "Nothing to share",
         "The gap between baselines and target is not measurable (its interval contains 0) or "
         "smaller than the smallest that counts, so that no student can be judged.",
     ),
-    verdicts.NOT_JUDGED: (
+    verdicts.NOT_JUDGED: _Words(
+        "Not judged",
+        "No verdict is built on a network that is right no more often than by chance, or on a side "
+        "without a value.",
+        "{method} ({why})",
+        "not judged",
         "Not judged",
         "Nothing is concluded from a network that is right no more often than by chance, or from a "
         "side without a value.",
@@ -114,35 +115,25 @@ def groups(
     """
     claims = verdicts.found(transfer, controls)
     made = []
-    for key, (heading, meaning, phrase) in _GROUPS.items():
-        heading, meaning = _OF_GIVEN[key] if of_given else (heading, meaning)
+    for key, said in _FINDINGS.items():
         alike = claims[claims["finding"] == key]
-        lines = [_line(part, phrase) for _, part in alike.groupby(verdicts.KEY, sort=False)]
-        if lines:
-            made.append(Group(key, f"{heading} ({len(alike)})", meaning, lines))
+        if alike.empty:
+            continue
+        heading = said.heading_of_given if of_given else said.heading
+        meaning = said.meaning_of_given if of_given else said.meaning
+        lines = [_line(part, said.method) for _, part in alike.groupby(verdicts.KEY, sort=False)]
+        made.append(Group(key, f"{heading} ({len(alike)})", meaning, lines))
     return made
 
 
 def counted(transfer: pd.DataFrame, controls: pd.DataFrame) -> str:
     """One sentence: how many claims there are and how they ended."""
-    found = groups(transfer, controls)
-    total = len(verdicts.primary_claims(transfer))
-    parts = [f"{g.heading[g.heading.rindex('(') + 1 : -1]} {_SHORT[g.key]}" for g in found]
+    ended = verdicts.found(transfer, controls)["finding"].value_counts()
+    parts = [f"{ended[key]} {said.counted}" for key, said in _FINDINGS.items() if key in ended]
     if not parts:
         return "No property was compared between distilled and independent students."
-    claims = "claim" if total == 1 else "claims"
-    return f"Of {total} {claims} (a property, a pair, a method): {', '.join(parts)}."
-
-
-_SHORT = {
-    "transferred": "distilled",
-    "not transferred": "not distilled",
-    "opposite": "moved away from the target",
-    "inconclusive": "undecided",
-    verdicts.NO_FINDING: "within the spread of independent students",
-    "no gap": "without a gap to close",
-    verdicts.NOT_JUDGED: "not judged",
-}
+    claims = "claim" if ended.sum() == 1 else "claims"
+    return f"Of {ended.sum()} {claims} (a property, a pair, a method): {', '.join(parts)}."
 
 
 def scope_note(transfer: pd.DataFrame) -> str | None:
