@@ -1,4 +1,4 @@
-"""In which order classes stand, and where those of a data set are among those of a network."""
+"""Orders of classes, and positions of a data set's classes among a network's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def by_text(names: Sequence[str]) -> list[str]:
 
 
 ORDERS: dict[str, Callable[[Sequence[str]], list[str]]] = {"numbers": by_number, "text": by_text}
-"""Orders that ``weights.classes`` has a word for."""
+"""Orders that ``weights.classes`` can name."""
 
 
 def positions(own: Sequence[str], wanted: Sequence[str]) -> list[int] | None:
@@ -51,7 +51,7 @@ def _found(own: Sequence[str | None], wanted: Sequence[str | None]) -> list[int]
 
 
 def lacking(own: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """Classes that are wanted and not among a network's own."""
+    """A network lacks some of the wanted classes."""
     known = set(own)
     ids = {wordnet_id for wordnet_id in wordnet_ids(own) if wordnet_id is not None}
     return [

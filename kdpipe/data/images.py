@@ -1,4 +1,4 @@
-"""Between stored and computed images."""
+"""Conversions between stored and computed images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that are decoded when they are needed, by processes of their own."""
+"""Images that worker processes decode when they are needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PREFETCH = 4
 
 
 def workers(device: str) -> int:
-    """How many processes decode: KDPIPE_WORKERS, which changes no result.
+    """Number of decoding processes, KDPIPE_WORKERS; it changes no result.
 
     Without it one a core beside a GPU, and none on a CPU, where a core decodes and trains.
     """
@@ -113,7 +113,7 @@ class LazyPixels:
 
 
 class _Batches:
-    """A data set of torch's whose items are whole batches."""
+    """A torch data set whose items are whole batches."""
 
     def __init__(self, pixels: LazyPixels) -> None:
         self.pixels = pixels

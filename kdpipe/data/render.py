@@ -1,4 +1,4 @@
-"""From the files of a source to the images of a data set: one path, in advance or on the fly."""
+"""Renders the images of a data set from the files of a source, in advance or on the fly."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from kdpipe.data.sources.base import Source
 
 
 class ImageFormat(Options):
-    """What the images of a data set look like, and whether they are decoded in advance."""
+    """Size and shape of a data set's images, and whether they are decoded in advance."""
 
     size: int = Field(28, ge=8, description="Height and width in pixels of what networks see.")
     store_size: int | None = Field(
         None,
         ge=8,
-        description="Height and width of what is kept, at least size; networks see its middle, "
-        "and a random resized crop is cut from all of it. Null for size.",
+        description="Height and width in pixels of stored images, at least size. Networks see "
+        "the centre; random resized crops use the whole. Null for size.",
     )
     fit: Literal["crop", "stretch"] = Field(
         "crop",
-        description="How an image becomes a square: the shorter side is brought to its size and "
-        "the middle is kept, or both sides are brought to it.",
+        description="How an image becomes a square. crop: resize the shorter side and keep the "
+        "centre; stretch: resize both sides.",
     )
     decode: Literal["auto", "store", "on_the_fly"] = Field(
         "auto",
-        description="Decode all images once and store them, or decode each when it is needed; "
-        "auto: store them if they take no more than store_limit.",
+        description="Decode all images once and store them, or decode each when needed. auto: "
+        "store them if they fit into store_limit.",
     )
-    store_limit: float = Field(4.0, ge=0, description="In GB, for decode: auto.")
+    store_limit: float = Field(4.0, ge=0, description="Limit in GB for decode: auto.")
 
     @model_validator(mode="after")
     def _large_enough(self) -> ImageFormat:
@@ -52,7 +52,7 @@ class ImageFormat(Options):
 
     @property
     def edge(self) -> int:
-        """Height and width in pixels of an image as it is kept."""
+        """Height and width in pixels of a stored image."""
         return self.store_size or self.size
 
     def stores(self, n_images: int) -> bool:
@@ -63,7 +63,7 @@ class ImageFormat(Options):
 
 
 class Rendering(Options):
-    """All that decides what becomes of a source image."""
+    """Everything that determines how a source image is rendered."""
 
     source: PluginRef
     domains: dict[str, PluginRef]
@@ -74,7 +74,7 @@ class Rendering(Options):
 
 
 class Renderer:
-    """Decodes source images and turns them into the versions of a data set."""
+    """Decodes source images and renders them in the domains of a data set."""
 
     def __init__(self, what: Rendering, data_root: Path | None) -> None:
         self.what = what

@@ -1,4 +1,4 @@
-"""Which images of a subset a network is trained or probed on."""
+"""Selects the images of a subset that a network is trained or probed on."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Selection(Options):
     per_group: dict[str, Annotated[int, Field(ge=0)]] | None = Field(
         None, description="Source images per group; null for all."
     )
-    seed: int = Field(0, description="Picks which images, where not all are used.")
+    seed: int = Field(0, description="Picks the images if not all are used.")
 
     @field_validator("per_group")
     @classmethod
     def _by_name(cls, given: dict[str, int] | None) -> dict[str, int] | None:
-        """The order of the groups picks no other images and is no reason to train again."""
+        """Sort the groups: their order selects no other images and must not trigger a rerun."""
         return None if given is None else dict(sorted(given.items()))
 
 

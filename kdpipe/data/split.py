@@ -1,4 +1,4 @@
-"""How the images of a source are divided into training, validation and test images."""
+"""Divides the images of a source into training, validation and test images."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from kdpipe.base.options import Options
 class SplitFractions(Options):
     """Shares of the source images of each class. They are split before domains are rendered.
 
-    ``train: 0`` is for studies that train nothing: of a source with a split of its own only the
-    test images are then used, and ``val`` is taken from them.
+    ``train: 0`` is for studies that train nothing. A source with its own split then provides only
+    its test images, and ``val`` is taken from them.
     """
 
-    train: float = Field(0.67, ge=0, lt=1, description="Trained on.")
-    val: float = Field(0.11, ge=0, lt=1, description="For choosing settings.")
-    test: float = Field(0.22, gt=0, le=1, description="Probed, never trained on.")
+    train: float = Field(0.67, ge=0, lt=1, description="Share of training images.")
+    val: float = Field(
+        0.11, ge=0, lt=1, description="Share of validation images, for choosing settings."
+    )
+    test: float = Field(
+        0.22, gt=0, le=1, description="Share of test images: probed, never trained on."
+    )
 
     @model_validator(mode="after")
     def _sum(self) -> SplitFractions:

@@ -1,4 +1,4 @@
-"""What a study's folder says of results that a person kept after an update of kdpipe."""
+"""Reads ``accepted.json``: results that a person kept after an update of kdpipe."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ FILE = "accepted.json"
 
 
 def read(root: Path) -> list[dict[str, Any]]:
-    """Every acceptance, the first one first: who, when, by which version, and of each job its old
-    and new digest of the code.
+    """Every acceptance, oldest first: who, when, which version, and the old and new code digest of
+    each job.
 
     Raises KdpipeError when the file cannot be read.
     """
@@ -31,7 +31,7 @@ def read(root: Path) -> list[dict[str, Any]]:
 
 
 def still_there(root: Path) -> list[str]:
-    """Targets of jobs whose outputs still are those that were accepted, by their times."""
+    """Targets of jobs whose outputs have the modification time of their acceptance."""
     found: dict[str, bool] = {}
     for entry in read(root):
         for target, about in entry["jobs"].items():
@@ -47,7 +47,7 @@ def _same(path: Path, moment: int) -> bool:
 
 
 def warnings(root: Path) -> list[str]:
-    """For the report: that some of its results were made by earlier code."""
+    """A warning for the report if earlier code made some of its results."""
     targets = still_there(root)
     if not targets:
         return []

@@ -1,4 +1,4 @@
-"""Bootstrap over units for means of outcomes that exist for different units in each network."""
+"""Bootstrap over units, for means of networks whose outcomes exist for different units."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 REPLICATES = 1000
 SEED = 20230
 _CELLS = 4_000_000
-"""Weights held in memory at a time."""
+"""Maximum number of weights in memory."""
 
 
 def nanmean_replicates(

@@ -1,4 +1,4 @@
-"""Record files of a study, read into what the tables are computed from.
+"""Reads the record files of a study into the input of the tables.
 
 A ``Measured`` holds one probe of one pair: the outcomes of the teacher, of the independent and of
 the distilled students. Tables are joins over these objects; nothing is measured again.
@@ -85,7 +85,7 @@ class Measured:
 
 
 def read_study(tables: TablesSlice, root: Path) -> list[Measured]:
-    """Every probe of every pair, win rates included, but for those that do not apply.
+    """Every probe of every pair that applies, with win rates.
 
     ``root``: folder of the study's results. Raises KdpipeError naming a record file that is
     missing or damaged, or two probes of a pair that would share a row of a table.

@@ -1,4 +1,4 @@
-"""Distilled and independent networks side by side on one statistic.
+"""Compares distilled and independent networks on one statistic.
 
 ``dist`` and ``ind`` are values of networks that differ in their seed; D and I are their means and
 T is the target (what perfect inheritance would give):

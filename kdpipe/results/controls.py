@@ -1,4 +1,4 @@
-"""The Ind-vs-Ind' control: how far apart two students are that no teacher told apart."""
+"""The Ind-vs-Ind' control: the spread between independent students."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdpipe.results.comparison import Array, mean
 from kdpipe.results.win_rate import wins
 
 MIN_SEEDS = 3
-"""With two seeds there is one difference: its range says nothing."""
+"""Two seeds have one difference, and its range means nothing."""
 
 
 def control_rows(found: Iterable[Measured], transfer: Sequence[Row]) -> list[Row]:

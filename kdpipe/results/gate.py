@@ -1,4 +1,4 @@
-"""What the gate found in the networks of a study, for the tables and the report."""
+"""Reads the gate's findings on the networks of a study, for the tables and the report."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from kdpipe.base.paths import NetworkRef, gate_file
 
 
 def read(root: Path, refs: Iterable[NetworkRef]) -> dict[str, dict[str, Any]]:
-    """The gate's file of each network by the network's path.
+    """Content of each network's gate file, by the network's path.
 
-    ``root``: the study's results. A network without a readable file is left out: nothing is known
-    of it, which is no error.
+    ``root``: the study's results. Networks without a readable file are left out; that is no error.
     """
     found = {}
     for ref in refs:

@@ -1,9 +1,9 @@
-"""Properties that do not apply to the networks or images of a pair: left out, with the reason.
+"""Properties that do not apply to the networks or images of a pair, with the reason.
 
-Black-and-white images have no colour to change, five images a class leave none to fit an attack
-to. Where nothing is trained, that ends no run: the record file of such a property holds the reason
-and no records, the tables leave it out of the pair, and the reason stands in the table
-``left_out`` and in the first sentences of the report.
+Grey images have no colour to change; five images per class leave none to fit an attack. A run that
+trains nothing continues: the record file of such a property holds the reason and no records, the
+tables leave the property out of the pair, and the table ``left_out`` and the first sentences of the
+report state the reason.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Made = TypeVar("Made")
 
 
 class NotApplicableError(Exception):
-    """A property does not apply; the text is the reason."""
+    """A property does not apply; the text says why."""
 
 
 def tried(make: Callable[[], Made], *, leave_out: bool) -> Made:
-    """What ``make`` gives.
+    """The result of ``make``.
 
-    With ``leave_out`` what a person could mend becomes a NotApplicableError whose text is the fact
-    alone: what to do about it is said by whoever knows how the run was started.
+    With ``leave_out``, a KdpipeError becomes a NotApplicableError that states the fact only: the
+    caller knows how the run was started and what to do.
     """
     try:
         return make()

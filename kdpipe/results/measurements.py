@@ -1,4 +1,4 @@
-"""The table of measurements: one value for each network and statistic."""
+"""The table ``measurements``: one value per network and statistic."""
 
 from __future__ import annotations
 

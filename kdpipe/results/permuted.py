@@ -1,7 +1,7 @@
-"""Would a network be right far more often if its outputs stood for the classes in another order?
+"""Detects a wrong class order: another order under which a network is right far more often.
 
-A class order that nobody declared, or declared wrongly, looks like a bad network. The confusion of
-labels and predictions tells the two apart.
+A network with an undeclared or wrong class order looks like a bad network. The confusion matrix
+tells the two apart.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 from kdpipe.data.class_order import ORDERS
 
 GAIN = 0.1
-"""How much more often at least, as a share of the images, each class counting the same."""
+"""Smallest increase of the class-balanced accuracy that counts."""
 ALPHA = 1e-4
-"""Of a sign test over the images that another order makes right or wrong."""
+"""Level of a sign test over the images that another order turns right or wrong."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def better_order(
         then = _far_better(labels, predicted, order[predicted], k)
         if then is not None:
             return Reordered(order.tolist(), now, then, word)
-    # What is known of an output from one half of the images is tried on the other.
+    # Each half of the images tests the assignment found on the other.
     tried, half = np.full_like(predicted, -1), _halves(labels)
     for part in (half, ~half):
         known = ~part & np.isin(predicted, predicted[part])
@@ -86,7 +86,7 @@ def class_order(
 
 
 def in_words(found: Reordered, classes: Sequence[str]) -> str:
-    """What is wrong and what to do, without a full stop."""
+    """The fault and its remedy, without a full stop."""
     right = f"right on {found.now:.0%} of the images, but it would be on {found.then:.0%}"
     if found.order is not None:
         return (
@@ -111,12 +111,12 @@ def _begin(order: str, classes: Sequence[str]) -> str:
 
 
 def _accuracy(labels: np.ndarray, predicted: np.ndarray, k: int) -> float:
-    """Share of the images that are right, each class counting the same; 0 without images."""
+    """Class-balanced accuracy; 0 without images."""
     return float((_weights(labels, k) * (predicted == labels)).sum())
 
 
 def _weights(labels: np.ndarray, k: int) -> np.ndarray:
-    """Of each image (n,): they sum to 1 and give every class that occurs the same share."""
+    """Weights of images (n,) that sum to 1 and give each class present the same share."""
     counts = np.bincount(labels, minlength=k)
     return 1 / counts[labels] / max(1, (counts > 0).sum())
 
@@ -135,7 +135,7 @@ def _assignment(labels: np.ndarray, predicted: np.ndarray, k: int) -> np.ndarray
 
     confusion = np.zeros((k, k))
     np.add.at(confusion, (labels, predicted), _weights(labels, k))
-    # Outputs that nothing is known of stay where they are.
+    # Outputs that never occur keep their place.
     confusion += np.eye(k) * 1e-9
     classes, outputs = linear_sum_assignment(confusion, maximize=True)
     order = np.empty(k, dtype=int)

@@ -1,4 +1,4 @@
-"""Why a claim has no gap or no verdict, in the words of the column ``reason`` of ``transfer``."""
+"""Texts of the column ``reason`` of ``transfer``: why a claim has no gap or no verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of a study that the tables depend on, as validated options.
+"""The settings that the tables depend on, validated.
 
 Only pydantic is imported here, so that planning a study does not load numpy or pyarrow.
 """
@@ -55,7 +55,7 @@ class PairSlice(Options):
         return [self.network(method, seed) for seed in self.methods[method]]
 
     def seeds(self, method: str) -> list[int]:
-        """Of the networks of a method of the tables; none where the pair has no such network."""
+        """Seeds of a method's networks in the tables; empty if the pair has none."""
         if method == "teacher":
             return [self.teacher.seed]
         if method == "teacher2":

@@ -1,4 +1,4 @@
-"""How sure a difference between distilled and independent students is, and what follows.
+"""Confidence intervals, p-values and verdicts of differences between students.
 
 Two things vary: the seed a student was trained with, and the units (images) it was measured on.
 Both enter as covariance matrices of (diff, gap), which share the independents: ``variance_terms``

@@ -1,4 +1,4 @@
-"""The transfer table: what the distilled students have of the teacher that independents lack."""
+"""The table ``transfer``: what distilled students share with the teacher beyond independents."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _unjudged(
     row: Row,
     levels: Mapping[str, Level],
 ) -> str | None:
-    """Why no verdict can be given on a claim; None where one can."""
+    """The reason why a claim gets no verdict; None if it gets one."""
     if not measured.ind:
         return reasons.ALONE
     pair = measured.pair

@@ -1,4 +1,4 @@
-"""Which rows of the transfer table are claims, which are controls, and what a verdict may say."""
+"""Selects claims and controls from the table ``transfer`` and limits verdicts by the controls."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def is_relational(row: pd.Series) -> bool:
 
 
 def inside_control(controls: pd.DataFrame, row: pd.Series) -> bool | None:
-    """Whether two independent students differ as much; None where that is not known."""
+    """Whether two independent students differ as much; None if unknown."""
     same = controls[
         (controls["method"] == row["method"])
         & (controls[KEY].astype(str) == row[KEY].astype(str)).all(axis=1)

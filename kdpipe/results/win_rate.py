@@ -1,4 +1,4 @@
-"""How often a student has a higher value than an independent one on the same unit.
+"""Win rate: how often a student's value exceeds an independent student's on the same unit.
 
 This is the paper's score of localisation: the share of images on which the distilled student's
 map is closer to the teacher's than an independent student's. A tie counts one half.

@@ -1,4 +1,4 @@
-"""What ``auto`` means here: a pure function of the study and the machine that plans it.
+"""The meaning of ``auto``: a pure function of the study and the machine that plans it.
 
 Looks at the operating system, not at torch, so that planning a study stays quick.
 """
@@ -15,7 +15,7 @@ from kdpipe.training.compute import Compute
 
 
 class ComputeWish(Options):
-    """How to compute, as a study says it."""
+    """Device, precision and threads, as a study states them."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",
@@ -27,10 +27,12 @@ class ComputeWish(Options):
         description="auto: bf16 on a GPU, or where the CPU multiplies bf16 and gets the gradients "
         "of every layer of the study right; else fp32. fp32 on a GPU: convolutions may use TF32.",
     )
-    threads: int = Field(1, ge=1, description="torch's threads per job, part of the result.")
-    deterministic: bool = Field(True, description="Bit-identical reruns on a GPU, at some speed.")
+    threads: int = Field(
+        1, ge=1, description="Threads of torch per job; they are part of the result."
+    )
+    deterministic: bool = Field(True, description="Bit-identical reruns on a GPU; slower.")
     processes: int = Field(
-        1, ge=1, description="Processes that train one network together, one a GPU."
+        1, ge=1, description="Processes that train one network together, one per GPU."
     )
     teacher_outputs: Literal["auto", "always", "never"] = Field(
         "auto",
@@ -38,19 +40,19 @@ class ComputeWish(Options):
         "image can be counted. auto: where that is less work and fits the limit.",
     )
     teacher_outputs_gb: float = Field(
-        4.0, gt=0, description="Limit of the size of one pair's teacher outputs on disk, in GB."
+        4.0, gt=0, description="Maximum size of one pair's teacher outputs on disk, in GB."
     )
     teacher_outputs_fp16: bool = Field(
         False,
-        description="Keep them in 16 bits in the place of 32: half the disk, no longer lossless.",
+        description="Store teacher outputs in 16 instead of 32 bits: half the disk, lossy.",
     )
     cpu_fallback: bool = Field(
         False,
-        description="Let a job that finds no GPU compute on the CPU: other bytes, and slower.",
+        description="Let a job without a GPU compute on the CPU: slower, and with other bytes.",
     )
 
     def resolve(self, cpu_flags: frozenset[str] | None = None, gpu: bool | None = None) -> Compute:
-        """The exact settings; the arguments replace what the machine says (for tests)."""
+        """The exact settings. Tests replace the machine's properties by the arguments."""
         gpu = has_gpu() if gpu is None else gpu
         flags = read_cpu_flags() if cpu_flags is None else cpu_flags
         device: Literal["cpu", "cuda"]

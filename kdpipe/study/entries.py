@@ -1,4 +1,4 @@
-"""The entries of a study file: data sets, models, pairs; ``schema`` puts them together."""
+"""The entries of a study file: data sets, models and pairs. ``schema`` combines them."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ class DataSet(ImageFormat):
     split: SplitFractions = Field(
         SplitFractions(), description="Shares of training, validation and test images."
     )
-    seed: int = Field(0, description="Of the split, of the choice of images and of the domains.")
+    seed: int = Field(0, description="Seed of the split, the choice of images and the domains.")
     classes: dict[Label, list[str]] | None = Field(
-        None, description="New classes from the source's; null keeps them."
+        None, description="New classes, each a list of the source's; null keeps those."
     )
     per_class: int | None = Field(None, ge=1, description="Images per source class; null for all.")
     domains: dict[Label, plugin(domain_registry)] = Field(  # type: ignore[valid-type]
-        min_length=1, description="Versions of the images, each under a name of its own."
+        min_length=1, description="Versions of the images, each under its own name."
     )
     class_map: plugin(class_map_registry) | None = Field(  # type: ignore[valid-type]
         None,
-        description="How networks that know other classes decide on these, when they are probed "
-        "or teach.",
+        description="How networks with other classes decide on these when they are probed or "
+        "teach.",
     )
 
     @field_validator("domains")
@@ -68,30 +68,31 @@ class Data(Options):
     """The images of a study."""
 
     root: str | None = Field(
-        None, description="Folder of data on disk; `KDPIPE_DATA` or `--config data_root=…` win."
+        None,
+        description="Folder of data on disk. `KDPIPE_DATA` and `--config data_root=…` override it.",
     )
     sets: dict[Name, DataSet] = Field(min_length=1, description="Data sets by name.")
 
 
 class Model(Options):
-    """A network trained on labels alone, or by others: a teacher, an independent student, an
-    attacker."""
+    """A network trained on labels alone, or a third-party network: a teacher, an independent
+    student or an attacker."""
 
     network: Annotated[plugin(builder_registry), BeforeValidator(of_library)] = Field(  # type: ignore[valid-type]
         description="The architecture."
     )
-    weights: WeightsField = Field(None, description="Taken in place of training it.")
+    weights: WeightsField = Field(None, description="Use these weights instead of training.")
     data: Selection = Field(description="The images it is trained on.")
     augment: list[plugin(augmentation_registry)] = Field(  # type: ignore[valid-type]
         [], description="Augmentations of the training images, in this order."
     )
     training: Recipe = Field(
-        Recipe(), description="How it is trained; what is left out is the study's."
+        Recipe(), description="Training recipe; the study's for keys that are left out."
     )
     seeds: list[NonNegativeInt] = Field(
         [0],
         min_length=1,
-        description="One network a seed; of a student: the independent ones.",
+        description="One network per seed; for a student model, the independent students.",
     )
 
     @model_validator(mode="after")
@@ -112,7 +113,7 @@ class Model(Options):
         return self
 
     def made_of(self) -> dict[str, Any]:
-        """What a network of it depends on; no recipe and no augmentation where others trained."""
+        """What its networks depend on; no recipe and no augmentation for third-party weights."""
         made = {"network": self.network, "data": self.data, "weights": self.weights}
         if self.weights is not None:
             return {**made, "augment": [], "recipe": Recipe()}
@@ -138,7 +139,7 @@ Models = Annotated[
 
 
 class Pair(Options):
-    """A teacher, a student's model, the objectives between them and what is probed.
+    """A teacher, a student model, the objectives that distil, and the probes.
 
     Students that others distilled are ``given``, beside ``methods`` or in place of them.
     """
@@ -150,31 +151,33 @@ class Pair(Options):
         "its architecture, images and augmentations. Null where all students are given.",
     )
     role: Literal["claim", "control"] = Field(
-        "claim", description="control: the teacher lacks the property, so nothing is claimed."
+        "claim", description="control: the teacher lacks the property, so the pair makes no claim."
     )
     methods: dict[Method, plugin(objective_registry, "objective")] = Field(  # type: ignore[valid-type]
         {},
-        description="Objectives that distil the teacher into the student, each under a name of "
-        "its own, which is the objective where none is given.",
+        description="Objectives that distil the teacher into the student, each under its own name. "
+        "Without `objective`, the name is the objective.",
     )
     given: dict[Method, Annotated[Models, Field(min_length=1)]] = Field(
         {},
-        description="Students that others distilled: models from weights, under the name of the "
-        "method that made them.",
+        description="Third-party distilled students: models from weights, under the name of their "
+        "method.",
     )
     baselines: Models | None = Field(
         None,
-        description="Models whose networks are the independent students; null for the student's "
-        "own, an empty list where there are none.",
+        description="Models whose networks are the independent students. Null for the student "
+        "model, an empty list for none.",
     )
-    seeds: list[NonNegativeInt] = Field([0], min_length=1, description="Of the distilled students.")
+    seeds: list[NonNegativeInt] = Field(
+        [0], min_length=1, description="Seeds of the distilled students."
+    )
     training: Recipe | None = Field(None, description="Null for the student model's own recipe.")
     probes: list[Name] = Field(min_length=1, description="Entries of the study's probes.")
-    paper: str | None = Field(None, description="Value of 'pair' in the paper's tables.")
+    paper: str | None = Field(None, description="Name of the pair in the paper's tables.")
     paper_conditions: dict[str, str | list[str]] = Field(
         {},
-        description="Our condition to the paper's, one or several, for the table that compares "
-        "them.",
+        description="Maps conditions of this study to one or more of the paper's, for the table "
+        "`paper`.",
     )
 
     @model_validator(mode="after")
@@ -189,7 +192,7 @@ class Pair(Options):
 
     @property
     def like(self) -> str:
-        """The model whose images the pair is probed on, unless a probe says otherwise."""
+        """The model whose images the pair is probed on, unless a probe names others."""
         return self.student or next(iter(self.given.values()))[0]
 
     @property

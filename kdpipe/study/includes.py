@@ -1,4 +1,4 @@
-"""``include`` in a study file: other files that it is laid over, so that studies share parts."""
+"""``include`` in a study file: files that it overrides, so that studies share parts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from kdpipe.base.errors import KdpipeError
 
 KEY = "include"
 MOST_VALUES = 100_000
-"""Values of a study file, aliases written out: the largest studies here have some hundreds."""
+"""Limit of values in a study file, its aliases expanded; the largest studies here have hundreds."""
 
 
 def read(path: Path) -> Any:
-    """What a study file says, with what it includes. Not validated.
+    """The content of a study file and the files it includes, not validated.
 
     Raises KdpipeError when a file is missing or is no YAML.
     """
@@ -22,7 +22,7 @@ def read(path: Path) -> Any:
 
 
 def read_yaml(path: Path, what: str = "file", asked: str = "") -> Any:
-    """What a YAML file holds: plain data, never objects. Raises KdpipeError that names the file.
+    """The content of a YAML file as plain data. Raises KdpipeError that names the file.
 
     ``asked``: the beginning of the sentence if it is missing.
     """
@@ -48,8 +48,8 @@ def read_yaml(path: Path, what: str = "file", asked: str = "") -> Any:
 
 
 def values(tree: Any, known: dict[int, float]) -> float:
-    """How many values ``tree`` has with its aliases written out; infinite where one contains
-    itself. ``known``: the numbers of what was counted before, by identity."""
+    """Number of values in ``tree`` with its aliases expanded; infinite if one contains itself.
+    ``known``: counts so far, by identity."""
     if not isinstance(tree, dict | list | tuple | set):
         return 1
     if id(tree) not in known:
@@ -60,11 +60,11 @@ def values(tree: Any, known: dict[int, float]) -> float:
 
 
 def resolved(raw: Any, folder: Path, where: str, within: tuple[Path, ...] = ()) -> Any:
-    """``raw`` laid over the files that its ``include`` names, relative to ``folder``.
+    """``raw`` merged over the files that its ``include`` names, relative to ``folder``.
 
-    Later files win over earlier ones, and ``raw`` over all of them. ``where``: what raw is, for a
-    person; ``within``: the files that are being read. Raises KdpipeError when a file cannot be had
-    or includes itself.
+    Later files override earlier ones, and ``raw`` overrides all. ``where``: what messages call
+    ``raw``; ``within``: the files being read. Raises KdpipeError when a file is unreadable or
+    includes itself.
     """
     if not isinstance(raw, Mapping) or KEY not in raw:
         return raw
@@ -85,7 +85,7 @@ def resolved(raw: Any, folder: Path, where: str, within: tuple[Path, ...] = ()) 
 
 
 def laid_over(base: Any, top: Any) -> Any:
-    """``top`` over ``base``: mappings key by key, anything else as a whole."""
+    """``top`` merged over ``base``: mappings key by key, other values as a whole."""
     if not isinstance(base, Mapping) or not isinstance(top, Mapping):
         return top
     both = {key: laid_over(base[key], value) for key, value in top.items() if key in base}
@@ -93,8 +93,8 @@ def laid_over(base: Any, top: Any) -> Any:
 
 
 def home(files: Iterable[str | Path]) -> Path:
-    """Where the ``include`` of a configuration that Snakemake merged from ``files`` starts: the
-    folder of the last one that has one."""
+    """The folder to which ``include`` is relative in a configuration that Snakemake merged from
+    ``files``: that of the last file with an ``include``."""
     paths = [Path(file) for file in files]
     for path in reversed(paths):
         raw = read_yaml(path)

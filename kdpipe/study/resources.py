@@ -1,5 +1,5 @@
-"""What a study says about the machines that its jobs are submitted to. Nothing here is part of a
-result, so that no change of it is a reason to rerun."""
+"""Resources that jobs request from a scheduler. They are no part of a result, so a change triggers
+no rerun."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Limits(Options):
     """How jobs are sized for a scheduler."""
 
     time_limit: int = Field(
-        1440, ge=1, description="Minutes a job may last; a longer training goes on in its retries."
+        1440, ge=1, description="Minutes a job may run; a longer training continues in its retries."
     )
     gflops: float | None = Field(
         None,
@@ -21,6 +21,6 @@ class Limits(Options):
         "10,000 on a GPU.",
     )
     small_minutes: float = Field(
-        10, ge=0, description="Trainings are submitted in groups if all are estimated shorter."
+        10, ge=0, description="Trainings are submitted in groups if every estimate is below this."
     )
     memory_factor: float = Field(1.0, gt=0, description="Multiplies every estimate of memory.")

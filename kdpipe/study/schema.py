@@ -1,4 +1,4 @@
-"""The study file: the only schema, the only defaults, the only messages about it."""
+"""The study file: its schema, defaults and error messages."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ RESERVED_METHODS = {"teacher", "teacher2", "ind"}
 class Study(Options):
     """Everything a study file says, validated and complete.
 
-    Three more keys are gone before it is validated. ``training`` holds options of training that
-    all models share: a model lays its own over them, and a pair its own over those of its
-    student's model. ``paper_conditions`` holds those of all pairs in the same way. ``include``
-    names files, relative to this one, that this one is laid over: mappings key by key, anything
-    else as a whole, later files over earlier ones.
+    Three more keys are resolved before validation. ``training`` holds training options that all
+    models share; a model overrides them, and a pair overrides those of its student's model.
+    ``paper_conditions`` holds conditions that all pairs share. ``include`` names files, relative to
+    this one, that this one overrides: mappings key by key, other values as a whole. Later files
+    override earlier ones.
     """
 
     study: Name = Field(description="Name of the study, and of its folder under results/.")
@@ -44,18 +44,18 @@ class Study(Options):
         ComputeWish(), description="Device, precision and threads of every job."
     )
     resources: Limits = Field(
-        Limits(), description="What jobs ask a scheduler for, where the estimate is not right."
+        Limits(), description="What jobs request from a scheduler, if the estimate is wrong."
     )
     rerun_on_versions: bool = Field(
-        False, description="Whether another version of Python or a package is a reason to rerun."
+        False, description="Whether a new version of Python or a package triggers a rerun."
     )
     models: dict[Name, Model] = Field(
         min_length=1, description="Networks trained on labels alone, by name."
     )
     probes: dict[Name, plugin(probe_registry, "probe")] = Field(  # type: ignore[valid-type]
         min_length=1,
-        description="Properties to measure, each under a name of its own, which is the probe where "
-        "none is given.",
+        description="Properties to measure, each under its own name. Without `probe`, the name is "
+        "the probe.",
     )
     pairs: dict[Name, Pair] = Field(
         min_length=1, description="Teachers and students to compare, by name."
@@ -64,8 +64,8 @@ class Study(Options):
     @model_validator(mode="before")
     @classmethod
     def _shared_training(cls, raw: Any) -> Any:
-        """``training`` of the study is the base of every model's, a model's of its pairs', and
-        ``paper_conditions`` of every pair's."""
+        """Models inherit ``training`` from the study and pairs from their model; pairs inherit
+        ``paper_conditions`` from the study."""
         raw = for_pairs(named(raw, "probes", "probe"), "paper_conditions")
         if not isinstance(raw, dict) or not isinstance(raw.get("models"), dict):
             return raw
@@ -106,7 +106,7 @@ class Study(Options):
         return self
 
     def _check_splits(self) -> None:
-        """Two sets of one source are split alike: none tests on what another trains on."""
+        """Data sets of one source share seed and split: none tests on another's training images."""
         first: dict[str, tuple[str, DataSet]] = {}
         for name, data in self.data.sets.items():
             source = canonical(data.source.model_dump(mode="json"))
@@ -118,7 +118,7 @@ class Study(Options):
                 )
 
     def _check_batches(self) -> None:
-        """The processes of one training share each batch evenly."""
+        """The processes of one training divide each batch evenly."""
         processes = self.compute.processes
         for where, training in (
             *((f"models.{name}", model.training) for name, model in self.models.items()),
@@ -208,7 +208,7 @@ class Study(Options):
                 )
 
     def _check_given(self, where: str, pair: Pair) -> None:
-        """Given students come from weights, and are nothing else in their pair."""
+        """Given students come from weights and have no other part in their pair."""
         others = {pair.teacher: "the teacher"}
         others |= dict.fromkeys(self.independents(pair).values(), "an independent student")
         for name in pair.given:
@@ -225,13 +225,13 @@ class Study(Options):
                 others[ref] = f"the student '{name}'"
 
     def _sealed(self, pair: Pair) -> str | None:
-        """A model of the pair whose layers cannot be looked at, if there is one."""
+        """A model of the pair whose layers are not accessible, if there is one."""
         names = [pair.teacher.model, pair.like, *pair.independent]
         names += [model for given in pair.given.values() for model in given]
         return next((n for n in names if builders.get(self.models[n].network.name).sealed), None)
 
     def _check_seed(self, where: str, ref: ModelRef) -> None:
-        """A model from weights has no further seeds: nobody can train another."""
+        """A model from weights has only the seeds that it lists: it cannot be trained."""
         model = self.models[ref.model]
         if model.weights and ref.seed not in model.seeds:
             raise ValueError(
@@ -244,11 +244,11 @@ class Study(Options):
         return self._networks(pair.independent)
 
     def given(self, pair: Pair, method: str) -> dict[int, ModelRef]:
-        """Students that others made by ``method``, by the seed they have in the tables."""
+        """Third-party students of ``method``, by the seed they have in the tables."""
         return self._networks(pair.given[method])
 
     def _networks(self, names: list[str]) -> dict[int, ModelRef]:
-        """Networks of models: by their own seeds, or counted where there are several models."""
+        """Networks of models by their seeds; numbered from 0 if there are several models."""
         refs = [
             ModelRef(model=name, seed=seed) for name in names for seed in self.models[name].seeds
         ]

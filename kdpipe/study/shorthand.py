@@ -1,4 +1,4 @@
-"""What a study may leave out or abbreviate, written out before it is validated."""
+"""Expands abbreviations and inherited keys of a study before validation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kdpipe.training.presets import expand
 
 
 def named(raw: Any, field: str, key: str) -> Any:
-    """Let an entry's own name say what it is: ``kl: {temperature: 4}``."""
+    """Add the plug-in's name to entries that are named after it: ``kl: {temperature: 4}``."""
     if not isinstance(raw, dict) or not isinstance(raw.get(field), dict):
         return raw
     filled = {}
@@ -19,8 +19,8 @@ def named(raw: Any, field: str, key: str) -> Any:
 
 
 def over(base: Any, entry: Any, where: str) -> Any:
-    """``entry`` with its ``training`` laid over ``base``, and the recipe that it names written
-    out. A recipe that ``entry`` names itself takes the place of all of ``base``."""
+    """``entry`` with its ``training`` merged over ``base`` and its named recipe expanded. A recipe
+    that ``entry`` itself names replaces ``base``."""
     if not isinstance(entry, dict) or not isinstance(base, dict):
         return entry
     own = entry.get("training") or {}
@@ -40,7 +40,7 @@ def training_of(models: dict[Any, Any], pair: Any) -> Any:
 
 
 def for_pairs(raw: Any, key: str) -> Any:
-    """Lay a pair's own mapping ``key`` over that of the study, which the study then lacks."""
+    """Merge each pair's mapping ``key`` over the study's, and remove the study's."""
     if not isinstance(raw, dict) or key not in raw:
         return raw
     shared, pairs = raw[key], raw.get("pairs")

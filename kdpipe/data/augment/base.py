@@ -49,18 +49,18 @@ class Augmentation(ABC):
 
     @property
     def views(self) -> int | None:
-        """How many views it makes of an image, where they can be counted; None where not.
+        """Number of views it makes of an image; None if they cannot be counted.
 
         A view depends on nothing but the image and the view's number.
         """
         return None
 
     def view(self, u: Tensor) -> Tensor:
-        """Numbers (n,), int64, of the views that ``u`` (n, draws) stands for."""
+        """Numbers (n,), int64, of the views that ``u`` (n, draws) selects."""
         raise NotImplementedError
 
     def draws_of(self, view: Tensor) -> Tensor:
-        """Numbers (n, draws) that stand for the views (n,); the inverse of :meth:`view`."""
+        """Numbers (n, draws) that select the views (n,); the inverse of :meth:`view`."""
         raise NotImplementedError
 
 
@@ -105,13 +105,13 @@ class Pipeline:
 
     @property
     def views(self) -> int | None:
-        """Views of an image, 1 without any augmentation; None where they cannot be counted."""
+        """Number of views of an image, 1 without augmentation; None if they cannot be counted."""
         counts = [step.views for step in self.steps]
         known = [count for count in counts if count is not None]
         return math.prod(known) if len(known) == len(counts) else None
 
     def view(self, draws: Sequence[Tensor]) -> Tensor | None:
-        """Numbers (n,) of the views that ``draws`` stand for; None where there is but one."""
+        """Numbers (n,) of the views that ``draws`` select; None if there is only one."""
         total: Tensor | None = None
         for step, u in zip(self.steps, draws, strict=True):
             assert step.views is not None
@@ -120,7 +120,7 @@ class Pipeline:
         return total
 
     def draws_of(self, view: Tensor) -> list[Tensor]:
-        """Numbers for each step that stand for the views (n,)."""
+        """Numbers for each step that select the views (n,)."""
         found = []
         for step in reversed(self.steps):
             assert step.views is not None

@@ -18,7 +18,7 @@ class PadCropOptions(Options):
 
 @augmentations.register("pad_crop")
 class PadCrop(Augmentation):
-    """The shift augmentation of the CIFAR recipes; what enters from outside is black."""
+    """The shift augmentation of the CIFAR recipes; pixels from outside the image are black."""
 
     Options = PadCropOptions
     draws = 2

@@ -1,4 +1,4 @@
-"""How a network of other classes decides on those of a data set: one file each."""
+"""Class maps, one file each: how a network with other classes decides on a data set."""
 
 from __future__ import annotations
 

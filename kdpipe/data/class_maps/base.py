@@ -1,4 +1,4 @@
-"""How a network that knows other classes than a data set decides on that data set."""
+"""Class maps: how a network with other classes decides on a data set."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ClassMapOptions(Options):
 
 
 class ClassMap(ABC):
-    """Each class of a data set as several classes of a network.
+    """Maps each class of a data set to several classes of a network.
 
     >>> @class_maps.register("initials")
     ... class Initials(ClassMap):

@@ -7,7 +7,7 @@ from kdpipe.data.class_maps.base import ClassMap, class_maps
 from kdpipe.data.imagenet_names import names, wordnet_ids
 
 USUAL = 0.9
-"""Share of the classes that are known by name which have to be where ImageNet counts them."""
+"""Share of the classes known by name that must have their ImageNet number."""
 
 # First and last position of runs of ImageNet-1k classes in the usual order (sorted WordNet ids).
 RUNS = {

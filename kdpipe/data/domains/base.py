@@ -1,4 +1,4 @@
-"""A domain turns source images into one version of them: grey, coloured, blended, …"""
+"""A domain renders source images in one version: grey, coloured, blended, …"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images as the source has them; a single grey channel is repeated to three."""
+"""The source's images unchanged; a single grey channel is repeated to three."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class PhotoBlend(Domain):
         return np.maximum(digit, patches) - np.minimum(digit, patches)
 
     def _photographs(self, split: str) -> tuple[list[np.ndarray], tuple[float, float]]:
-        """Photographs of a split, and from where to where across them it takes its patches."""
+        """Photographs of a split, and the range across them from which its patches come."""
         if self.options.photographs == "sklearn":
             return self._shared, REGIONS[split]
         if split not in self._own:
@@ -70,5 +70,5 @@ class PhotoBlend(Domain):
 
     @cached_property
     def _own(self) -> dict[str, list[np.ndarray]]:
-        """Photographs by split, once they were asked for."""
+        """Photographs by split, read on first use."""
         return {}

@@ -1,4 +1,4 @@
-"""Cutting a window out of every image of a batch at once."""
+"""Cuts a window out of every image of a batch at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of photographs, of which each belongs to one split."""
+"""A folder of photographs; each belongs to one split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image files in folders: which there are, and which files are left out."""
+"""Lists image files in folders, and the files that are left out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COPY = re.compile(
 
 
 def litter(name: str) -> bool:
-    """Whether another program left a file or folder of this name beside images."""
+    """Whether other programs create files or folders of this name beside images."""
     return name.startswith(".") or name.lower() in LITTER
 
 

@@ -1,4 +1,4 @@
-"""Which Parquet files a folder holds, and of which split each is, by its name and folders."""
+"""Finds the Parquet files of a folder and the split of each, by its name and folders."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from kdpipe.data.sources.shared.files import litter, names_under
 from kdpipe.data.sources.shared.layout import SPLIT, split_of
 
 DEEPEST = 3
-"""Folders between the data set's and a file's, as in data/CONFIG/SPLIT/0000.parquet."""
+"""Levels of folders between data set and file, as in data/CONFIG/SPLIT/0000.parquet."""
 SHARD = re.compile(r"(?:[-_.]?\d+(?:-of-\d+)?)?(?:-[0-9a-f]{16})?")
-"""What the name of one file among several ends in: -00000-of-00005, and a digest at times."""
+"""Ending of a shard's name: -00000-of-00005, sometimes with a digest."""
 
 
 def by_split(base: Path, expected: str) -> tuple[dict[str, list[str]], tuple[str, ...]]:
@@ -77,7 +77,7 @@ def _deeper(base: Path) -> Iterator[str]:
 
 
 def _part(file: str) -> str:
-    """What the name of a file says beside the number of the shard: '' for 0000.parquet."""
+    """The name of a file without its shard number: '' for 0000.parquet."""
     stem = Path(file).stem
     for start in range(len(stem) + 1):
         if SHARD.fullmatch(stem, start):
