@@ -105,7 +105,7 @@ def taken(
     """The network as everything that measures loads it."""
     arguments = {"gives": gives, "takes": takes, "channels": channels}
     torch.save(Net(**arguments).state_dict(), root / "net.pt")
-    options = {"call": f"test_network_forms:{call}", "arguments": arguments, "trust_code": True}
+    options = {"call": f"{__name__}:{call}", "arguments": arguments, "trust_code": True}
     return model(root, PluginRef(name="factory", options=options), path="net.pt", **told)
 
 
@@ -284,7 +284,7 @@ def test_trying_draws_no_random_numbers_and_changes_no_statistics(root):
     "arguments", [{"takes": "view"}, {"channels": 1}, {"takes": "half"}, {"gives": "dict"}]
 )
 def test_what_a_network_costs_is_counted_in_its_form(arguments):
-    options = {"call": "test_network_forms:Net", "arguments": arguments, "trust_code": True}
+    options = {"call": f"{__name__}:Net", "arguments": arguments, "trust_code": True}
     ref = PluginRef(name="factory", options=options)
     size = counted(without_weights(ref, 3, 8), ref, 8)
     inputs = arguments.get("channels", 3)
@@ -296,7 +296,7 @@ def test_a_network_that_the_study_trains_is_taken_in_its_form(root, kit):
     split = ["train"] * 9 + ["val"] * 3 + ["test"] * 6
     kit.write_subset(root / "subset/set", kit.numbered(18), [0, 1, 2] * 6, names, split=split)
     arguments = {"gives": "softmax", "takes": "view"}
-    options = {"call": "test_network_forms:Net", "arguments": arguments, "trust_code": True}
+    options = {"call": f"{__name__}:Net", "arguments": arguments, "trust_code": True}
     slice_ = train.TrainSlice(
         ref=ModelRef(model="m"),
         network=PluginRef(name="factory", options=options),
