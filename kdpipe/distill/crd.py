@@ -32,9 +32,8 @@ class CRDOptions(ObjectiveOptions):
     negatives: int = Field(16384, ge=1, description="N, negatives per positive.")
     shared: bool = Field(
         False,
-        description="One draw of negatives for a whole batch, of which each anchor takes those of "
-        "other classes, in the place of a draw for each: less work and memory, but the images of "
-        "a batch see the same negatives.",
+        description="Draw negatives once per batch instead of once per image; each image uses "
+        "those of other classes. Saves work and memory, but the images of a batch share negatives.",
     )
     momentum: float = Field(0.5, ge=0, lt=1, description="Of the memory banks' updates.")
     dimension: int = Field(128, ge=1, description="Of the embedding space.")

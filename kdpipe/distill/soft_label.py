@@ -22,9 +22,9 @@ class SoftLabelOptions(ObjectiveOptions):
 
 @objectives.register("soft_label")
 class SoftLabel(Objective):
-    """softmax((one-hot + noise) / 0.15) in the place of the teacher's probabilities.
+    """softmax((one-hot + noise) / 0.15) instead of the teacher's probabilities.
 
-    Ojha et al. 2023, Sec. 11.2: tells apart what soft targets do from what the teacher knows.
+    Ojha et al. 2023, Sec. 11.2: separates the effect of soft targets from the teacher's knowledge.
     The noise is drawn anew for every image and step.
     """
 

@@ -1,4 +1,4 @@
-"""Networks: architectures, and weights that somebody else trained.
+"""Networks: architectures, and pretrained weights.
 
 ``base`` has ``Network`` (takes images in [0, 1], shows its layers) and ``Builder``, the base of
 the plug-ins. Every other file here is one plug-in, named as a study names it; ``shared`` holds

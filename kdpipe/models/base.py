@@ -19,9 +19,9 @@ from kdpipe.base.plugin import PluginRef
 from kdpipe.models import builders as builders
 from kdpipe.models.shared.form import Form
 
-MANY = 60  # more names than that nobody reads
+MANY = 60  # layer names that an error lists at most
 PREFIX = 16
-"""Most tokens that stand in front of those of the image: a class token, registers."""
+"""Most tokens before the image's tokens: a class token, registers."""
 
 
 ALIASES = ("penultimate", "cam", "hint")
@@ -55,9 +55,8 @@ class Layers:
 
 @dataclass(frozen=True)
 class Published:
-    """Weights that come with a library: what they are called, the state of the bare architecture,
-    and the normalisation they were trained with, (3,) each, in the unit of the images, [0, 1], or
-    empty where nobody says."""
+    """Weights that come with a library: their name, the state of the bare architecture, and the
+    normalisation of their training, (3,) each, for images in [0, 1], or empty if unknown."""
 
     origin: str
     state: dict[str, Tensor]
@@ -91,9 +90,9 @@ class Builder(ABC):
     image_size: int | None = None
     """Height and width that the architecture is built for; None where it takes any."""
     sealed: bool = False
-    """Whether nothing inside of the network can be looked at, as in a compiled one."""
+    """Whether layer outputs are inaccessible, as in a compiled network."""
     third_party: bool = False
-    """Whether kdpipe does not know its code, so that how it is called is found by trying."""
+    """Whether its code is unknown to kdpipe, so that inputs and outputs are found by trial."""
 
     def __init__(self, options: Any) -> None:
         self.options = options
@@ -107,7 +106,7 @@ class Builder(ABC):
         """What the modules of ``body``, which this builder made, stand for."""
 
     def pinned(self) -> dict[str, Any]:
-        """The options as they are kept beside the weights, with digests of files that they name."""
+        """The options stored with the weights, with digests of files that they name."""
         return self.options.model_dump(mode="json")
 
     def published(self, name: str) -> Published:
@@ -171,13 +170,13 @@ class Network(nn.Module):
         """The module called ``name``; ``penultimate``, ``cam``, ``hint`` and F1, F2, … are
         aliases (see :class:`Layers`).
 
-        Raises KdpipeError when the body has no such layer, or nobody can say which one it is.
+        Raises KdpipeError if the body has no such layer, or it is unknown which one is meant.
         """
         dotted = self.dotted(name)
         if not dotted:
             raise KdpipeError(
-                f"Which layer of this network is '{name}' cannot be told; name one of its modules "
-                f"where a layer can be chosen, or leave out what looks at layers."
+                f"It is unknown which layer of this network is '{name}'; name one of its modules "
+                f"instead, or leave out the probe or objective that reads it."
             )
         try:
             return self.body.get_submodule(dotted)
@@ -193,8 +192,8 @@ class Network(nn.Module):
         """The last of the layers from ``layers.cam`` back to the input that has more than one
         place for images of ``side`` pixels.
 
-        ``layers.cam`` where none has, or nobody said which size images have. Looked up once, with
-        one black image.
+        ``layers.cam`` if none has, or the size of the images is unknown. Found once, with one black
+        image.
         """
         if self._cam is None:
             self._cam = self._with_places()
@@ -304,7 +303,7 @@ def square(tokens: int, prefix: int | None = None) -> tuple[int, int]:
 
 
 def out_of_place(body: nn.Module) -> nn.Module:
-    """``body``, no longer changing what a layer gave after it was looked at."""
+    """``body`` without in-place activations, which would change recorded layer outputs."""
     for module in body.modules():
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]
@@ -312,7 +311,7 @@ def out_of_place(body: nn.Module) -> nn.Module:
 
 
 UNTOLD = Layers(penultimate="", cam="", hint="", cka=())
-"""Of a network whose layers cannot be told from outside."""
+"""Layers of a network that does not reveal them."""
 
 
 def build(
@@ -338,5 +337,5 @@ def build(
     network = Network(body, builder.layers(body), mean, std)
     network.image_size = builder.image_size
     network.side = builder.image_size or side
-    # Weights of a network that somebody brings in half precision as well.
+    # Third-party networks may come in half precision.
     return network.float().to(memory_format=torch.channels_last)

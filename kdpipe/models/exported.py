@@ -1,4 +1,4 @@
-"""Networks that torch.export saved."""
+"""Networks saved by torch.export."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from kdpipe.models.shared.code import Program
 class Exported(Program):
     """A file of torch.export, with ``weights: {published: own, mean: …, std: …}``.
 
-    It has to answer images (n, 3, height, width) with logits (n, classes). One that was exported
-    for a fixed number of images is given as many at a time, and the answers to those that fill
-    up the last batch are dropped. What looks at its layers (Grad-CAM, representations)
-    cannot be measured.
+    It has to map images (n, 3, height, width) to logits (n, classes). A network exported for a
+    fixed batch size gets batches of that size; the last one is padded. Probes that read its layers
+    (Grad-CAM, representations) do not apply.
     """
 
     def loaded(self, path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Networks that a function of somebody's package makes."""
+"""Networks built by a function of another package."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kdpipe.models.shared.by_shape import describe
 from kdpipe.models.shared.code import CodeOptions
 
 SIZES = (224, 32, 64, 28)
-"""Heights and widths that layers are looked for with, where nobody knows that of the images."""
+"""Image sizes tried to find layers by shape if the size of the images is unknown."""
 
 
 class FactoryOptions(CodeOptions):
@@ -90,7 +90,7 @@ class Factory(Builder):
 
     def _function(self) -> Any:
         module, _, name = self.options.call.partition(":")
-        # One's own file lies where kdpipe runs, which "kdpipe", unlike "python -m", leaves out.
+        # The working folder, which "kdpipe", unlike "python -m", does not put on the path.
         if os.getcwd() not in sys.path and "" not in sys.path:
             sys.path.append(os.getcwd())
         try:

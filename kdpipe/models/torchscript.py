@@ -1,4 +1,4 @@
-"""Networks that torch.jit saved."""
+"""Networks saved by torch.jit."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from kdpipe.models.shared.code import Program
 class TorchScript(Program):
     """A TorchScript file, scripted or traced, with ``weights: {published: own, mean: …, std: …}``.
 
-    It has to answer images (n, 3, height, width) with logits (n, classes). What looks at its
-    layers (Grad-CAM, representations) cannot be measured.
+    It has to map images (n, 3, height, width) to logits (n, classes). Probes that read its layers
+    (Grad-CAM, representations) do not apply.
     """
 
     def loaded(self, path: Path) -> Any:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that torch would rather export
+            warnings.simplefilter("ignore")  # torch recommends torch.export
             return torch.jit.load(str(path), map_location="cpu").eval()

@@ -29,7 +29,7 @@ MAY_GO_ON = (PassingError, StoppedError)
 
 def seconds_between() -> float:
     """Time between two checkpoints, from the environment: it changes no result, so that it is no
-    option of a study. Raises KdpipeError when it is no number."""
+    option of a study. Raises KdpipeError if it is not a number."""
     text = os.environ.get(VARIABLE, "")
     try:
         seconds = float(text) if text else DEFAULT_SECONDS

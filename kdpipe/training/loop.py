@@ -33,7 +33,7 @@ class Images:
     The labels are on the training device, and the pixels too, unless they are too many for it.
 
     ``whole``: the images as they are kept, of which ``pixels`` is the middle, where that is more.
-    Both may be decoded only when they are indexed or streamed.
+    Both may be decoded lazily, when they are indexed or streamed.
     """
 
     pixels: Tensor | LazyPixels
@@ -99,10 +99,10 @@ def fit(
 ) -> list[dict[str, Any]]:
     """Train ``network`` in place; returns one history row per epoch.
 
-    The weights after the last epoch count: choosing a best epoch on anything but the validation
-    split would be wrong, and choosing it there would favour the noisier method.
+    The result is the weights after the last epoch. Early stopping on the test split would leak it,
+    and on the validation split it would favour the noisier method.
 
-    Raises KdpipeError when the loss is no longer finite.
+    Raises KdpipeError for a NaN or infinite loss.
     """
     optimiser, schedule = optimiser_and_schedule(
         [*network.parameters(), *objective.parameters()], recipe

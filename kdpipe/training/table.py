@@ -16,7 +16,7 @@ from torch import Tensor
 
 KINDS = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float64: "F64"}
 TOO_LARGE = "too_large"
-"""Metadata of a file without tensors, in the place of a table that would exceed the limit."""
+"""Metadata of a file without tensors, written instead of a table that would exceed the limit."""
 
 Shapes = Mapping[str, tuple[tuple[int, ...], torch.dtype]]
 
@@ -52,7 +52,7 @@ def create(path: Path, shapes: Shapes) -> dict[str, Tensor]:
 
 
 def decline(path: Path, reason: str) -> None:
-    """Write a file without tensors that says why there is no table."""
+    """Write a file without tensors, with the reason why there is no table."""
     from safetensors.torch import save_file
 
     save_file({}, path, metadata={TOO_LARGE: reason})

@@ -13,9 +13,9 @@ from kdpipe.models.base import Network
 class LiveTeacher:
     """Runs the teacher on the very view that the student sees.
 
-    ``batch_size``: shorter batches are filled up to it. A matrix product of a few rows is rounded
-    in another way than one of 64, so that a table (see ``training.table``), which is computed in
-    full batches, could not repeat it bit for bit.
+    ``batch_size``: shorter batches are padded to it. Matrix products of few rows round differently
+    from those of 64, so a table (see ``training.table``), computed in full batches, would not match
+    bit for bit.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class TabulatedTeacher:
     """Looks up outputs that were computed once for every view of every training image.
 
     The file holds ``logits`` (views, n_train, classes) and one tensor per layer, and stays on
-    disk, mapped into memory, unless ``device`` is another one and has the room. What was kept in
-    fp16 is handed out in fp32.
+    disk, memory-mapped, unless it fits on a GPU given as ``device``. Values stored in fp16 are
+    returned in fp32.
     """
 
     def __init__(self, path: Path, layers: tuple[str, ...], device: torch.device) -> None:

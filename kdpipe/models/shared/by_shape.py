@@ -1,4 +1,4 @@
-"""Layers of an architecture that nobody described, found by the shapes of what they give out."""
+"""Layers of an undescribed architecture, found by the shapes of their outputs."""
 
 from __future__ import annotations
 

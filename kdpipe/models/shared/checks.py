@@ -1,4 +1,4 @@
-"""What is looked at in a network before anything is measured on it, one function a check."""
+"""Checks of a network before any measurement, one function each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ another order stay far below it, dropout is far above."""
 ALONE = 1e-2
 """The same between an image alone and in a batch, where GPUs take other algorithms."""
 UNLIKELY = 0.01
-"""Probability of a result by chance alone below which it is no chance."""
+"""Significance level: results less probable under chance do not count as chance."""
 PLAUSIBLE_MEAN, PLAUSIBLE_STD = 4.0, (0.05, 6.0)
 """Of normalised images: their mean lies this near to 0 and their deviation in this range."""
 

@@ -1,4 +1,4 @@
-"""Networks that are code of others: only where the study says that it trusts them."""
+"""Networks that run third-party code, allowed only if the study trusts it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from kdpipe.models.base import UNTOLD, Builder, Layers, Published
 class CodeOptions(Options):
     trust_code: bool = Field(
         False,
-        description="Has to be true: loading this network runs code of whoever made it, with all "
-        "that you may do on this machine.",
+        description="Must be true: loading this network runs its author's code with your "
+        "permissions on this machine.",
     )
 
     @model_validator(mode="after")
@@ -42,19 +42,19 @@ class ProgramOptions(CodeOptions):
 
 
 class Sealed(nn.Module):
-    """A compiled network. It answers and has gradients; its layers cannot be looked at."""
+    """A compiled network: it gives logits and gradients, but no layer outputs."""
 
     def __init__(self, inner: Any) -> None:
         super().__init__()
         self.inner = inner
         self.batch: int | None = getattr(inner, "fixed_batch", None)
-        """How many images it takes at a time, where that is fixed."""
+        """Its fixed batch size, if it has one."""
 
     def forward(self, images: Tensor) -> Tensor:
         return self.inner(images)
 
     def train(self, mode: bool = True) -> Sealed:
-        """Nothing inside changes: whoever saved the network decided on its mode."""
+        """Changes nothing inside: the mode was fixed when the network was saved."""
         self.training = mode
         return self
 

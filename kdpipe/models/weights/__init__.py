@@ -1,1 +1,1 @@
-"""Checkpoints that somebody trained elsewhere: reading, choosing and checking what is in them."""
+"""Third-party checkpoints: reading, choosing and checking their weights."""

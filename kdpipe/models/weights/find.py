@@ -1,4 +1,4 @@
-"""Weights that somebody trained elsewhere: where they are, what they are, and whether they fit."""
+"""Third-party weights: where they are, what they are, and whether they fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study says of weights that somebody trained elsewhere."""
+"""Options of third-party weights in a study."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Weights(Options):
         if len(given) != 1:
             raise ValueError("give one of published, path and url")
         if self.url and self.sha256 is None:
-            raise ValueError("sha256: a url needs it, so that nobody can exchange the file")
+            raise ValueError("sha256: a url needs it, so that a replaced file is noticed")
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std go together")
         if self.mean and self.std:
@@ -140,7 +140,7 @@ class Weights(Options):
 
 
 def _short(raw: Any) -> Any:
-    """A bare word is the name of published weights, ``none`` is no weights."""
+    """A bare word names published weights; ``none`` means random weights."""
     if isinstance(raw, str):
         return None if raw.lower() == "none" else {"published": raw}
     return raw

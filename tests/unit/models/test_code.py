@@ -76,7 +76,7 @@ def test_a_compiled_network_answers_as_it_did_and_has_gradients(root, name):
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
     torch.testing.assert_close(got(images), body()((images - mean) / std))
     assert torch.autograd.grad(got(images).sum(), images)[0].abs().sum() > 0
-    with pytest.raises(KdpipeError, match="Which layer of this network is 'cam' cannot be told"):
+    with pytest.raises(KdpipeError, match="It is unknown which layer of this network is 'cam'"):
         got.layer("cam")
     # Its file is pinned: another one under the same name is not loaded later.
     about = json.loads((root / "models/m/seed0/model.json").read_text())

@@ -367,7 +367,7 @@ def test_a_good_probe_passes():
             "its KdpipeError is no sentence: 'impossible'",
         ),
         (Trains, "leaves_networks_alone", "it changes the modes of a network"),
-        (Peeks, "looks_inside_is_true", "it raises KdpipeError: Which layer of this network"),
+        (Peeks, "looks_inside_is_true", "it raises KdpipeError: It is unknown which layer"),
         (Secret, "unary_needs_no_teacher", "set relational = True"),
         (Deaf, "relational_reads_its_teacher", "beside another teacher it has the same values"),
         (Deaf, "the_teacher_reaches_the_target", "on_teacher"),
