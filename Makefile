@@ -38,7 +38,7 @@ unit: environment
 docs: environment
 	sphinx-build --fail-on-warning --keep-going --nitpicky --quiet --builder html docs build/docs
 
-# After a change of options, plug-ins or columns.
+# Run this after a change of options, plug-ins or columns.
 reference: environment
 	python -m kdpipe reference study --builtin --out docs/reference.md
 	python -m kdpipe reference tables --out docs/tables.md
@@ -57,7 +57,7 @@ test-faults: environment
 test-studies: environment
 	python -m pytest tests/studies -n $(CORES)
 
-# Three at once, however many processors there are: most of the time they wait for Slurm.
+# Three at once on any machine, because these tests mostly wait for Slurm.
 test-slurm: environment
 	python -m pytest tests/slurm -n 3
 
@@ -74,8 +74,8 @@ $(STAMP): $(REQUIREMENTS) pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $(STAMP)
 
-# The picture and table that the README shows, and a page of its verdicts, from the default study
-# as it is now.
+# The picture and table in the README, and a page of verdicts, from the current results of the
+# default study.
 docs-results: run
 	mkdir -p docs/results/digits
 	cp results/digits/figures/transfer.svg results/digits/tables/transfer.csv docs/results/digits/

@@ -1,4 +1,4 @@
-# kdpipe: what does a student inherit from its teacher?
+# kdpipe: what does a student network inherit from its teacher?
 #
 #   snakemake --cores 2                                  the default study, config.yaml
 #   snakemake --cores 2 --configfile studies/X.yaml      another study
@@ -7,7 +7,7 @@ from snakemake.utils import min_version
 
 min_version("9.20")
 
-# Without this condition the default study would be merged into every other.
+# Without this condition Snakemake would merge the default study into every other study.
 if not workflow.configfiles and not workflow.overwrite_configfiles:
 
     configfile: f"{workflow.basedir}/config.yaml"
@@ -21,7 +21,7 @@ include: "rules/probe.smk"
 include: "rules/report.smk"
 
 
-# Snakemake refuses a rule that may be cached and is measured, and no directive takes it back.
+# Snakemake refuses a cacheable rule with a benchmark, and no directive removes the benchmark.
 for kind in workflow.rules if CACHE else ():
     if kind.cache and kind.cache.output:
         kind._benchmark = None
@@ -34,13 +34,13 @@ onstart:
         raise WorkflowError(str(error))
     manifest.write(PLAN, ROOT)
     manifest.keep_study(PLAN, ROOT)
-    # On other machines, and in their jobs, every job imports torch by itself.
+    # Jobs on other machines import torch by themselves.
     if workflow.local_exec:
         warm.start()
 
 
 onsuccess:
-    # Not after a run that ends with a stage before it, nor on the node of a job.
+    # Skip this after a run without the report, and on the node of a job.
     if not workflow.remote_exec and any(
         j.rule.name == "report" for j in workflow.dag.jobs
     ):

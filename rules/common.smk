@@ -1,4 +1,4 @@
-# Helpers shared by all rules; everything about a study is asked of kdpipe's plan.
+# Helpers of all rules. They read everything about a study from kdpipe's plan.
 import os
 import sys
 
@@ -35,23 +35,23 @@ try:
 except KdpipeError as error:
     raise WorkflowError(str(error))
 
-# Slurm signals every process of a step, and the step ends with the shell that it has started. That
-# one has to wait, or there would be no time for a checkpoint. (--precommand does not get there.)
+# Slurm signals every process of a step, and the step ends with the shell that Slurm started. This
+# shell must wait, or a training has no time for a checkpoint. (--precommand does not reach it.)
 if workflow.remote_exec:
     workflow.spawned_job_args_factory.precommand = lambda **_: "trap : TERM USR1"
 
 ROOT = f"results/{PLAN.study.study}"
 let_waiting_jobs_decide()
-# A copy without times would look as if everything had been made anew.
+# After a copy without modification times, every output would look new.
 if not workflow.remote_exec:
     times.restore(PLAN, ROOT)
 URGENCY = urgency(PLAN.jobs)
 logger.addHandler(Progress(workers=workflow.cores or 1))
 logger.addHandler(memory.Watch(ROOT))
-# Versions of packages are in the key already, whichever way they were installed.
+# The cache key already contains package versions, whichever way they were installed.
 CACHE = "omit-software" if sharing.in_use() else False
-# Of the jobs that this Snakemake submits; the one on a node and the one at home run what they are
-# given. How many may be submitted at once is known before the executor is, and in a dry run too.
+# Only a Snakemake that submits jobs estimates their sizes. `_nodes` (the most submissions at once) is
+# known before the executor is, and in a dry run too.
 SUBMITS = workflow.global_resources["_nodes"].value is not None
 SIZES = estimate(PLAN) if SUBMITS and not workflow.remote_exec else None
 SMALL_TRAININGS = small_trainings(SIZES)
