@@ -24,7 +24,7 @@ from kdpipe.base.machine import read_cpu_flags
 from kdpipe.base.provenance import versions
 from kdpipe.plan.plan_results import tables_slice
 from kdpipe.results import verdicts, words
-from kdpipe.results.paper import METHODS, METRICS, names
+from kdpipe.results.paper import METHODS, names, repeated
 from kdpipe.results.slices import PairSlice
 from kdpipe.study.schema import Study, load
 
@@ -133,13 +133,13 @@ def _paper_line(
     cell: pd.Series, cells: pd.DataFrame, transfer: pd.DataFrame, pairs: dict[str, PairSlice]
 ) -> str | None:
     """One method's cell; None for the independent students and the teacher themselves."""
-    pair = pairs[cell["pair"]]
+    pair, places = pairs[cell["pair"]], repeated()
     method = METHODS.get(cell["method"], cell["method"])
     measured = transfer[(transfer["pair"] == pair.name) & (transfer["method"] == method)]
     found = [
         row
         for _, row in measured.iterrows()
-        if (row["probe"], row["metric"]) in METRICS[cell["metric"]]
+        if (row["probe"], row["metric"]) in places[cell["metric"]]
         and cell["condition"] in names(row["probe"], row["condition"], pair)
     ]
     if not found:
@@ -148,17 +148,18 @@ def _paper_line(
     like = ["table", "pair", "condition", "metric"]
     same = cells[(cells[like] == cell[like]).all(axis=1) & (cells["method"] == "ind")]
     published = [*same["paper_value"][:1], cell["paper_value"]]
-    interval = words.interval(row["diff_low"], row["diff_high"], row["metric"], signed=True)
+    metric = words.metric_of(row)
+    interval = words.interval(row["diff_low"], row["diff_high"], metric, signed=True)
     return "| {} |".format(
         " | ".join(
             (
                 cell["table"],
                 cell["condition"],
-                words.metric_words(row["metric"]).label,
+                metric.label,
                 words.method_words(method),
-                " → ".join(words.number(value, row["metric"]) for value in published),
-                " → ".join(words.number(row[c], row["metric"]) for c in ("ind_mean", "dist_mean")),
-                f"{words.number(row['diff'], row['metric'], signed=True)} {interval}",
+                " → ".join(words.number(value, metric) for value in published),
+                " → ".join(words.number(row[c], metric) for c in ("ind_mean", "dist_mean")),
+                f"{words.number(row['diff'], metric, signed=True)} {interval}",
                 _verdict(row),
                 cell["same_direction"],
             )

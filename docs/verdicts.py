@@ -53,7 +53,7 @@ def claims_table(claims: pd.DataFrame) -> str:
 
 
 def _line(row: pd.Series) -> str:
-    values = [words.number(row[c], row["metric"]) for c in ("ind_mean", "target")]
+    values = [words.number(row[c], words.metric_of(row)) for c in ("ind_mean", "target")]
     closed = verdicts.why(row) or "–"
     if row["gap_closed"] == row["gap_closed"]:
         interval = words.share_interval(row["closed_low"], row["closed_high"])

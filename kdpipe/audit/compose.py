@@ -12,36 +12,23 @@ from typing import Any
 from kdpipe.audit.images import Columns, Square, data_set
 from kdpipe.audit.networks import Told, entry
 from kdpipe.base.errors import KdpipeError
+from kdpipe.base.options import Options
 from kdpipe.base.plugin import of_library, resolve
 from kdpipe.models import builders
 from kdpipe.models.base import UNTOLD
 from kdpipe.probes import probes as known_probes
+from kdpipe.probes.shared.description import Need
 
 SET, UNSEEN = "images", "unseen"
 METHOD = "distilled"
 """What a student is called whose method nobody names."""
 
-# Properties in the order of the report, with what an audit says of each. At few pixels a shift is
-# often none: only different windows are compared. Planes of 50×50 points would take longer than all
-# other properties together.
-PROPERTIES: dict[str, dict[str, Any]] = {
-    "accuracy": {},
-    "calibration": {},
-    "colour": {},
-    "crop": {},
-    "shift": {"distinct": True},
-    "fidelity": {},
-    "boundary": {"resolution": 20},
-    "adversarial": {},
-    "localization": {},
-    "cka": {},
-}
-# Properties that need more than networks and their images, and what that is.
-NEEDS = {
-    "consensus": "images of a domain that the student never saw (--unseen)",
-    "group_accuracy": "groups of images (--group COLUMN)",
-    "shape_bias": "images whose shape and texture contradict each other (a study file)",
-    "weights": "linear networks (--probes weights)",
+# What a property may need beside networks and their images, and how an audit is given it.
+NEEDS: dict[Need, str] = {
+    "unseen domain": "images of a domain that the student never saw (--unseen)",
+    "groups": "groups of images (--group COLUMN)",
+    "cues": "images whose shape and texture contradict each other (a study file)",
+    "linear networks": "linear networks (--probes {name})",
 }
 
 
@@ -147,16 +134,33 @@ def _probes(
     wanted: Wanted, models: dict[str, dict[str, Any]]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Properties with their options, and those that are left out with the reason."""
-    chosen = {name: dict(options) for name, options in PROPERTIES.items()}
+    given: dict[Need | None, dict[str, Any]] = {None: {}}
     if wanted.columns.group is not None:
-        chosen["group_accuracy"] = {}
+        given["groups"] = {}
     if wanted.unseen is not None:
-        chosen["consensus"] = {"set": UNSEEN, "domains": [UNSEEN]}
-    left_out = {name: f"it needs {what}" for name, what in NEEDS.items() if name not in chosen}
+        given["unseen domain"] = {"set": UNSEEN, "domains": [UNSEEN]}
+    chosen: dict[str, dict[str, Any]] = {}
+    left_out = {}
+    for name in known_probes.names():
+        try:
+            about = known_probes.get(name)
+        except KdpipeError as error:  # of another package, which lacks something
+            left_out[name] = str(error)
+            continue
+        if about.audit_needs in given:
+            chosen[name] = {**about.audit_options, **given[about.audit_needs]}
+        elif about.audit_needs:
+            left_out[name] = f"it needs {NEEDS[about.audit_needs].format(name=name)}"
+        if missing := _required(about.Options):
+            chosen.pop(name, None)
+            left_out[name] = f"it needs its option {missing[0]} (a study file)"
     for name in (*wanted.probes, *wanted.without):
         known_probes.module_of(name)  # an unknown name ends here, with those that are known
     if wanted.probes:
-        chosen = {name: chosen.get(name, {}) for name in wanted.probes}
+        chosen = {
+            name: chosen.get(name, dict(known_probes.get(name).audit_options))
+            for name in wanted.probes
+        }
         left_out = {}
     sealed = next((n for n, m in models.items() if _sealed(m["network"])), None)
     for name in list(chosen):
@@ -174,9 +178,14 @@ def _probes(
     if not chosen:
         raise KdpipeError("There is no property left to measure; see --probes and --without.")
     for name, options in chosen.items():
-        if wanted.limit is not None and name != "cka":
+        bounded = known_probes.get(name).Options.model_fields["limit"].default is not None
+        if wanted.limit is not None and not bounded:
             options["limit"] = wanted.limit
     return chosen, left_out
+
+
+def _required(options: type[Options]) -> list[str]:
+    return [key for key, field in options.model_fields.items() if field.is_required()]
 
 
 def _sealed(network: dict[str, Any]) -> bool:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
@@ -43,17 +45,25 @@ class Registry(Generic[T]):
         """
         if name in self._builtin():
             return f"{self.package}.{name}"
-        for entry in entry_points(group=f"kdpipe.{self.kind}"):
-            if entry.name == name:
-                return entry.module
+        if name in self._offered():
+            return self._offered()[name]
         raise KdpipeError(
             f"There is no {self.kind[:-1]} called '{name}'; known are: {', '.join(self.names())}."
         )
 
     def get(self, name: str) -> type[T]:
-        """The class registered as ``name``; imports its module on first use."""
+        """The class registered as ``name``; imports its module on first use.
+
+        Raises KdpipeError where there is none, or where it lacks something that it imports.
+        """
         if name not in self._found:
-            importlib.import_module(self.module_of(name))
+            try:
+                importlib.import_module(self.module_of(name))
+            except ImportError as error:
+                raise KdpipeError(
+                    f"The {self.kind[:-1]} '{name}' cannot be loaded ({error}); install what "
+                    f"{self.module_of(name)} imports, or uninstall its package."
+                ) from error
         if name not in self._found:
             raise KdpipeError(
                 f"Module {self.module_of(name)} does not register a {self.kind[:-1]} "
@@ -63,10 +73,23 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """Every name that can be asked for, sorted."""
-        return sorted(self._builtin() | {e.name for e in entry_points(group=f"kdpipe.{self.kind}")})
+        return sorted(self._builtin() | set(self._offered()))
+
+    def __contains__(self, name: str) -> bool:
+        """Whether ``name`` can be asked for."""
+        return name in self._found or name in self._builtin() or name in self._offered()
+
+    def _offered(self) -> dict[str, str]:
+        return _entry_points(f"kdpipe.{self.kind}", tuple(sys.path))
 
     def _builtin(self) -> set[str]:
         """Files of the package but ``base``; its folders hold what several plug-ins share."""
         package = importlib.import_module(self.package)
         modules = pkgutil.iter_modules(package.__path__)
         return {m.name for m in modules if not m.ispkg and m.name != "base"}
+
+
+@cache
+def _entry_points(group: str, path: tuple[str, ...]) -> dict[str, str]:
+    """Modules that installed packages offer in ``group``, by name; ``path``: where they are."""
+    return {entry.name: entry.module for entry in reversed(list(entry_points(group=group)))}

@@ -56,7 +56,8 @@ class Objective(nn.Module):
     """Base of the distillation objectives.
 
     Parameters of an objective (regressors, embeddings) are trained with the student; its buffers
-    (memory banks) are part of a training checkpoint.
+    (memory banks) are part of a training checkpoint. ``title`` is what figures and report call it,
+    its own name if empty; ``place`` is where it stands among the methods there.
 
     >>> class DistanceOptions(ObjectiveOptions):
     ...     beta: float = Field(1.0, ge=0, description="Weight of the distance.")
@@ -74,6 +75,8 @@ class Objective(nn.Module):
     """
 
     name: str
+    title: str = ""
+    place: int = 1000
     Options: type[Options] = ObjectiveOptions
     uses_teacher: bool = True
 

@@ -98,6 +98,8 @@ class CRD(Objective):
     """
 
     Options = CRDOptions
+    title = "CRD"
+    place = 30
     bank: Tensor
     teacher_bank: Tensor
     labels: Tensor

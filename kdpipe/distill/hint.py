@@ -60,6 +60,8 @@ class Hint(Objective):
     """
 
     Options = HintOptions
+    title = "Hint"
+    place = 20
 
     def __init__(self, options: HintOptions, setting: Setting) -> None:
         super().__init__(options, setting)

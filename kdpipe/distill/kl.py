@@ -31,6 +31,8 @@ class KL(Objective):
     """γ·CE + α·τ²·KL (Ojha et al. 2023, Eq. 1)."""
 
     Options = KLOptions
+    title = "KL"
+    place = 10
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         o = self.options

@@ -21,6 +21,8 @@ class Logits(Objective):
     """
 
     Options = LogitsOptions
+    title = "Logits"
+    place = 40
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         o = self.options

@@ -29,6 +29,8 @@ class SoftLabel(Objective):
     """
 
     Options = SoftLabelOptions
+    title = "Soft label"
+    place = 50
     uses_teacher = False
 
     def forward(self, step: Step) -> dict[str, Tensor]:

@@ -1,12 +1,11 @@
 """What a figure is: tables in, one matplotlib figure out, and a caption in words.
 
-Most properties are shown the same way: one row of panels a pair, one panel a metric, methods
-side by side over the conditions. They derive from PropertyFigure and state what differs.
+Most properties are shown the same way (``shared.property``), in words of their own probe. A file
+here is a figure that differs, or one of several properties.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -219,47 +218,3 @@ class Figure:
 
     def draw(self, tables: Tables) -> Canvas:
         raise NotImplementedError
-
-
-class PropertyFigure(Figure):
-    """Small multiples: pairs down, metrics across, methods side by side in each panel."""
-
-    metrics: tuple[str, ...] = ()
-    xlabel: str = ""
-    height: float = 2.5
-    """Of a panel with its labels, in inches."""
-
-    def decorate(self, ax: Any, tables: Tables, pair: str, metric: str) -> None:
-        """Add what only this property has, for example the level of chance."""
-
-    def draw(self, tables: Tables) -> Canvas:
-        from kdpipe.figures.shared import style
-
-        rows, probe = tables.of(self.probes), self.probes[0]
-        pairs = sorted(rows["pair"].unique(), key=lambda p: tables.role(p, probe))
-        measured = set(rows["metric"])
-        shown = [m for m in self.metrics if m in measured] or sorted(measured)
-        methods = words.method_order(rows["method"])
-        # A single metric would leave a narrow column: pairs then stand side by side.
-        columns = {1: min(2, len(pairs)), 4: 2}.get(len(shown), len(shown))
-        fig, axes = style.grid(-(-len(pairs) * len(shown) // columns), columns, height=self.height)
-        panels = itertools.product(pairs, shown)
-        banded = False
-        for ax, panel in itertools.zip_longest(axes.flat, panels):
-            pair, metric = panel or ("", "")
-            part = rows[(rows["pair"] == pair) & (rows["metric"] == metric)]
-            if part.empty:
-                ax.set_axis_off()
-                continue
-            style.grouped_points(ax, part, methods, metric)
-            banded |= style.control_band(ax, part, tables.control(pair, probe, metric), metric)
-            self.decorate(ax, tables, pair, metric)
-            text = self._heading(tables, pair, probe) if metric == shown[0] else ""
-            style.heading(ax, text, part)
-            ax.set_xlabel(self.xlabel)
-        style.legend(fig, methods, rows, banded=banded)
-        return fig
-
-    def _heading(self, tables: Tables, pair: str, probe: str) -> str:
-        control = "control: " if tables.role(pair, probe) == "control" else ""
-        return f"{control}{pair} ({tables.names(pair)})"

@@ -68,7 +68,7 @@ class Cka(Figure):
                     behind = tables.images_behind(pair, "cka")
                     images = " ".join(filter(None, [str(behind or ""), domain, "images"]))
                     ax.set_ylabel(f"{pair}, {images}\nTeacher layer")
-        label = style.axis_label(metric)
+        label = style.axis_label(words.metric_words("cka", metric))
         # As thick and as far from the maps in a high figure as in a low one.
         inch = 1 / fig.get_figheight()
         fig.colorbar(

@@ -35,7 +35,8 @@ class GroupAccuracy(Figure):
         fig, axes = style.grid(len(pairs), 3, width=3.6)
         for (left, right, last), pair in zip(axes, pairs, strict=True):
             part = rows[rows["pair"] == pair]
-            style.grouped_points(left, part, methods, "accuracy")
+            accuracy = words.metric_words("group_accuracy", "accuracy")
+            style.grouped_points(left, part, methods, accuracy)
             style.heading(left, f"{pair} ({tables.names(pair)})", part)
             left.set_xlabel("Group")
             gains = tables.transfer.query(
@@ -57,7 +58,7 @@ class GroupAccuracy(Figure):
             return
         called = {"accuracy_gap": "best minus worst", "worst_group_accuracy": "worst group"}
         named = rows.assign(condition="which=" + rows["metric"].map(called))
-        style.grouped_points(ax, named, methods, "accuracy")
+        style.grouped_points(ax, named, methods, words.FRACTION)
         ax.set_title(
             words.units(rows["n"].max(), "images"), loc="right", fontsize=8, color="#666666"
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdpipe.figures.base import Figure, Tables, figures
 from kdpipe.results import words
-from kdpipe.results.paper import METRICS
+from kdpipe.results.paper import repeated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +33,7 @@ class Paper(Figure):
     def draw(self, tables: Tables) -> Canvas:
         from kdpipe.figures.shared import style
 
+        places = repeated()
         blocks: list[tuple[Any, pd.DataFrame]] = [
             (key, part.sort_values(["condition", "method"], key=_order, kind="stable"))
             for key, part in tables.paper.groupby(["table", "pair", "metric"], sort=False)
@@ -42,8 +43,8 @@ class Paper(Figure):
         axes = fig.subplots(len(blocks), 1, squeeze=False, height_ratios=heights)[:, 0]
         for ax, ((table, pair, cell), part) in zip(axes, blocks, strict=True):
             # The paper's name may be that of another measure here.
-            metric = METRICS[cell][0][1] if cell in METRICS else cell
-            factor = style.scale(metric)
+            metric = words.metric_words(*places.get(cell, [("", cell)])[0])
+            factor = metric.scale
             for y, row in enumerate(part.to_dict("records")):
                 colour, marker = style.look(row["method"])
                 both = [factor * row["paper_value"], factor * row["measured_mean"]]

@@ -38,10 +38,11 @@ class SoftLabel(Figure):
         shown = [rows for _, rows in panels]
         methods = words.method_order(m for rows in shown for m in rows["method"])
         for ax, (probe, rows) in zip(axes.flat, panels, strict=False):
-            metric = str(rows["metric"].iloc[0])
+            name = str(rows["metric"].iloc[0])
+            metric = words.metric_words(probe, name)
             pair = str(rows["pair"].iloc[0])
             style.grouped_points(ax, rows, methods, metric)
-            style.control_band(ax, rows, tables.control(pair, probe, metric), metric)
+            style.control_band(ax, rows, tables.control(pair, probe, name), metric)
             several = f" ({pair})" if len(tables.answer_methods) > 1 else ""
             style.heading(
                 ax,

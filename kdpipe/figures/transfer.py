@@ -38,8 +38,8 @@ class Transfer(Figure):
         claims = verdicts.primary_claims(transfer)
         relational = claims.apply(verdicts.is_relational, axis=1)
         blocks = [
-            (words.FAMILIES[False], claims[~relational]),
-            (words.FAMILIES[True], claims[relational]),
+            (words.KINDS[False], claims[~relational]),
+            (words.KINDS[True], claims[relational]),
             (
                 "Controls: what shows up here does not come from the teacher's property",
                 verdicts.controls_of(transfer),
@@ -105,10 +105,11 @@ class Transfer(Figure):
                 else:
                     _cell(ax, left, y, row, verdicts.finding(tables.controls, row))
         x = _LABEL + len(methods) * _CELL + 0.12
-        values = [words.number(first[c], first["metric"]) for c in ("ind_mean", "target")]
+        metric = words.metric_of(first)
+        values = [words.number(first[c], metric) for c in ("ind_mean", "target")]
         level = " → ".join(values)
         if first["ceiling"] == first["ceiling"]:
-            level += f" ({words.number(first['ceiling'], first['metric'])})"
+            level += f" ({words.number(first['ceiling'], metric)})"
         ax.text(x, y + 0.17, level, va="center", size=8.5)
         seeds = sorted({int(n) for n in part["n_seeds_dist"]})
         many = f"{seeds[0]}–{seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
@@ -153,7 +154,7 @@ def _cell(ax: Any, x: float, y: float, row: Any, finding: str, width: float = _C
     if finding in ("no gap", verdicts.NOT_JUDGED) or closed != closed:
         crossed = "xx" if finding == verdicts.NOT_JUDGED else None
         ax.add_patch(Rectangle(*box, fc=_GREY, ec="white", hatch=crossed, lw=0))
-        change = words.number(row["diff"], row["metric"], signed=True)
+        change = words.number(row["diff"], words.metric_of(row), signed=True)
         ax.text(middle, y + 0.17, finding, ha="center", va="center", size=8, color="#555555")
         below = f"Δ {change}" if finding == "no gap" else _SHORTLY.get(_begin(row), "")
         ax.text(middle, y + 0.34, below, ha="center", va="center", size=6.5, color="#555555")
@@ -174,6 +175,8 @@ def _cell(ax: Any, x: float, y: float, row: Any, finding: str, width: float = _C
     ax.text(middle, y + 0.34, spread, size=6.5, **text)
 
 
+_SAMPLE = {"probe": "accuracy", "metric": "accuracy"}
+"""What the samples of the legend are values of."""
 _SHORTLY = {reasons.AT_CHANCE: "network at chance", reasons.NO_VALUE: "no value"}
 
 
@@ -191,8 +194,8 @@ def _control(ax: Any, x: float, y: float, row: Any, width: float = _CELL) -> Non
     box = (x + 0.03, y + 0.03), width - 0.06, _ROW - 0.06
     frame: dict[str, Any] = {"ec": "black", "lw": 1.6} if changed else {"ec": "#bbbbbb", "lw": 0.8}
     ax.add_patch(Rectangle(*box, fc="white", **frame))
-    change = words.number(row["diff"], row["metric"], signed=True)
-    spread = words.interval(row["diff_low"], row["diff_high"], row["metric"], signed=True)
+    change = words.number(row["diff"], words.metric_of(row), signed=True)
+    spread = words.interval(row["diff_low"], row["diff_high"], words.metric_of(row), signed=True)
     weight = "bold" if changed else "normal"
     text = {"ha": "center", "va": "center", "color": "black" if changed else "#444444"}
     ax.text(x + width / 2, y + 0.17, f"Δ {change}", size=8, weight=weight, **text)
@@ -208,7 +211,7 @@ def _legend(ax: Any, y: float, width: float, without: str) -> None:
         (verdicts.NOT_JUDGED, float("nan"), "not judged", "no verdict, for\nthe reason given")
     ]
     not_judged = not_judged if without else []
-    blank = {"diff": 0.002, "diff_low": -0.01, "diff_high": 0.014, "metric": "accuracy"}
+    blank = {"diff": 0.002, "diff_low": -0.01, "diff_high": 0.014, **_SAMPLE}
     samples = [
         ("transferred", 0.65, "transferred", "students are closer\nto the target"),
         ("not transferred", 0.02, "not transferred", "closes less than\n10 % of the gap"),

@@ -76,7 +76,7 @@ class Why(Figure):
                     aside = 1.03 ** (k - (len(methods) - 1) / 2)
                     self._line(ax, part[part["method"] == method], method, aside)
                 self._decorate(ax, part, _unknowns(tables, teacher), named=ax is line[0])
-                ax.set_ylabel(style.axis_label(metric))
+                ax.set_ylabel(style.axis_label(words.metric_words("weights", metric)))
                 if metric == "weight_error" and (part["value"] > 0).any():
                     ax.set_yscale("log")
             line[0].set_title(f"students of {teacher}", loc="left", fontweight="bold")

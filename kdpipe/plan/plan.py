@@ -22,8 +22,9 @@ from kdpipe.models import builders
 from kdpipe.plan import pairs
 from kdpipe.plan.job import Job
 from kdpipe.plan.plan_results import (
-    figure_names,
     figures_slice,
+    figures_to_draw,
+    measured,
     record_folders,
     report_slice,
     tables_slice,
@@ -311,13 +312,26 @@ class Plan:
 
     def _results(self, probed: list[str]) -> None:
         gates = [job.target for job in self.by_stage("gate")]
-        self._add("tables", "tables", tables_slice(self.study), [*probed, *gates], TABLES)
-        names = figure_names(self.study)
+        tabulating = tables_slice(self.study)
+        shown = [(probes, PluginRef(name=name)) for name in sorted(measured(self.study))]
+        of_paper: Plugins = shown if any(pair.paper for pair in tabulating.pairs) else ()
+        self._add("tables", "tables", tabulating, [*probed, *gates], TABLES, of_paper)
+        names = figures_to_draw(self.study)
         networks = [*self.models, *self.students]
         histories = [f"{path}/history.parquet" for path in networks]
         metadata = [f"{path}/model.json" for path in networks]
         drawn = [f"figures/{name}.{ending}" for name in names for ending in ("svg", "png")]
         parquet = [t for t in TABLES if t.endswith(".parquet")]
+        # What is shown is in words of the figures, the properties and the methods.
+        words: Plugins = [
+            *((figures, PluginRef(name=name)) for name in names if name in figures),
+            *shown,
+            *(
+                (objectives, PluginRef(name=method))
+                for method in sorted({m for pair in tabulating.pairs for m in pair.methods})
+                if method in objectives
+            ),
+        ]
         drawing = figures_slice(self.study, names, networks)
         self._add(
             "figures",
@@ -325,7 +339,7 @@ class Plan:
             drawing,
             [*parquet, *histories, *metadata, *record_folders(drawing.recorded)],
             drawn,
-            [(figures, PluginRef(name=name)) for name in names],
+            words,
         )
         writing = report_slice(self.study, self.compute, names, networks)
         subsets = [f"{paths.subset_dir(name)}/subset.json" for name in self.study.data.sets]
@@ -335,7 +349,7 @@ class Plan:
             writing,
             [*parquet, *drawn, *metadata, *record_folders(writing.pairs), *subsets, *gates],
             ["report.html"],
-            [(figures, PluginRef(name=name)) for name in names],
+            words,
         )
 
 

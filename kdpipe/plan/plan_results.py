@@ -6,7 +6,7 @@ from typing import Any
 
 from kdpipe.base.plugin import PluginRef
 from kdpipe.distill import objectives
-from kdpipe.figures import figures
+from kdpipe.figures.shared.find import figure_names, find_figure
 from kdpipe.plan.pairs import second_teacher
 from kdpipe.probes import probes
 from kdpipe.stages.figures import FiguresSlice
@@ -56,19 +56,18 @@ def _pair(study: Study, name: str, pair: Pair) -> PairSlice:
     )
 
 
-def figure_names(study: Study) -> list[str]:
+def measured(study: Study) -> set[str]:
+    """Properties that are measured in any pair."""
+    return {study.probes[i].name for pair in study.pairs.values() for i in pair.probes}
+
+
+def figures_to_draw(study: Study) -> list[str]:
     """Figures that have something to show in this study, in alphabetical order."""
-    measured = {study.probes[i].name for pair in study.pairs.values() for i in pair.probes}
     has = {
         "paper": any(pair.paper for pair in study.pairs.values()),
         "answer_methods": bool(answer_methods(study)),
     }
-    return [
-        name
-        for name, figure in ((name, figures.get(name)) for name in figures.names())
-        if all(has[need] for need in figure.needs)
-        and (not figure.probes or measured & set(figure.probes))
-    ]
+    return figure_names(measured(study), [name for name, there in has.items() if there])
 
 
 def answer_methods(study: Study) -> dict[str, list[str]]:
@@ -96,7 +95,7 @@ def _layers(ref: PluginRef) -> tuple[str, ...]:
 
 
 def figures_slice(study: Study, names: list[str], networks: list[str]) -> FiguresSlice:
-    read = {probe for name in names for probe in figures.get(name).reads_records}
+    read = {probe for name in names for probe in find_figure(name).reads_records}
     pairs = []
     everyone = tables_slice(study).pairs
     for pair in everyone:
@@ -151,9 +150,8 @@ def _facts(study: Study, compute: Compute, n_networks: int) -> dict[str, Any]:
         "device": compute.device,
         "precision": compute.precision,
     }
-    measured = {study.probes[i].name for pair in study.pairs.values() for i in pair.probes}
     if any(pair.given for pair in study.pairs.values()):
-        missing = [name for name in probes.names() if name not in measured]
+        missing = [name for name in probes.names() if name not in measured(study)]
         facts["not measured"] = ", ".join(missing) or "nothing"
     for name, data in study.data.sets.items():
         facts[f"data set {name}"] = (

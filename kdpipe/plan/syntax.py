@@ -36,8 +36,16 @@ _HARMLESS = {
     *("lstrip", "partition", "removeprefix", "removesuffix", "replace", "rpartition", "rstrip"),
     *("split", "splitlines", "startswith", "strip", "tolist", "upper", "values"),
 }
-# Class attributes that hold words. They count for a job only if code of it reads such a name.
-NAMED_WORDS = {"title": {"title"}, "description": {"description", "model_json_schema"}}
+# Class attributes for readers: what a probe or an objective says of itself. They count for a job
+# only if code of it reads such a name.
+ENTRY = (
+    *("title", "compared", "how", "metrics", "panels", "preview", "figure", "caption", "place"),
+    *("in_paper", "audit_needs", "audit_options"),
+)
+NAMED_WORDS = {
+    **{name: {name} for name in ENTRY},
+    "description": {"description", "model_json_schema"},
+}
 
 Resolve = Callable[[str], str | None]
 """A dotted name to the module of the same top-level package that it stands for."""
@@ -205,10 +213,10 @@ class _Writer:
         self.made.reads.update(kind for kind, names in NAMED_WORDS.items() if name in names)
 
     def class_(self, node: ast.ClassDef) -> str:
-        """A class, its title set apart."""
+        """A class, what it says of itself set apart."""
         for statement in node.body:
             target = _assigned(statement)
-            if target in NAMED_WORDS and _is_text(statement.value):  # type: ignore[attr-defined]
+            if target in NAMED_WORDS and _says(statement):
                 value = ast.unparse(statement.value)  # type: ignore[attr-defined]
                 self.made.words.setdefault(target, []).append(value)
                 statement.value = ast.Constant(TEXT)  # type: ignore[attr-defined]
@@ -349,6 +357,30 @@ def _is_text(node: ast.AST | None) -> bool:
         return _is_text(node.body) and _is_text(node.orelse)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         return node.func.attr in ("join", "format") and _is_text(node.func.value)
+    return False
+
+
+def _says(node: ast.stmt) -> bool:
+    """Whether an attribute is given a text, or values that nothing is computed for. A field of a
+    model or a dataclass has a type, and may be read by other means than its name: it has to be a
+    text."""
+    if isinstance(node, ast.Assign):
+        return _is_written_out(node.value)
+    return isinstance(node, ast.AnnAssign) and _is_text(node.value)
+
+
+def _is_written_out(node: ast.AST | None) -> bool:
+    """Whether nothing is computed for a value: texts, numbers, containers and objects of them."""
+    if isinstance(node, ast.Constant) or _is_text(node):
+        return True
+    if isinstance(node, ast.UnaryOp):
+        return _is_written_out(node.operand)
+    if isinstance(node, ast.List | ast.Tuple | ast.Set):
+        return all(map(_is_written_out, node.elts))
+    if isinstance(node, ast.Dict):
+        return all(map(_is_written_out, [*node.keys, *node.values]))
+    if isinstance(node, ast.Call) and _last_name(node.func)[:1].isupper():
+        return all(map(_is_written_out, [*node.args, *(k.value for k in node.keywords)]))
     return False
 
 

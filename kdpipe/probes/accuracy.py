@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from kdpipe.probes.base import Bench, Probe, ProbeOptions, condition, probes
+from kdpipe.probes.shared.description import Metric, Panels
 from kdpipe.probes.shared.gaps import add_gaps
 from kdpipe.probes.shared.records import Records, Statistic
 
@@ -21,7 +22,24 @@ class Accuracy(Probe):
     """
 
     Options = AccuracyOptions
-    title = "Accuracy per domain"
+    title = "Accuracy"
+    compared = "right answers"
+    how = "The share of test images whose most probable class is the label, in each domain."
+    metrics = {
+        "accuracy": Metric("Accuracy"),
+        "accuracy_gap": Metric("Best minus worst"),
+        "worst_domain_accuracy": Metric("Accuracy in the worst domain"),
+    }
+    panels = Panels(
+        title="Accuracy in every domain",
+        x="Domain of the test images",
+        caption="Share of test images whose top answer is right, per domain. Domains that a "
+        "student never saw in training show whether the teacher's domain knowledge reached it. "
+        "Where several domains were measured: the distance from the best to the worst, and the "
+        "worst.",
+    )
+    place = 10
+    in_paper = {"top1": "accuracy"}
 
     def measure(self, bench: Bench) -> Records:
         records = Records()

@@ -14,6 +14,7 @@ from kdpipe.base.paths import ModelRef
 from kdpipe.data.images import as_float
 from kdpipe.models.base import Network
 from kdpipe.probes.base import BATCH, Bench, ImageSet, Probe, ProbeOptions, condition, probes
+from kdpipe.probes.shared.description import Metric, Panels
 from kdpipe.probes.shared.gradients import need_gradient
 from kdpipe.probes.shared.ifgsm import BISECTIONS, calibrate, fooling_rate, ifgsm
 from kdpipe.probes.shared.records import Records, Statistic
@@ -61,7 +62,34 @@ class Adversarial(Probe):
     relational = True
     on_teacher = True
     calibrated = True
-    title = "Adversarial vulnerability"
+    title = "Adversarial weakness"
+    compared = "fooled by what fools the teacher"
+    how = (
+        "Test images are changed step by step until they fool the teacher (I-FGSM); those that do "
+        "are shown to the students. Fooled: the answer differs from the network's own on the "
+        "unchanged image. The control repeats it with a network that is not the teacher."
+    )
+    metrics = {
+        "fooling_rate": Metric("Fooling rate"),
+        "same_wrong_label": Metric("Teacher's wrong label"),
+        "attack_success": Metric("Attack success", panel=False),
+        "target_missed": Metric("Off the attack's target", panel=False),
+        "epsilon": Metric("Epsilon", "", panel=False),
+        "step": Metric("Step", "", panel=False),
+        "steps": Metric("Steps", "", panel=False),
+    }
+    panels = Panels(
+        title="Adversarial images that fool the teacher",
+        x="Network that was attacked\n(ε: largest change of a pixel, range 0–1)",
+        caption="Test images are changed in small steps until they fool one network (I-FGSM), and "
+        "those that do are shown to the students. The fooling rate is the share on which a student "
+        "leaves its own answer. Images made on a foreign network are the control: what fools a "
+        "student there is weakness in general, not the teacher's. The strength ε was fitted to "
+        "each attacked network on validation images, so that it fools that network equally often "
+        "(unless a study says otherwise, of the images that it has right).",
+    )
+    place = 90
+    in_paper = {"fooling_rate": "fooling_rate"}
 
     @classmethod
     def networks(cls, options: Any) -> list[ModelRef]:

@@ -25,6 +25,7 @@ from kdpipe.data.store import Subset
 from kdpipe.models.base import Network
 from kdpipe.probes import probes as probes
 from kdpipe.probes.shared.conditions import condition as condition
+from kdpipe.probes.shared.description import Described
 from kdpipe.probes.shared.records import Records
 from kdpipe.training.compute import Compute
 
@@ -159,8 +160,8 @@ class Bench:
         return torch.cat(parts).cpu()
 
 
-class Probe(ABC):
-    """Base of the properties.
+class Probe(Described, ABC):
+    """Base of the properties. What a property says of itself to readers is in ``Described``.
 
     ``family`` names the job a probe shares with its like. A ``relational`` probe compares the
     network with a reference (the teacher). With ``on_teacher`` it is also run on the teacher
@@ -196,7 +197,6 @@ class Probe(ABC):
     calibrated: bool = False
     looks_inside: bool = False
     needs_places: bool = False
-    title: str = ""
 
     def __init__(self, options: Any) -> None:
         self.options = options

@@ -15,6 +15,7 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.base.seeding import stream
 from kdpipe.data.images import as_float
 from kdpipe.probes.base import BATCH, Bench, ImageSet, Probe, ProbeOptions, condition, probes
+from kdpipe.probes.shared.description import Metric, Panels
 from kdpipe.probes.shared.records import Records, Statistic
 
 # Images in float32 that lie on one line leave about this share of a side beside the line.
@@ -120,7 +121,28 @@ class Boundary(Probe):
 
     Options = BoundaryOptions
     relational = True
-    title = "Decision-boundary similarity"
+    title = "Decision boundary"
+    compared = "same labels on planes of images"
+    how = (
+        "Three random test images span a plane; teacher and student label a grid of points on it. "
+        "Counted is the share of points with equal labels, averaged over planes."
+    )
+    metrics = {
+        "boundary_agreement": Metric("Equal labels on the plane"),
+        "boundary_iou": Metric("Overlap of regions (IoU)"),
+    }
+    panels = Panels(
+        title="Decision boundaries",
+        x="Domain of the images",
+        caption="Three random images span a plane; teacher and student label a grid of points on "
+        "it. Shown is the share of points with equal labels, and the overlap of the regions of "
+        "each class (intersection over union), averaged over many planes.",
+    )
+    place = 130
+    # What Somepalli et al. call so is the share of points with equal labels.
+    in_paper = {"boundary_iou": "boundary_agreement"}
+    # Planes of 50×50 points would take longer than all other properties of an audit together.
+    audit_options = {"resolution": 20}
 
     @classmethod
     def passes(cls, options: Any, n: int) -> int:

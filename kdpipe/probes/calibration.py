@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from kdpipe.probes.base import Bench, Probe, ProbeOptions, condition, probes, resamples
+from kdpipe.probes.shared.description import Metric, Panels
 from kdpipe.probes.shared.records import Records, Statistic
 
 OF_SHARES = ProbeOptions.model_fields["min_gap"].default
@@ -46,6 +47,26 @@ class Calibration(Probe):
 
     Options = CalibrationOptions
     title = "Calibration"
+    compared = "stated confidence against accuracy"
+    how = (
+        "Test images are sorted into bins by the network's confidence; the error is the distance "
+        "of confidence and accuracy, averaged over the bins."
+    )
+    metrics = {
+        "ece": Metric("Calibration error"),
+        "confidence_gap": Metric("Confidence − accuracy", level=0.0),
+        "confidence": Metric("Confidence", "", panel=False),
+        "accuracy": Metric("Accuracy", panel=False),
+    }
+    panels = Panels(
+        title="Calibration",
+        x="Domain of the test images",
+        caption="Expected calibration error: the distance between stated confidence and accuracy, "
+        "averaged over bins of confidence (0 = calibrated). The second panel is mean confidence "
+        "minus accuracy: above the dotted line a network is too sure of itself, below it too "
+        "modest.",
+    )
+    place = 70
 
     def measure(self, bench: Bench) -> Records:
         o = self.options

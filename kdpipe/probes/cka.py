@@ -15,6 +15,7 @@ from kdpipe.base.seeding import stream
 from kdpipe.data.images import as_float
 from kdpipe.models.base import Network
 from kdpipe.probes.base import Bench, ImageSet, Probe, ProbeOptions, condition, probes
+from kdpipe.probes.shared.description import Metric
 from kdpipe.probes.shared.records import Records, Statistic
 
 CKA_BATCH = 32
@@ -93,7 +94,17 @@ class CKA(Probe):
     family = "representation"
     relational = True
     looks_inside = True
-    title = "Representation similarity"
+    title = "Representation"
+    compared = "features alike (linear CKA)"
+    how = (
+        "Linear centred kernel alignment between the outputs of layers of teacher and student on "
+        "the same images, by the unbiased estimator; 1 means equal up to rotation and scale."
+    )
+    metrics = {
+        "cka_unbiased": Metric("CKA, unbiased", "0 to 1"),
+        "cka_biased": Metric("CKA, biased", "0 to 1"),
+    }
+    place = 120
 
     @classmethod
     def layers(cls, options: Any) -> tuple[list[str], list[str]]:

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from kdpipe.probes.base import Bench, Probe, ProbeOptions, condition, probes, resamples
+from kdpipe.probes.shared.description import Metric, Panels
 from kdpipe.probes.shared.records import Records, Statistic
 
 
@@ -48,7 +49,28 @@ class Consensus(Probe):
 
     Options = ConsensusOptions
     relational = True
-    title = "Consensus with the teacher"
+    title = "Unseen-domain consensus"
+    compared = "teacher's answer, right or wrong"
+    how = (
+        "The share of test images on which student and teacher give the same class, right or "
+        "wrong, also in domains that the student never saw."
+    )
+    metrics = {
+        "consensus": Metric("Consensus"),
+        "consensus_teacher_wrong": Metric("Consensus, teacher wrong"),
+        "error_consistency": Metric("Error consistency", "Cohen's κ"),
+    }
+    panels = Panels(
+        title="The same answers on unseen domains",
+        x="Domain of the images",
+        caption="Share of images on which a student gives the same answer as the teacher, right or "
+        "wrong, in domains that it was not trained on; the same among images that the teacher gets "
+        "wrong; and error consistency, the agreement on being right or wrong beyond what the two "
+        "accuracies explain (Cohen's κ, 0 = chance).",
+    )
+    place = 100
+    in_paper = {"consensus": "consensus"}
+    audit_needs = "unseen domain"
 
     def measure(self, bench: Bench) -> Records:
         records = Records()

@@ -8,6 +8,7 @@ from torch import Tensor
 from kdpipe.data.augment.shared.geometry import random_window, resample
 from kdpipe.probes.base import probes
 from kdpipe.probes.shared.agreement import AgreementProbe
+from kdpipe.probes.shared.description import Panels, Preview
 from kdpipe.probes.shared.pictures import PicturedOptions
 
 
@@ -25,9 +26,29 @@ class Crop(AgreementProbe):
     """Two crops of fixed scale and free aspect (Ojha et al. 2023, Table 10)."""
 
     Options = CropOptions
-    title = "Crop invariance"
     draws = 8
     strength_key = "scale"
+    title = "Crop invariance"
+    compared = "same answer on two random crops"
+    how = (
+        "Two random crops of each test image, of a given share of its area, go through the "
+        "network; counted is how often both get the same class. The crops of an image are the same "
+        "for every network."
+    )
+    panels = Panels(
+        title="Invariance to cropping",
+        x="Share of the image that a crop shows",
+        caption="Each test image is cropped twice at random at a given scale. Agreement is the "
+        "share of images whose two crops get the same answer; the second panel counts only images "
+        "whose first crop gets the right one, the third is accuracy on the crops.",
+    )
+    preview = Preview(
+        title="Preview of the crops",
+        caption="A few test images, and the two random crops that are compared, by the share of "
+        "the image that a crop shows. A network agrees with itself if it gives both the same "
+        "answer.",
+    )
+    place = 30
 
     def strengths(self) -> list[float | int]:
         return list(self.options.scales)

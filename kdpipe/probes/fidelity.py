@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 
 from kdpipe.probes.base import Bench, Probe, condition, probes
+from kdpipe.probes.shared.description import Metric, Panels
 from kdpipe.probes.shared.records import Records, Statistic
 
 
@@ -13,7 +14,26 @@ class Fidelity(Probe):
     """Top-1 agreement and KL(teacher ‖ student) in nats (Stanton et al. 2021, Eqs. 3–4)."""
 
     relational = True
-    title = "Fidelity to the teacher"
+    title = "Fidelity"
+    compared = "teacher's answer on test images"
+    how = (
+        "The share of test images on which student and teacher give the same class, and the "
+        "Kullback-Leibler divergence of their probabilities."
+    )
+    metrics = {
+        "top1_agreement": Metric("Same answer as teacher"),
+        "predictive_kl": Metric("KL from the teacher", "nats"),
+    }
+    panels = Panels(
+        title="Fidelity to the teacher's answers",
+        x="Domain of the test images",
+        caption="Share of test images on which the student's top answer is the teacher's, and the "
+        "divergence of the student's probabilities from the teacher's (KL, 0 = equal). Fidelity on "
+        "images like those of training is what the objectives ask for; it is no property by "
+        "itself.",
+    )
+    place = 110
+    in_paper = {"consensus": "top1_agreement"}
 
     def measure(self, bench: Bench) -> Records:
         records = Records()

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.probes.base import Bench, Probe, ProbeOptions, condition, probes
+from kdpipe.probes.shared.description import Metric
 from kdpipe.probes.shared.gaps import add_gaps
 from kdpipe.probes.shared.records import Records, Statistic
 
@@ -27,7 +28,20 @@ class GroupAccuracy(Probe):
     """
 
     Options = GroupAccuracyOptions
-    title = "Accuracy per group"
+    title = "Group bias"
+    compared = "right answers within a group"
+    how = (
+        "The share of right answers among the test images of each group. The gap is the teacher's "
+        "weakness on a group that it knows too little of."
+    )
+    metrics = {
+        "accuracy": Metric("Accuracy"),
+        "accuracy_gap": Metric("Best minus worst"),
+        "worst_group_accuracy": Metric("Accuracy in the worst group"),
+    }
+    place = 60
+    in_paper = {"top1": "accuracy"}
+    audit_needs = "groups"
 
     def measure(self, bench: Bench) -> Records:
         records = Records()

@@ -13,6 +13,7 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.data.images import as_float
 from kdpipe.models.base import Network
 from kdpipe.probes.base import Bench, ImageSet, Probe, condition, probes
+from kdpipe.probes.shared.description import Metric, Panels
 from kdpipe.probes.shared.gradients import need_gradient
 from kdpipe.probes.shared.pictures import PicturedOptions, keep, spread, thumbnail
 from kdpipe.probes.shared.records import Records, Statistic
@@ -127,6 +128,31 @@ class Localization(Probe):
     looks_inside = True
     needs_places = True
     title = "Localisation"
+    compared = "looks where the teacher looks"
+    how = (
+        "Grad-CAM maps of the true class of teacher and student on the same image, compared by "
+        "cosine similarity at the larger of the two layers' resolutions. The win rate is how often "
+        "a student's map is closer to the teacher's than an independent student's."
+    )
+    metrics = {
+        "cam_similarity": Metric("CAM similarity", "cosine"),
+        "cam_win_rate": Metric("CAM win rate", level=0.5),
+        "cam_similarity_image": Metric("CAM similarity, image size", "cosine"),
+        "cam_win_rate_image": Metric("CAM win rate, image size", level=0.5),
+        "all_zero_maps": Metric("Maps that are all zero", panel=False),
+        "all_zero_teacher_maps": Metric("Teacher's maps that are all zero", panel=False),
+    }
+    panels = Panels(
+        title="Where the networks look",
+        x="Domain of the test images",
+        caption="Grad-CAM maps of the true class, compared with the teacher's map of the same "
+        "image by cosine similarity, at the resolution of the layer and at that of the images. The "
+        "win rate is the share of images on which a student's map is closer to the teacher's than "
+        "the map of an independent student; the dotted line is a coin toss. Independent students "
+        "are compared with each other to show its spread.",
+    )
+    place = 80
+    in_paper = {"cam_win_rate": "cam_win_rate"}
 
     @classmethod
     def layers(cls, options: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.probes.base import Bench, Probe, condition, probes
+from kdpipe.probes.shared.description import Metric, Panels
 from kdpipe.probes.shared.records import Records, Statistic
 
 
@@ -20,6 +21,26 @@ class ShapeBias(Probe):
     """
 
     title = "Shape bias"
+    compared = "decides by shape, not by the other cue"
+    how = (
+        "Test images whose shape says one class and whose other cue another. Of the answers that "
+        "follow one of the two, counted is the share that follows the shape."
+    )
+    metrics = {
+        "shape_bias": Metric("Shape decisions", level=0.5),
+        "shape_accuracy": Metric("Accuracy by shape"),
+    }
+    panels = Panels(
+        title="Shape against another cue",
+        x="Domain of the images",
+        caption="Images whose shape belongs to one class and whose other cue (texture, or the "
+        "colour of the background) belongs to another. Shape decisions are counted among the "
+        "answers that match one of the two; at the dotted line both cues weigh the same. Accuracy "
+        "by shape counts all images.",
+    )
+    place = 50
+    in_paper = {"shape_bias": "shape_bias"}
+    audit_needs = "cues"
 
     def measure(self, bench: Bench) -> Records:
         records = Records()

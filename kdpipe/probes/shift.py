@@ -9,6 +9,7 @@ from torch import Tensor
 from kdpipe.data.augment.shared.geometry import windows
 from kdpipe.probes.base import probes
 from kdpipe.probes.shared.agreement import AgreementProbe
+from kdpipe.probes.shared.description import Panels, Preview
 from kdpipe.probes.shared.pictures import PicturedOptions
 
 
@@ -37,10 +38,33 @@ class Shift(AgreementProbe):
     """
 
     Options = ShiftOptions
-    title = "Shift invariance"
     draws = 2
     strength_key = "shift"
     remedy = "set 'distinct: true', which never cuts the same window twice, or raise the shift"
+    title = "Shift invariance"
+    compared = "same answer after a shift"
+    how = (
+        "Two windows of a slightly enlarged test image, a few pixels apart, go through the "
+        "network; counted is how often both get the same class."
+    )
+    panels = Panels(
+        title="Invariance to shifts",
+        x="Largest shift (pixels of a 224-pixel image)",
+        caption="Each test image is shown at two random offsets of at most so many pixels. "
+        "Agreement is the share of images that get the same answer both times; the second panel "
+        "counts only images whose first view gets the right one, the third is accuracy on the "
+        "views.",
+    )
+    preview = Preview(
+        title="Preview of the shifts",
+        caption="A few test images, and the two windows of the slightly enlarged image that are "
+        "compared, by the largest shift in pixels of a 224-pixel image. A network agrees with "
+        "itself if it gives both the same answer.",
+        unit=" px",
+    )
+    place = 40
+    # At few pixels a shift is often none: only different windows are compared.
+    audit_options = {"distinct": True}
 
     def strengths(self) -> list[float | int]:
         return list(self.options.shifts)

@@ -13,6 +13,7 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.base.seeding import stream
 from kdpipe.models.base import Network
 from kdpipe.probes.base import Bench, Probe, ProbeOptions, condition, probes
+from kdpipe.probes.shared.description import Metric
 from kdpipe.probes.shared.records import Records, Statistic
 
 TOLERANCE = 1e-4
@@ -92,7 +93,20 @@ class Weights(Probe):
     Options = WeightsOptions
     family = "representation"
     relational = True
-    title = "Weights of linear networks"
+    title = "Linear weights"
+    compared = "the teacher's linear map"
+    how = (
+        "The linear map of a student without hidden layers, compared with its teacher's, after "
+        "centring over classes."
+    )
+    metrics = {
+        "weight_error": Metric("Relative distance of weights", ""),
+        "weight_cosine": Metric("Similarity of weights", "cosine"),
+        "unknowns": Metric("Unknowns of a class", "", panel=False),
+    }
+    figure = "why"
+    place = 140
+    audit_needs = "linear networks"
 
     def measure(self, bench: Bench) -> Records:
         images = torch.cat([s.images for s in bench.image_sets(self.options)]).double()

@@ -99,7 +99,7 @@ def _listed(rows: pd.DataFrame, named: bool) -> str:
 
 
 def _level(row: dict[Any, Any], named: bool) -> str:
-    metric = row["metric"]
+    metric = words.metric_of(row)
     own = row["teacher"]  # of a comparison with the teacher there is none
     parts = [words.number(row["dist_mean"], metric)]
     if row["n_seeds_ind"]:

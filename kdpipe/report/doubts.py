@@ -59,8 +59,8 @@ def _weak(known: Mapping[str, Level]) -> list[str]:
 
 def _named(found: Mapping[str, Level]) -> str:
     parts = [
-        f"{path} ({words.number(own.accuracy, 'accuracy')} of {own.n} images, by chance "
-        f"{words.number(own.chance, 'accuracy')})"
+        f"{path} ({words.number(own.accuracy, words.FRACTION)} of {own.n} images, by chance "
+        f"{words.number(own.chance, words.FRACTION)})"
         for path, own in list(found.items())[:SHOWN]
     ]
     more = len(found) - len(parts)
@@ -93,10 +93,10 @@ def _teacher(tables: Tables, pair: PairSlice) -> list[str]:
     who = ("its baselines" if "ind" in pair.taken else "students without a teacher") if (
         pair.ind_seeds
     ) else "its students"  # fmt: skip
+    levels = [words.number(first[c], words.FRACTION) for c in ("teacher", side)]
     return [
         f"The teacher of pair {pair.name} is no better than {who} (accuracy "
-        f"{words.number(first['teacher'], 'accuracy')} against "
-        f"{words.number(first[side], 'accuracy')}): there is little that it could pass on, or it "
+        f"{levels[0]} against {levels[1]}): there is little that it could pass on, or it "
         f"is not the network that is meant."
     ]
 

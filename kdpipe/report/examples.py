@@ -58,13 +58,14 @@ def examples(
     chosen = effect[effect > 0].index[:SHOWN], effect[effect < 0].index[::-1][:SHOWN]
     if not any(map(len, chosen)):
         return None
+    metric = words.metric_of(row)
     yes_or_no = all(rows["value"].dropna().isin([0, 1]).all() for rows in raw.values())
 
     def told(image: int) -> list[str]:
         found = {name: rows[rows["unit_id"] == image]["value"] for name, rows in raw.items()}
         if yes_or_no:
             return [f"{name}: {v.sum():.0f} of {v.count()}" for name, v in found.items()]
-        return [f"{name}: {words.number(v.mean(), row['metric'])}" for name, v in found.items()]
+        return [f"{name}: {words.number(v.mean(), metric)}" for name, v in found.items()]
 
     strongest, weakest = (
         [
@@ -74,10 +75,10 @@ def examples(
         for images in chosen
     )
     condition = words.condition_words(row["condition"])
-    metric = words.metric_words(row["metric"]).label
+    label = metric.label
     unit = "in how many networks" if yes_or_no else "mean over seeds"
     heading = f"pair {pair.name}, {words.method_words(row['method'])}"
-    what = ", ".join(filter(None, [metric.lower() if metric.istitle() else metric, condition]))
+    what = ", ".join(filter(None, [label.lower() if label.istitle() else label, condition]))
     return Examples(f"{heading}: {what} ({unit})", strongest, weakest)
 
 

@@ -170,10 +170,7 @@ def control_lines(transfer: pd.DataFrame) -> list[Line]:
         changes = []
         for _, row in _by_method(part).iterrows():
             away = row["diff_low"] > 0 or row["diff_high"] < 0
-            changes.append(
-                f"{_name(row)} {words.number(row['diff'], row['metric'], signed=True)} "
-                f"{_interval(row)}{', not 0' if away else ''}"
-            )
+            changes.append(f"{_name(row)} {_change(row)}{', not 0' if away else ''}")
         lines.append(Line(_about(part.iloc[0]), "; ".join(changes) + "."))
     return lines
 
@@ -185,13 +182,13 @@ def _line(part: pd.DataFrame, phrase: str) -> Line:
             method=_name(row),
             share=words.share(row["gap_closed"]),
             interval=words.share_interval(row["closed_low"], row["closed_high"]),
-            change=f"{words.number(row['diff'], row['metric'], signed=True)} {_interval(row)}",
+            change=_change(row),
             why=verdicts.why(row),
         )
         for _, row in _by_method(part).iterrows()
     ]
     first = part.iloc[0]
-    levels = [words.number(first[c], first["metric"]) for c in ("ind_mean", "target")]
+    levels = [words.number(first[c], words.metric_of(first)) for c in ("ind_mean", "target")]
     seeds = f"{_range(part['n_seeds_dist'])} against {_range(part['n_seeds_ind'])} seeds"
     if first["scope"] == "networks":
         seeds = "these checkpoints"
@@ -224,8 +221,11 @@ def _name(row: Any) -> str:
     return words.method_words(row["method"])
 
 
-def _interval(row: Any) -> str:
-    return words.interval(row["diff_low"], row["diff_high"], row["metric"], signed=True)
+def _change(row: Any) -> str:
+    """The difference to independent students with its interval."""
+    metric = words.metric_of(row)
+    spread = words.interval(row["diff_low"], row["diff_high"], metric, signed=True)
+    return f"{words.number(row['diff'], metric, signed=True)} {spread}"
 
 
 def _range(values: pd.Series) -> str:

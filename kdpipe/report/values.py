@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kdpipe.probes.shared.description import Metric
 from kdpipe.results import verdicts, words
+from kdpipe.results.paper import Places, repeated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +72,7 @@ _KEY = ["pair", "method", "probe", "condition", "metric"]
 
 
 def _comparison_row(row: dict[Any, Any], control: dict[Any, Any] | None) -> list[Cell]:
-    metric = row["metric"]
+    metric = words.metric_of(row)
 
     def level(mean: str, std: str | None = None) -> Cell:
         text = words.number(row[mean], metric)
@@ -96,7 +98,7 @@ def _comparison_row(row: dict[Any, Any], control: dict[Any, Any] | None) -> list
     return [
         Cell(row["pair"]),
         Cell(words.condition_words(row["condition"])),
-        Cell(words.metric_words(metric).label),
+        Cell(metric.label),
         Cell(words.method_words(row["method"])),
         Cell(verdict),
         Cell(closed, row["gap_closed"]),
@@ -118,7 +120,7 @@ def _count(row: dict[Any, Any]) -> Cell:
     return Cell(f"{n:.0f}", n) if n is not None and n == n else Cell("–")
 
 
-def _spread(control: dict[Any, Any] | None, metric: str) -> str:
+def _spread(control: dict[Any, Any] | None, metric: Metric) -> str:
     """How far two independent students are apart: a difference inside is no finding.
 
     Which of two comes first is arbitrary, so the range is symmetric.
@@ -133,9 +135,9 @@ def _spread(control: dict[Any, Any] | None, metric: str) -> str:
 def published(paper: pd.DataFrame) -> Table:
     """The paper's cells beside this study's."""
     head = ["Table", "Pair", "Condition", "Metric", "Method", "Published", "Measured here"]
-    rows = []
+    rows, places = [], repeated()
     for r in paper.to_dict("records"):
-        metric = r["metric"]
+        metric = _of_paper(r["metric"], places)
         levels = []
         for mean, std in (("paper_value", "paper_std"), ("measured_mean", "measured_std")):
             text = words.number(r[mean], metric)
@@ -144,10 +146,17 @@ def published(paper: pd.DataFrame) -> Table:
             about = "≈ " if r["approximate"] and mean == "paper_value" else ""
             levels.append(Cell(about + text, r[mean]))
         names = [r["table"], r["pair"].replace(">", " → "), words.condition_words(r["condition"])]
-        names += [words.metric_words(metric).label, words.method_words(r["method"])]
+        names += [metric.label, words.method_words(r["method"])]
         same = "–" if r["method"] == "ind" else r["same_direction"]
         rows.append([*map(Cell, names), *levels, Cell(same)])
     return Table([*head, "Same direction"], rows)
+
+
+def _of_paper(name: str, places: Places) -> Metric:
+    """Words for a metric of the paper: those of its name, if the probe that repeats it has it."""
+    probe, metric = places.get(name, [("", name)])[0]
+    known = name in words.described(probe).metrics
+    return words.metric_words(probe, name if known else metric)
 
 
 SHOWN_OF_A_DIGEST = 16

@@ -66,8 +66,8 @@ def _maps(measurements: pd.DataFrame) -> list[str]:
             (measurements["metric"] == metric) & (measurements["value"] > MANY_ZERO_MAPS)
         ]
         if len(rows):
-            worst = words.number(rows["value"].max(), "accuracy")
-            label = words.metric_words(metric).label
+            worst = words.number(rows["value"].max(), words.FRACTION)
+            label = words.metric_words("localization", metric).label
             said.append(f"{label}: up to {worst} of the images, which do not count.")
     return said
 
@@ -76,7 +76,7 @@ def _attacks(measurements: pd.DataFrame) -> list[str]:
     rows = measurements[(measurements["metric"] == "target_missed") & (measurements["value"] > 0)]
     if rows.empty:
         return []
-    worst = words.number(rows["value"].max(), "target_missed", signed=True).lstrip("+")
+    worst = words.number(rows["value"].max(), words.FRACTION, signed=True).lstrip("+")
     return [
         f"{_where(rows)}: no strength was found at which the attack fools its network as often as "
         f"the study wants (off by up to {worst}); what students do there says little."

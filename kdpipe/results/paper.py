@@ -1,7 +1,8 @@
 """The paper's numbers beside this study's, for every cell of the paper that a pair repeats.
 
 ``paper_values.csv`` holds the published values. A pair names its counterpart by the option
-``paper``; a condition is found by ``paper_domains`` or, without an entry there, by its name.
+``paper``, a probe by ``in_paper`` those of its metrics that repeat one of the paper's; a condition
+is found by ``paper_domains`` or, without an entry there, by its name.
 """
 
 from __future__ import annotations
@@ -16,24 +17,15 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from kdpipe.probes import probes
 from kdpipe.results.columns import Row
 from kdpipe.results.comparison import mean, std
 from kdpipe.results.measurements import INDEPENDENT, TEACHER
 from kdpipe.results.slices import PairSlice
 
 Direction = Literal["yes", "no", "undecided"]
+Places = dict[str, list[tuple[str, str]]]
 
-# Name in the paper's tables -> (probe, metric) here. The first that was measured counts.
-METRICS: dict[str, tuple[tuple[str, str], ...]] = {
-    "top1": (("accuracy", "accuracy"), ("group_accuracy", "accuracy")),
-    "fooling_rate": (("adversarial", "fooling_rate"),),
-    "agreement": (("colour", "agreement"), ("crop", "agreement"), ("shift", "agreement")),
-    "consensus": (("consensus", "consensus"), ("fidelity", "top1_agreement")),
-    "shape_bias": (("shape_bias", "shape_bias"),),
-    # What Somepalli et al. call so is the share of points with equal labels.
-    "boundary_iou": (("boundary", "boundary_agreement"),),
-    "cam_win_rate": (("localization", "cam_win_rate"),),
-}
 METHODS = {"softlabel": "soft_label"}
 """Methods that the paper's table calls differently."""
 
@@ -56,6 +48,16 @@ class Published:
     def approximate(self) -> bool:
         """Read off a plot, assigned by guess, or contradicted by a table with error bars."""
         return any(words in self.table for words in _APPROXIMATE)
+
+
+def repeated() -> Places:
+    """By the name of a metric in the paper's tables, the (probe, metric) that repeat it, in the
+    order of the properties. The first that was measured counts."""
+    found: Places = {}
+    for probe in sorted(probes.names(), key=lambda name: (probes.get(name).place, name)):
+        for cell, metric in probes.get(probe).in_paper.items():
+            found.setdefault(cell, []).append((probe, metric))
+    return found
 
 
 def published() -> list[Published]:
@@ -83,15 +85,18 @@ def paper_rows(
     ``table, pair, method, condition, metric`` are the paper's own names, so that a row can be
     looked up in ``paper_values.csv``.
     """
-    rows = []
-    cells = published()
+    rows: list[Row] = []
+    pairs = [pair for pair in pairs if pair.paper]
+    if not pairs:  # nothing to look up, and no probe to load
+        return rows
+    cells, places = published(), repeated()
     for pair in pairs:
         of_pair = [cell for cell in cells if cell.pair == pair.paper]
         independents = [cell for cell in of_pair if cell.method == INDEPENDENT]
         mine = [row for row in measurements if row["pair"] == pair.name]
         compared = [row for row in transfer if row["pair"] == pair.name]
         for cell in of_pair:
-            for probe, condition, metric in _measured_as(cell, pair, mine):
+            for probe, condition, metric in _measured_as(cell, pair, mine, places):
                 here = {"probe": probe, "condition": condition, "metric": metric}
                 rows.append(_row(cell, _baseline(cell, independents), here, mine, compared))
     return rows
@@ -153,11 +158,11 @@ def _direction(
 
 
 def _measured_as(
-    cell: Published, pair: PairSlice, mine: list[Row]
+    cell: Published, pair: PairSlice, mine: list[Row], places: Places
 ) -> Iterator[tuple[str, str, str]]:
     """(probe, condition, metric) under which the study measured a cell of the paper."""
     method = METHODS.get(cell.method, cell.method)
-    for probe, metric in METRICS.get(cell.metric, ()):
+    for probe, metric in places.get(cell.metric, ()):
         of_probe = _at(mine, {"probe": probe, "metric": metric, "method": method})
         conditions = sorted({row["condition"] for row in of_probe})
         found = [c for c in conditions if cell.condition in names(probe, c, pair)]

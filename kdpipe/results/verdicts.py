@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kdpipe.probes import probes
 from kdpipe.results import words
 from kdpipe.results.reasons import ALONE, NOT_MEASURABLE, SMALL
 
@@ -47,9 +48,9 @@ def controls_of(transfer: pd.DataFrame) -> pd.DataFrame:
 
 def is_relational(row: pd.Series) -> bool:
     """Whether a row compares a network with its teacher instead of describing it alone."""
-    if row["probe"] in words.PROPERTIES:
-        return words.property_words(row["probe"]).relational
-    return bool(row["teacher"] != row["teacher"])  # a plug-in's probe: no value of the teacher's
+    if row["probe"] in probes:
+        return probes.get(row["probe"]).relational
+    return bool(row["teacher"] != row["teacher"])  # not installed here: no value of the teacher's
 
 
 def inside_control(controls: pd.DataFrame, row: pd.Series) -> bool | None:
@@ -83,7 +84,7 @@ def found(transfer: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
 def why(row: Any) -> str:
     """Of a claim without a gap: the gap, and which of two reasons makes it none; of one that is
     not judged the reason. Empty for all others."""
-    metric, reason = row["metric"], row["reason"]
+    metric, reason = words.metric_of(row), row["reason"]
     if not isinstance(reason, str):
         return ""
     if reason not in (SMALL, NOT_MEASURABLE):

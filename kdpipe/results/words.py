@@ -1,6 +1,7 @@
 """What properties, metrics, methods and conditions are called, in figures and report alike.
 
-A plug-in that is not listed here is shown under its own name, so nothing has to be added for it.
+A probe and an objective say it of themselves; here it is put together with names and numbers. What
+says nothing, or is not installed here, is shown under its own name.
 """
 
 from __future__ import annotations
@@ -8,88 +9,30 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+from kdpipe.distill import objectives
+from kdpipe.probes import probes
 from kdpipe.probes.shared.conditions import condition
 from kdpipe.probes.shared.conditions import condition_values as condition_values
+from kdpipe.probes.shared.description import Described, Metric
 
+FRACTION = Metric("")
+"""A share of images that is no metric of a probe, such as the accuracy that a gate finds."""
 MINUS = "\N{MINUS SIGN}"
 PERCENT = "\N{NO-BREAK SPACE}%"  # a number and its unit stay on one line
-FAMILIES = {False: "The network by itself", True: "Compared with its teacher"}
+KINDS = {False: "The network by itself", True: "Compared with its teacher"}
+"""Headings of properties, by whether they are relational."""
 
 
 class Property(NamedTuple):
+    """Words for a property, from its probe."""
+
     label: str
     compared: str
-    relational: bool = False
+    how: str
 
 
-class Metric(NamedTuple):
-    label: str
-    unit: str = "%"
-
-
-PROPERTIES = {
-    "accuracy": Property("Accuracy", "right answers"),
-    "colour": Property("Colour invariance", "same answer after colour jitter"),
-    "crop": Property("Crop invariance", "same answer on two random crops"),
-    "shift": Property("Shift invariance", "same answer after a shift"),
-    "shape_bias": Property("Shape bias", "decides by shape, not by the other cue"),
-    "group_accuracy": Property("Group bias", "right answers within a group"),
-    "calibration": Property("Calibration", "stated confidence against accuracy"),
-    "localization": Property("Localisation", "looks where the teacher looks", True),
-    "adversarial": Property("Adversarial weakness", "fooled by what fools the teacher", True),
-    "consensus": Property("Unseen-domain consensus", "teacher's answer, right or wrong", True),
-    "fidelity": Property("Fidelity", "teacher's answer on test images", True),
-    "cka": Property("Representation", "features alike (linear CKA)", True),
-    "boundary": Property("Decision boundary", "same labels on planes of images", True),
-    "weights": Property("Linear weights", "the teacher's linear map", True),
-}
-
-METRICS = {
-    "accuracy": Metric("Accuracy"),
-    "top1": Metric("Accuracy"),
-    "accuracy_gap": Metric("Best minus worst"),
-    "worst_domain_accuracy": Metric("Accuracy in the worst domain"),
-    "worst_group_accuracy": Metric("Accuracy in the worst group"),
-    "cam_similarity": Metric("CAM similarity", "cosine"),
-    "cam_similarity_image": Metric("CAM similarity, image size", "cosine"),
-    "cam_win_rate": Metric("CAM win rate"),
-    "cam_win_rate_image": Metric("CAM win rate, image size"),
-    "all_zero_maps": Metric("Maps that are all zero"),
-    "all_zero_teacher_maps": Metric("Teacher's maps that are all zero"),
-    "fooling_rate": Metric("Fooling rate"),
-    "attack_success": Metric("Attack success"),
-    "target_missed": Metric("Off the attack's target"),
-    "same_wrong_label": Metric("Teacher's wrong label"),
-    "agreement": Metric("Agreement"),
-    "agreement_correct": Metric("Agreement, first view right"),
-    "consensus": Metric("Consensus"),
-    "consensus_teacher_wrong": Metric("Consensus, teacher wrong"),
-    "error_consistency": Metric("Error consistency", "Cohen's κ"),
-    "shape_bias": Metric("Shape decisions"),
-    "shape_accuracy": Metric("Accuracy by shape"),
-    "cka_unbiased": Metric("CKA, unbiased", "0 to 1"),
-    "cka_biased": Metric("CKA, biased", "0 to 1"),
-    "boundary_agreement": Metric("Equal labels on the plane"),
-    "boundary_iou": Metric("Overlap of regions (IoU)"),
-    "ece": Metric("Calibration error"),
-    "confidence_gap": Metric("Confidence − accuracy"),
-    "top1_agreement": Metric("Same answer as teacher"),
-    "predictive_kl": Metric("KL from the teacher", "nats"),
-    "weight_error": Metric("Relative distance of weights", ""),
-    "weight_cosine": Metric("Similarity of weights", "cosine"),
-    "unknowns": Metric("Unknowns of a class", ""),
-}
-
-METHODS = {
-    "teacher": "Teacher",
-    "teacher2": "Second teacher",
-    "ind": "Independent",
-    "kl": "KL",
-    "hint": "Hint",
-    "crd": "CRD",
-    "logits": "Logits",
-    "soft_label": "Soft label",
-}
+_ROLES = {"teacher": "Teacher", "teacher2": "Second teacher", "ind": "Independent"}
+"""Methods that are no objective, in the order in which they stand before the objectives."""
 
 UNITS = {"sample": "images", "triplet": "triplets", "image set": "images"}
 
@@ -103,27 +46,46 @@ _VALUES = {
 _KEYS = {"domain": "", "teacher_layer": "teacher", "student_layer": "student"}
 
 
+def described(probe: str) -> type[Described]:
+    """What a probe says of itself; nothing where it is not installed here."""
+    return probes.get(probe) if probe in probes else Described
+
+
 def property_words(probe: str) -> Property:
-    return PROPERTIES.get(probe, Property(_plain(probe), "as its probe measures it"))
+    about = described(probe)
+    return Property(about.title or _plain(probe), about.compared, about.how)
 
 
-def metric_words(metric: str) -> Metric:
-    return METRICS.get(metric, Metric(_plain(metric), ""))
+def metric_words(probe: str, metric: str) -> Metric:
+    """Name and unit of a metric of a probe; one that its probe does not list is a plain number."""
+    return described(probe).metrics.get(metric) or Metric(_plain(metric), "")
+
+
+def metric_of(row: Any) -> Metric:
+    """The metric of a row of a table."""
+    return metric_words(str(row["probe"]), str(row["metric"]))
 
 
 def method_words(method: str) -> str:
-    return METHODS.get(method, method.replace("_", " "))
+    title = _ROLES.get(method) or (objectives.get(method).title if method in objectives else "")
+    return title or method.replace("_", " ")
 
 
 def method_order(methods: Any) -> list[str]:
-    """Teacher, independent, the built-in objectives, then all others by name."""
-    known = list(METHODS)
-    return sorted(set(methods), key=lambda m: (known.index(m) if m in known else len(known), m))
+    """Teacher, independent, the objectives in their places, then all others by name."""
+    roles = list(_ROLES)
+
+    def place(method: str) -> tuple[int, str]:
+        if method in roles:
+            return roles.index(method) - len(roles), method
+        return objectives.get(method).place if method in objectives else Described.place, method
+
+    return sorted(set(methods), key=place)
 
 
-def property_order(probes: Any) -> list[str]:
-    known = list(PROPERTIES)
-    return sorted(set(probes), key=lambda p: (known.index(p) if p in known else len(known), p))
+def property_order(found: Any) -> list[str]:
+    """Properties in their places, then by name."""
+    return sorted(set(found), key=lambda probe: (described(probe).place, probe))
 
 
 def condition_words(condition: str, *, named: bool = False) -> str:
@@ -166,14 +128,14 @@ def units(n: float | None, unit: str = "") -> str:
     return f"n = {n:.0f} {unit}".rstrip()
 
 
-def number(value: float, metric: str, *, signed: bool = False, unit: bool = True) -> str:
+def number(value: float, metric: Metric, *, signed: bool = False, unit: bool = True) -> str:
     """A value of ``metric``: percent for fractions, three decimals for everything else.
 
     ``signed`` is for differences, which are percentage points where the metric is a fraction.
     """
     if value is None or not math.isfinite(value):
         return "–"
-    percent = metric_words(metric).unit == "%"
+    percent = metric.unit == "%"
     sign = "+" if signed else ""
     rounded = (round(100 * value, 1) if percent else round(value, 3)) + 0.0  # no negative zero
     text = f"{rounded:{sign}.{1 if percent else 3}f}"
@@ -181,12 +143,12 @@ def number(value: float, metric: str, *, signed: bool = False, unit: bool = True
     return text.replace("-", MINUS) + suffix
 
 
-def amount(value: float, metric: str) -> str:
+def amount(value: float, metric: Metric) -> str:
     """A size without a sign: percentage points where the metric is a fraction."""
     return number(abs(value), metric, signed=True).removeprefix("+")
 
 
-def interval(low: float, high: float, metric: str, *, signed: bool = False) -> str:
+def interval(low: float, high: float, metric: Metric, *, signed: bool = False) -> str:
     if not (math.isfinite(low) and math.isfinite(high)):
         return "[unbounded]"
     ends = (number(x, metric, signed=signed, unit=False) for x in (low, high))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kdpipe.base.options import Options
-from kdpipe.figures import figures
 from kdpipe.figures.base import Tables
+from kdpipe.figures.shared.find import find_figure
 from kdpipe.results.slices import PairSlice
 from kdpipe.stages.base import Call, Stage
 
@@ -35,9 +35,9 @@ def run(slice: FiguresSlice, call: Call) -> None:
     tables.without_teacher = slice.without_teacher
     with style.context(tables.measurements["method"]):
         for name in slice.figures:
-            figure = figures.get(name)()
-            reason = figure.missing(tables)
-            drawing = figure.draw(tables) if reason is None else style.sentence(reason)
+            shown = find_figure(name)
+            reason = shown.missing(tables)
+            drawing = shown.draw(tables) if reason is None else style.sentence(reason)
             style.save(drawing, call.out, name)
 
 

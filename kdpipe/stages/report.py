@@ -12,15 +12,14 @@ from kdpipe.base.options import Options
 from kdpipe.base.paths import subset_dir
 from kdpipe.base.provenance import versions, write_atomically
 from kdpipe.data.store import Subset
-from kdpipe.figures import figures
 from kdpipe.figures.base import Probed, Tables
+from kdpipe.figures.shared.find import find_figure
 from kdpipe.figures.shared.pictures import first_of
 from kdpipe.report import answer, audit, networks, sentences, values
 from kdpipe.report.cite import cite
 from kdpipe.report.doubts import doubts
 from kdpipe.report.examples import Examples, examples
 from kdpipe.report.headline import apart
-from kdpipe.report.how import HOW
 from kdpipe.report.page import render
 from kdpipe.report.warnings import warnings
 from kdpipe.results import accepted, verdicts, words
@@ -108,12 +107,13 @@ def _sections(
         rows = tables.transfer[tables.transfer["probe"] == probe]
         unit = _unit(tables, rows)
         main = rows["primary"] | rows.index.isin(verdicts.controls_of(rows).index)
+        label, compared, how = words.property_words(probe)
         sections.append(
             {
                 "id": probe,
-                "label": words.property_words(probe).label,
-                "compared": words.property_words(probe).compared,
-                "how": HOW.get(probe, ""),
+                "label": label,
+                "compared": compared,
+                "how": how,
                 "settings": _settings(tables, slice, probe),
                 "examples": _examples(tables, slice, probe, root),
                 "pictures": [p for p in pictures.values() if probe in p["probes"]],
@@ -201,12 +201,12 @@ def _picture(folder: Path, name: str) -> dict[str, Any]:
     path = folder / f"{name}.svg"
     if not path.is_file():
         raise KdpipeError(f"The figure {path} is missing; run the stage 'figures' first.")
-    figure = figures.get(name)
+    shown = find_figure(name)
     return {
         "name": name,
-        "title": figure.title,
-        "caption": figure.caption.replace(" %", "\N{NO-BREAK SPACE}%"),
-        "probes": figure.probes,
+        "title": shown.title,
+        "caption": shown.caption.replace(" %", "\N{NO-BREAK SPACE}%"),
+        "probes": shown.probes,
         "svg": Markup(_inline(path.read_text(encoding="utf-8"), name)),
     }
 

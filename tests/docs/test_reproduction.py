@@ -8,12 +8,14 @@ import yaml
 
 from helpers.pages import blocks
 from helpers.places import DOCS, REPOSITORY
-from kdpipe.figures import figures
+from kdpipe.figures.shared.find import figure_names
+from kdpipe.probes import probes
 from kdpipe.results.columns import TABLES
-from kdpipe.results.paper import METRICS, published
+from kdpipe.results.paper import published, repeated
 from kdpipe.study.entries import Pair
 from kdpipe.study.schema import load
 
+FIGURES = figure_names(probes.names(), has=["paper", "answer_methods"])
 TEXT = (DOCS / "reproduction.md").read_text(encoding="utf-8")
 
 
@@ -28,8 +30,8 @@ def test_the_example_names_a_pair_and_a_condition_of_the_paper():
 def test_the_table_of_metrics_is_the_one_in_use():
     said = {}
     for metric, places in re.findall(r"^\| `(\w+)` \| (`\w+`: .*) \|$", TEXT, re.MULTILINE):
-        said[metric] = tuple(re.findall(r"`(\w+)`: `(\w+)`", places))
-    assert said == METRICS
+        said[metric] = list(re.findall(r"`(\w+)`: `(\w+)`", places))
+    assert said == repeated()
 
 
 def test_every_column_is_explained():
@@ -44,4 +46,6 @@ def test_the_default_study_is_compared_with_nothing():
 
 def test_every_figure_is_listed():
     part = TEXT.partition("## Which picture")[2].partition("\n## ")[0]
-    assert set(re.findall(r"`(\w+)`", part)) == set(figures.names())
+    assert set(re.findall(r"`(\w+)`", part)) == set(
+        figure_names(probes.names(), ["paper", "answer_methods"])
+    )

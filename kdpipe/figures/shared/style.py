@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from kdpipe.base.provenance import write_atomically
+from kdpipe.probes.shared.description import Metric
 from kdpipe.results import words
 
 # Okabe-Ito, which stays distinct under the common colour deficiencies. Markers repeat the
@@ -107,14 +108,10 @@ def grid(rows: int, columns: int, width: float = 3.2, height: float = 2.5) -> tu
     return fig, fig.subplots(rows, columns, squeeze=False)
 
 
-def scale(metric: str) -> float:
-    return 100.0 if words.metric_words(metric).unit == "%" else 1.0
-
-
-def axis_label(metric: str) -> str:
+def axis_label(metric: Metric) -> str:
     """Name and unit of a metric, in lines that fit beside a panel."""
-    label, unit = words.metric_words(metric)
-    return "\n".join(textwrap.wrap(f"{label} ({unit})" if unit else label, 24))
+    named = f"{metric.label} ({metric.unit})" if metric.unit else metric.label
+    return "\n".join(textwrap.wrap(named, 24))
 
 
 def positions(conditions: pd.Series) -> tuple[dict[str, float], bool]:
@@ -144,7 +141,7 @@ def dodge(at: dict[str, float], k: int, methods: int, spread: float = 0.7) -> fl
     return spread * _step(at) * ((k + 0.5) / methods - 0.5)
 
 
-def grouped_points(ax: Any, rows: pd.DataFrame, methods: list[str], metric: str) -> None:
+def grouped_points(ax: Any, rows: pd.DataFrame, methods: list[str], metric: Metric) -> None:
     """Mean and spread of each method over the conditions, and every seed as a dot."""
     at, numeric = positions(rows["condition"])
     places, gap = sorted(at.values()), _step(at)
@@ -155,7 +152,7 @@ def grouped_points(ax: Any, rows: pd.DataFrame, methods: list[str], metric: str)
     for k, method in enumerate(here):
         colour, marker = look(method)
         values = rows[rows["method"] == method].assign(
-            y=lambda r: r["value"] * scale(metric), x=lambda r: r["condition"].map(at)
+            y=lambda r: r["value"] * metric.scale, x=lambda r: r["condition"].map(at)
         )
         offset = dodge(at, k, len(here), spread)
         by = values.groupby("x")["y"].agg(["mean", "std", "count"]).sort_index()
@@ -180,7 +177,7 @@ def grouped_points(ax: Any, rows: pd.DataFrame, methods: list[str], metric: str)
     ax.set_ylabel(axis_label(metric))
 
 
-def control_band(ax: Any, rows: pd.DataFrame, controls: pd.DataFrame, metric: str) -> bool:
+def control_band(ax: Any, rows: pd.DataFrame, controls: pd.DataFrame, metric: Metric) -> bool:
     """Shade how far independent seeds are apart, about their mean; whether it is known.
 
     A distilled student inside the band is no finding.
@@ -192,7 +189,7 @@ def control_band(ax: Any, rows: pd.DataFrame, controls: pd.DataFrame, metric: st
     for condition in middle.index.intersection(reach.index):
         ends = [middle[condition] + sign * reach[condition] for sign in (-1, 1)]
         ax.fill_between(
-            [at[condition] - half, at[condition] + half], *(scale(metric) * e for e in ends),
+            [at[condition] - half, at[condition] + half], *(metric.scale * e for e in ends),
             color="#000000", alpha=0.07, lw=0, zorder=0,
         )  # fmt: skip
         shown = True

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kdpipe.base.errors import KdpipeError
 from kdpipe.figures.base import Figure, Tables
 from kdpipe.figures.shared.pictures import first_of, pictures, show
+from kdpipe.probes import probes
 from kdpipe.results import words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
+ENDING = "_views"
+"""What the name of such a figure has after that of its probe."""
+
 
 class ViewsFigure(Figure):
     """Images down, strengths across; each cell holds what the network is shown."""
 
-    strength: str = ""
-    """The key of the strength in the conditions."""
-    unit: str = ""
+    def __init__(self, probe: str) -> None:
+        about = probes.get(probe).preview
+        if about is None:
+            raise KdpipeError(f"The probe {probe} has no preview of its views.")
+        self._probe = probe
+        self.probes = self.reads_records = (probe,)
+        self.title, self.caption, self.unit = about.title, about.caption, about.unit
 
     def missing(self, tables: Tables) -> str | None:
         if reason := super().missing(tables):
@@ -26,16 +35,13 @@ class ViewsFigure(Figure):
             return f"This study keeps no views for pictures (the option pictured of {self._probe})."
         return None
 
-    @property
-    def _probe(self) -> str:
-        return self.probes[0]
-
     def draw(self, tables: Tables) -> Canvas:
         from kdpipe.figures.shared import style
 
         views = self._views(tables)
-        strengths = sorted({strength for _, _, strength in views})
-        lines = list(dict.fromkeys((domain, image) for domain, image, _ in views))
+        (key,) = {key for _, _, key, _ in views}
+        strengths = sorted({strength for _, _, _, strength in views})
+        lines = list(dict.fromkeys((domain, image) for domain, image, *_ in views))
         pairs = any(not _is_clean(found) for found in views.values())
         ratios = [1.0, *([2.1 if pairs else 1.0] * len(strengths))]
         scale = min(1.25, 8.6 / sum(ratios))
@@ -48,7 +54,7 @@ class ViewsFigure(Figure):
         axes = fig.subplots(len(lines), len(ratios), squeeze=False, width_ratios=ratios)
         for row, (domain, image) in zip(axes, lines, strict=True):
             for ax, strength in zip(row[1:], strengths, strict=True):
-                found = views.get((domain, image, strength))
+                found = views.get((domain, image, key, strength))
                 if found is None:
                     ax.set_axis_off()
                     continue
@@ -57,18 +63,20 @@ class ViewsFigure(Figure):
             row[0].set_ylabel(f"{domain}\nimage {image}", size=8)
         axes[0][0].set_title("Image", size=8.5)
         for ax, strength in zip(axes[0][1:], strengths, strict=True):
-            ax.set_title(f"{self.strength} {strength:g}{self.unit}", size=8.5)
+            ax.set_title(f"{key} {strength:g}{self.unit}", size=8.5)
         return fig
 
-    def _views(self, tables: Tables) -> dict[tuple[str, str, float], dict[str, Any]]:
-        """Pictures by domain, image and strength; pairs that probe alike show the same."""
-        found: dict[tuple[str, str, float], dict[str, Any]] = {}
+    def _views(self, tables: Tables) -> dict[tuple[str, str, str, float], dict[str, Any]]:
+        """Pictures by domain, image, key and value of the strength; pairs that probe alike show
+        the same."""
+        found: dict[tuple[str, str, str, float], dict[str, Any]] = {}
         for probed in tables.probed(self._probe):
             one = first_of(tables, probed, probed.pair.first_method)
             for where, shown in pictures(one).items():
                 value = words.condition_values(where)
-                key = value["domain"], value["image"], float(value[self.strength])
-                found.setdefault(key, shown)
+                domain, image = value.pop("domain"), value.pop("image")
+                ((key, strength),) = value.items()
+                found.setdefault((domain, image, key, float(strength)), shown)
         return found
 
 

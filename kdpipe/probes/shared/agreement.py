@@ -12,6 +12,7 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.base.seeding import stream, uniforms
 from kdpipe.data.images import as_float
 from kdpipe.probes.base import BATCH, Bench, ImageSet, Probe, condition
+from kdpipe.probes.shared.description import Metric
 from kdpipe.probes.shared.pictures import PicturedOptions, keep, spread, thumbnail
 from kdpipe.probes.shared.records import Records, Statistic
 
@@ -36,6 +37,13 @@ class AgreementProbe(Probe):
     strength_key: str
     first_is_clean: bool = False
     remedy: str = "probe another domain or raise the strength"
+    metrics = {
+        "agreement": Metric("Agreement"),
+        "agreement_correct": Metric("Agreement, first view right"),
+        "accuracy": Metric("Accuracy"),
+        "unchanged_pairs": Metric("Unchanged pairs", "", panel=False),
+    }
+    in_paper = {"agreement": "agreement"}
 
     @abstractmethod
     def strengths(self) -> list[float | int]:

@@ -15,13 +15,14 @@ from safetensors.torch import save_file
 from torch import nn
 from typer.testing import CliRunner
 
-from kdpipe.audit.compose import PROPERTIES, Wanted, _model_name, _named, compose
+from kdpipe.audit.compose import Wanted, _model_name, _named, compose
 from kdpipe.audit.images import Columns, Square, data_set, source
 from kdpipe.audit.networks import NORMALISATIONS, Told, class_list, entry, normalisation
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import parse_network
 from kdpipe.cli import app
 from kdpipe.plan.plan import Plan
+from kdpipe.probes import probes
 from kdpipe.study.schema import load, parse
 
 UNTOLD, TRUSTED = Told(), Told(trust_code=True, normalise="half")
@@ -192,7 +193,9 @@ def test_an_audit_is_an_ordinary_study(here):
     pair = study.pairs["audit"]
     assert pair.given == {"distilled": ["student_distilled"]}
     assert pair.baselines == ["baseline"]
-    assert set(study.probes) == set(PROPERTIES)
+    assert set(study.probes) | set(left_out) == set(probes.names())
+    assert study.probes["shift"].options["distinct"]
+    assert study.probes["boundary"].options["resolution"] == 20
     assert set(left_out) == {"consensus", "group_accuracy", "shape_bias", "weights"}
     plan = Plan(study)
     assert not plan.by_stage("distil")
@@ -226,7 +229,7 @@ def test_properties_are_chosen_and_left_out(here):
     with pytest.raises(KdpipeError, match="no probe called 'ghost'; known are: accuracy"):
         compose(wanted(here, probes=["ghost"]))
     with pytest.raises(KdpipeError, match="no property left"):
-        compose(wanted(here, without=list(PROPERTIES)))
+        compose(wanted(here, without=probes.names()))
 
 
 def test_what_looks_at_layers_is_left_out_beside_a_sealed_network(here):

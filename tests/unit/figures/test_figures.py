@@ -14,17 +14,20 @@ from helpers import synthetic_study
 from helpers.places import REPOSITORY
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef
-from kdpipe.figures import figures
-from kdpipe.figures.base import Figure, Tables
+from kdpipe.distill import objectives
+from kdpipe.figures.base import Tables
 from kdpipe.figures.shared import style
+from kdpipe.figures.shared.find import figure_names, find_figure
+from kdpipe.probes import probes
 from kdpipe.results import verdicts, words
 from kdpipe.results.slices import InstanceSlice, PairSlice
 from kdpipe.stages.base import Call
 from kdpipe.stages.figures import FiguresSlice, run
 
-NAMES = figures.names()
+NAMES = figure_names(probes.names(), ["paper", "answer_methods"])
+KNOWN = ["teacher", "teacher2", "ind", *objectives.names()]
 # Those that cannot do without record files are tested on their own.
-OF_TABLES = ["cka", *(name for name in NAMES if not figures.get(name).reads_records)]
+OF_TABLES = ["cka", *(name for name in NAMES if not find_figure(name).reads_records)]
 
 # A pair whose records of CKA may be read.
 RECORDED = PairSlice(
@@ -61,18 +64,17 @@ def texts(canvas: object) -> list[str]:
 
 
 def test_every_property_has_a_figure_with_words():
-    assert set(words.PROPERTIES) <= {p for name in NAMES for p in figures.get(name).probes}
+    assert set(probes.names()) == {p for name in NAMES for p in find_figure(name).probes}
     for name in NAMES:
-        figure = figures.get(name)
-        assert issubclass(figure, Figure)
-        assert figure.title, name
-        assert figure.caption.endswith("."), name
+        shown = find_figure(name)
+        assert shown.title, name
+        assert shown.caption.endswith("."), name
 
 
 @pytest.mark.parametrize("name", OF_TABLES)
 def test_draws_on_a_full_study(name):
     with style.context():
-        figure, tables = figures.get(name)(), made()
+        figure, tables = find_figure(name), made()
         assert figure.missing(tables) is None
         assert texts(figure.draw(tables))
 
@@ -82,7 +84,7 @@ def test_draws_an_audit_of_single_networks(name):
     tables = made(scope="networks", methods=("my_student",))
     tables.answer_methods = {}
     with style.context():
-        figure = figures.get(name)()
+        figure = find_figure(name)
         # Nothing was trained, and no method has its teacher's answers alone.
         assert (figure.missing(tables) is None) == (name not in ("gain", "soft_label"))
         if figure.missing(tables) is None:
@@ -91,7 +93,7 @@ def test_draws_an_audit_of_single_networks(name):
 
 def test_recovery_is_drawn_over_the_images_that_a_student_was_trained_on():
     with style.context():
-        canvas = figures.get("why")().draw(made(methods=("kl",)))
+        canvas = find_figure("why").draw(made(methods=("kl",)))
     (ax,) = canvas.axes
     independent, distilled = (line.lines[0] for line in ax.containers)
     assert independent.get_xdata() == pytest.approx([4], rel=0.02)
@@ -100,7 +102,7 @@ def test_recovery_is_drawn_over_the_images_that_a_student_was_trained_on():
     assert independent.get_ydata() == pytest.approx([values.median()])
     nobody = made()
     nobody.training_images = {}
-    assert "not known on how many images" in str(figures.get("why")().missing(nobody))
+    assert "not known on how many images" in str(find_figure("why").missing(nobody))
 
 
 def test_the_images_behind_a_property_are_those_of_its_values():
@@ -110,7 +112,7 @@ def test_the_images_behind_a_property_are_those_of_its_values():
     assert tables.images_behind("main", "accuracy") == 899
     assert tables.images_behind("main", "boundary") is None
     with style.context():
-        assert any("100 " in text for text in texts(figures.get("cka")().draw(tables)))
+        assert any("100 " in text for text in texts(find_figure("cka").draw(tables)))
 
 
 def test_layers_stand_from_input_to_output_also_where_networks_share_names(monkeypatch):
@@ -136,7 +138,7 @@ def test_layers_stand_from_input_to_output_also_where_networks_share_names(monke
     notes = {**layers, "images": {"grey": 90}}
     monkeypatch.setattr(Tables, "records", lambda *_: (pd.DataFrame(), {"notes": notes}))
     with style.context():
-        ax = figures.get("cka")().draw(tables).axes[0]
+        ax = find_figure("cka").draw(tables).axes[0]
         assert [t.get_text() for t in ax.get_xticklabels()] == layers["layers"]
         assert [t.get_text() for t in ax.get_yticklabels()] == layers["teacher_layers"]
 
@@ -163,7 +165,7 @@ def test_the_strength_of_an_attack_stands_below_the_network_that_was_attacked():
     strength = rates.assign(metric="epsilon", value=0.0834)
     tables.measurements = pd.concat([tables.measurements, strength])
     with style.context():
-        ax = figures.get("adversarial")().draw(tables).axes[0]
+        ax = find_figure("adversarial").draw(tables).axes[0]
     labels = [label.get_text() for label in ax.get_xticklabels()]
     assert labels == ["teacher\nε = 0.083", "foreign"]
 
@@ -172,7 +174,7 @@ def test_a_teacher_that_only_others_are_compared_with_stands_with_its_pair():
     tables = made(probes=("localization",), methods=("kl",))
     tables.measurements = tables.measurements.query("method != 'teacher2'")
     with style.context():
-        found = texts(figures.get("training")().draw(tables))
+        found = texts(find_figure("training").draw(tables))
     assert "Teacher" in found
     assert "wide" not in found
 
@@ -225,7 +227,7 @@ def cells_of(verdict: str, inside: bool = False) -> tuple[list[str], list[Rectan
     tables.transfer = tables.transfer[claim].assign(verdict=verdict)
     tables.controls["inside"] = inside
     with style.context():
-        canvas = figures.get("transfer")().draw(tables)
+        canvas = find_figure("transfer").draw(tables)
     return texts(canvas), canvas.findobj(Rectangle)
 
 
@@ -245,8 +247,8 @@ def test_transfer_marks_every_verdict():
 
 def test_transfer_keeps_controls_and_families_apart():
     with style.context():
-        shown = texts(figures.get("transfer")().draw(made()))
-    unary, relational = (shown.index(words.FAMILIES[r]) for r in (False, True))
+        shown = texts(find_figure("transfer").draw(made()))
+    unary, relational = (shown.index(words.KINDS[r]) for r in (False, True))
     control = next(i for i, t in enumerate(shown) if t.startswith("Controls"))
     assert unary < shown.index("Shape bias") < relational < shown.index("Localisation") < control
     assert "foreign attack" in shown[control:]
@@ -259,7 +261,7 @@ def test_a_missing_method_leaves_its_cell_blank():
     gone = (tables.transfer["probe"] == "crop") & (tables.transfer["method"] == "crd")
     tables.transfer = tables.transfer[~gone]
     with style.context():
-        assert figures.get("transfer")().draw(tables)
+        assert find_figure("transfer").draw(tables)
 
 
 def test_a_plug_in_property_is_placed_by_its_teacher_value():
@@ -270,7 +272,7 @@ def test_a_plug_in_property_is_placed_by_its_teacher_value():
 
 def test_unknown_methods_keep_their_colour():
     assert style.look("my_student") == style.look("my_student")
-    assert style.look("my_student")[0] not in {style.look(m)[0] for m in words.METHODS}
+    assert style.look("my_student")[0] not in {style.look(m)[0] for m in KNOWN}
 
 
 def test_the_stage_is_cheap_to_import():
@@ -285,9 +287,10 @@ def test_band_shows_how_far_independent_seeds_are_apart():
     tables = made()
     rows = tables.of(("localization",)).query("metric == 'cam_similarity'")
     controls = tables.control("main", "localization", "cam_similarity")
+    metric = words.metric_words("localization", "cam_similarity")
     with style.context():
         ax = style.Canvas().subplots()
-        assert style.control_band(ax, rows, controls, "cam_similarity")
+        assert style.control_band(ax, rows, controls, metric)
     (band,) = ax.collections
     low, high = band.get_paths()[0].vertices[:, 1].min(), band.get_paths()[0].vertices[:, 1].max()
     middle = rows[rows["method"] == "ind"]["value"].mean()
@@ -295,4 +298,4 @@ def test_band_shows_how_far_independent_seeds_are_apart():
     assert low == pytest.approx(middle - reach)
     assert high == pytest.approx(middle + reach)
     unknown = controls.assign(control_high=float("nan"))
-    assert not style.control_band(ax, rows, unknown, "cam_similarity")
+    assert not style.control_band(ax, rows, unknown, metric)

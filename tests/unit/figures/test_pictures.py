@@ -11,6 +11,7 @@ from kdpipe.base.paths import ModelRef
 from kdpipe.figures import figures
 from kdpipe.figures.base import Tables
 from kdpipe.figures.shared import style
+from kdpipe.figures.shared.find import find_figure
 from kdpipe.figures.shared.pictures import pictures
 from kdpipe.plan.plan import Plan
 from kdpipe.probes.shared.pictures import SIDE, keep, spread, thumbnail
@@ -141,7 +142,7 @@ def test_views_stand_in_the_order_of_their_strengths(tmp_path, clean):
     path = tmp_path / pair.record_file(pair.independents()[0], pair.instances[0])
     write_records(path, records, {})
     found = tables(tmp_path, pair, pd.DataFrame({"probe": ["crop"]}))
-    figure = figures.get("crop_views")()
+    figure = find_figure("crop_views")
     assert figure.missing(found) is None
     with style.context():
         axes = figure.draw(found).axes
