@@ -121,6 +121,14 @@ CASES: dict[str, tuple[Callable[[Workspace], object], dict[str, int]]] = {
     ),
     # --- words
     "title": (setting("title", "Another title"), {"report": 1}),
+    "the title of a probe": (
+        replaced("probes/colour.py", '"Colour invariance"', '"Colours"'),
+        {"figures": 1, "report": 1},
+    ),
+    "the unit of a metric": (
+        replaced("probes/consensus.py", '"Cohen\'s κ"', '"kappa"'),
+        {"figures": 1, "report": 1},
+    ),
     # --- code
     "code of the training loop": (
         appended("training/loop.py", CODE),
@@ -135,7 +143,7 @@ CASES: dict[str, tuple[Callable[[Workspace], object], dict[str, int]]] = {
         appended("distill/kl.py", CODE),
         {"distil": 2, "gate": 1, "probe": 4, **ENDS},
     ),
-    "code of a figure": (appended("figures/accuracy.py", CODE), {"figures": 1, "report": 1}),
+    "code of a figure": (appended("figures/transfer.py", CODE), {"figures": 1, "report": 1}),
     # What is looked at before measuring repeats no measurement.
     "code of the gate": (appended("models/shared/checks.py", CODE), {"gate": 4, **ENDS}),
     "code of the tables": (appended("results/transfer.py", CODE), ENDS),
@@ -178,7 +186,6 @@ HARMLESS: dict[str, Callable[[Workspace], None]] = {
     "the text of an error": replaced("training/loop.py", "loss became", "loss turned into"),
     "a printed line": replaced("stages/probe.py", "} records", "} rows"),
     "the description of an option": replaced("training/recipe.py", "Learning rate.", "The rate."),
-    "the title of a probe": replaced("probes/colour.py", '"Colour invariance"', '"Colours"'),
     "the version of kdpipe": replaced("__init__.py", '"0.1.0"', '"9.9.9"'),
     "a module with another name": moved("base/seeding", "base/streams"),
 }

@@ -14,7 +14,6 @@ from helpers import synthetic_study
 from helpers.places import REPOSITORY
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef
-from kdpipe.distill import objectives
 from kdpipe.figures.base import Tables
 from kdpipe.figures.shared import style
 from kdpipe.figures.shared.find import figure_names, find_figure
@@ -25,7 +24,7 @@ from kdpipe.stages.base import Call
 from kdpipe.stages.figures import FiguresSlice, run
 
 NAMES = figure_names(probes.names(), ["paper", "answer_methods"])
-KNOWN = ["teacher", "teacher2", "ind", *objectives.names()]
+KNOWN = ["teacher", "teacher2", "ind", "kl", "hint", "crd", "soft_label"]
 # Those that cannot do without record files are tested on their own.
 OF_TABLES = ["cka", *(name for name in NAMES if not find_figure(name).reads_records)]
 
