@@ -119,9 +119,10 @@ def test_plug_ins_of_another_package(package, data, tmp_path):
     assert modules >= {f"{package}.{name}" for name, _ in PAGES.values()}
     run_all(plan, tmp_path / "results", data)
     check_results(tmp_path / "results" / "extras")
-    assert "Noise" in (tmp_path / "results" / "extras" / "report.html").read_text()
     for shown in ("report.html", "figures/transfer.svg", "figures/training.svg"):
         assert method_words("attention") in (tmp_path / "results" / "extras" / shown).read_text()
+    assert "Robustness to noise" in (tmp_path / "results/extras/report.html").read_text()
+    assert (tmp_path / "results/extras/figures/noise.svg").is_file()
 
 
 def test_the_reference_lists_plug_ins_of_another_package(package):
