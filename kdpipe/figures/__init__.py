@@ -1,4 +1,5 @@
-"""Figures: one file each, from tables to one drawing and its caption.
+"""Figures, from tables to one drawing and its caption. A property has one by default, from what its
+probe says of itself; a file here is a figure that differs or that shows several properties.
 
 ``base`` is the contract, ``shared`` the style and the pictures that several figures use.
 
