@@ -1,4 +1,7 @@
-"""Each contract of ``kdpipe.testing`` notices the mistake that it is there for, in one sentence."""
+"""Each contract of ``kdpipe.testing`` notices the mistake that it is there for, in one sentence.
+
+Long, because every contract has a plug-in here that breaks it.
+"""
 
 from __future__ import annotations
 
