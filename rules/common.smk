@@ -152,6 +152,16 @@ def first(target):
     return lambda w: URGENCY[job_of(target, w).target]
 
 
+def log_of(target):
+    """The log of the job that makes ``target``, which may hold wildcards."""
+    return f"{ROOT}/logs/{os.path.splitext(target)[0]}.log"
+
+
+def benchmark_of(target):
+    """Seconds and memory of the job that makes ``target``."""
+    return f"{ROOT}/benchmarks/{os.path.splitext(target)[0]}.tsv"
+
+
 def outputs(target):
     """The files of a job without wildcards."""
     return [f"{ROOT}/{path}" for path in PLAN.jobs[target].outputs]

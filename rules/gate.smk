@@ -1,20 +1,23 @@
+TARGET = "gate/{looked_at}"
+
+
 rule gate:
     input:
-        inputs("gate/{looked_at}"),
+        inputs(TARGET),
     output:
-        directory(f"{ROOT}/gate/{{looked_at}}"),
+        directory(f"{ROOT}/{TARGET}"),
     log:
-        f"{ROOT}/logs/gate/{{looked_at}}.log",
+        log_of(TARGET),
     benchmark:
-        f"{ROOT}/benchmarks/gate/{{looked_at}}.tsv"
-    priority: first("gate/{looked_at}")
+        benchmark_of(TARGET)
+    priority: first(TARGET)
     conda:
         "../envs/kdpipe.yaml"
     threads: PLAN.compute.threads
     resources:
-        **need("gate/{looked_at}"),
+        **need(TARGET),
     params:
-        **job("gate/{looked_at}"),
+        **job(TARGET),
     message:
         "gate    {wildcards.looked_at}"
     shell:

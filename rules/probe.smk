@@ -1,43 +1,49 @@
+TARGET = "probes/{network}/calibration/{instance}.json"
+
+
 rule calibrate:
     input:
-        inputs("probes/{network}/calibration/{instance}.json"),
+        inputs(TARGET),
     output:
-        f"{ROOT}/probes/{{network}}/calibration/{{instance}}.json",
+        f"{ROOT}/{TARGET}",
     log:
-        f"{ROOT}/logs/probes/{{network}}/calibration/{{instance}}.log",
+        log_of(TARGET),
     benchmark:
-        f"{ROOT}/benchmarks/probes/{{network}}/calibration/{{instance}}.tsv"
-    priority: first("probes/{network}/calibration/{instance}.json")
+        benchmark_of(TARGET)
+    priority: first(TARGET)
     conda:
         "../envs/kdpipe.yaml"
     threads: PLAN.compute.threads
     resources:
-        **need("probes/{network}/calibration/{instance}.json"),
+        **need(TARGET),
     params:
-        **job("probes/{network}/calibration/{instance}.json"),
+        **job(TARGET),
     message:
         "calibrate {wildcards.instance} on {wildcards.network}"
     shell:
         command("calibrate")
 
 
+TARGET = "probes/{network}/{against}/{family}"
+
+
 rule probe:
     input:
-        inputs("probes/{network}/{against}/{family}"),
+        inputs(TARGET),
     output:
-        directory(f"{ROOT}/probes/{{network}}/{{against}}/{{family}}"),
+        directory(f"{ROOT}/{TARGET}"),
     log:
-        f"{ROOT}/logs/probes/{{network}}/{{against}}/{{family}}.log",
+        log_of(TARGET),
     benchmark:
-        f"{ROOT}/benchmarks/probes/{{network}}/{{against}}/{{family}}.tsv"
-    priority: first("probes/{network}/{against}/{family}")
+        benchmark_of(TARGET)
+    priority: first(TARGET)
     conda:
         "../envs/kdpipe.yaml"
     threads: PLAN.compute.threads
     resources:
-        **need("probes/{network}/{against}/{family}"),
+        **need(TARGET),
     params:
-        **job("probes/{network}/{against}/{family}"),
+        **job(TARGET),
     message:
         "probe   {wildcards.family} of {wildcards.network} ({wildcards.against})"
     shell:

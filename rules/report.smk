@@ -1,63 +1,72 @@
+TARGET = "tables"
+
+
 rule tables:
     input:
-        inputs("tables"),
+        inputs(TARGET),
     output:
-        shown("tables", "Tables", ".csv"),
+        shown(TARGET, "Tables", ".csv"),
     log:
-        f"{ROOT}/logs/tables.log",
+        log_of(TARGET),
     benchmark:
-        f"{ROOT}/benchmarks/tables.tsv"
+        benchmark_of(TARGET)
     conda:
         "../envs/kdpipe.yaml"
     threads: 1
     resources:
-        **need("tables", gpus=0),
+        **need(TARGET, gpus=0),
     params:
-        **job("tables"),
+        **job(TARGET),
     message:
         "tables"
     shell:
         command("tables")
 
 
+TARGET = "figures"
+
+
 rule figures:
     input:
-        inputs("figures"),
+        inputs(TARGET),
     output:
-        shown("figures", "Figures", ".svg"),
+        shown(TARGET, "Figures", ".svg"),
     log:
-        f"{ROOT}/logs/figures.log",
+        log_of(TARGET),
     benchmark:
-        f"{ROOT}/benchmarks/figures.tsv"
+        benchmark_of(TARGET)
     conda:
         "../envs/kdpipe.yaml"
     threads: 1
     resources:
-        **need("figures", gpus=0),
+        **need(TARGET, gpus=0),
     params:
-        **job("figures"),
+        **job(TARGET),
     message:
         "figures"
     shell:
         command("figures")
 
 
+TARGET = "report.html"
+
+
 rule report:
     input:
-        inputs("report.html"),
+        inputs(TARGET),
     output:
-        shown("report.html", "Report", ".html"),
+        shown(TARGET, "Report", ".html"),
     log:
-        f"{ROOT}/logs/report.log",
+        log_of(TARGET),
     benchmark:
-        f"{ROOT}/benchmarks/report.tsv"
+        benchmark_of(TARGET)
     conda:
         "../envs/kdpipe.yaml"
     threads: 1
     resources:
-        **need("report.html", gpus=0),
+        **need(TARGET, gpus=0),
     params:
-        **job("report.html"),
+        **job(TARGET),
     message:
         "report  {output}"
     shell:

@@ -1,21 +1,24 @@
+TARGET = "subset/{set}"
+
+
 rule pick_subset:
     output:
-        index=f"{ROOT}/subset/{{set}}/index.parquet",
-        pixels=f"{ROOT}/subset/{{set}}/pixels.npy",
-        about=f"{ROOT}/subset/{{set}}/subset.json",
+        index=f"{ROOT}/{TARGET}/index.parquet",
+        pixels=f"{ROOT}/{TARGET}/pixels.npy",
+        about=f"{ROOT}/{TARGET}/subset.json",
     log:
-        f"{ROOT}/logs/subset/{{set}}.log",
+        log_of(TARGET),
     benchmark:
-        f"{ROOT}/benchmarks/subset/{{set}}.tsv"
+        benchmark_of(TARGET)
     cache: CACHE
-    priority: first("subset/{set}")
+    priority: first(TARGET)
     conda:
         "../envs/kdpipe.yaml"
     threads: 1
     resources:
-        **need("subset/{set}", gpus=0),
+        **need(TARGET, gpus=0),
     params:
-        **shared("subset/{set}"),
+        **shared(TARGET),
     message:
         "subset  {wildcards.set}"
     shell:

@@ -1,16 +1,19 @@
+TARGET = "models/{model}/seed{seed}"
+
+
 rule train:
     input:
-        inputs("models/{model}/seed{seed}"),
+        inputs(TARGET),
     output:
-        weights=f"{ROOT}/models/{{model}}/seed{{seed}}/model.safetensors",
-        about=f"{ROOT}/models/{{model}}/seed{{seed}}/model.json",
-        history=f"{ROOT}/models/{{model}}/seed{{seed}}/history.parquet",
+        weights=f"{ROOT}/{TARGET}/model.safetensors",
+        about=f"{ROOT}/{TARGET}/model.json",
+        history=f"{ROOT}/{TARGET}/history.parquet",
     log:
-        f"{ROOT}/logs/models/{{model}}/seed{{seed}}.log",
+        log_of(TARGET),
     benchmark:
-        f"{ROOT}/benchmarks/models/{{model}}/seed{{seed}}.tsv"
+        benchmark_of(TARGET)
     cache: CACHE
-    priority: first("models/{model}/seed{seed}")
+    priority: first(TARGET)
     retries: TRAINING_RETRIES
     group:
         "models" if SMALL_TRAININGS else None
@@ -18,52 +21,58 @@ rule train:
         "../envs/kdpipe.yaml"
     threads: PLAN.training.threads * PLAN.training.processes
     resources:
-        **need("models/{model}/seed{seed}", gpus=PLAN.training.processes),
+        **need(TARGET, gpus=PLAN.training.processes),
     params:
-        **shared("models/{model}/seed{seed}"),
+        **shared(TARGET),
     message:
         "train   {wildcards.model}, seed {wildcards.seed}"
     shell:
         command("train")
 
 
+TARGET = "teacher_outputs/{pair}.safetensors"
+
+
 rule teacher_outputs:
     input:
-        inputs("teacher_outputs/{pair}.safetensors"),
+        inputs(TARGET),
     output:
-        f"{ROOT}/teacher_outputs/{{pair}}.safetensors",
+        f"{ROOT}/{TARGET}",
     log:
-        f"{ROOT}/logs/teacher_outputs/{{pair}}.log",
+        log_of(TARGET),
     benchmark:
-        f"{ROOT}/benchmarks/teacher_outputs/{{pair}}.tsv"
+        benchmark_of(TARGET)
     cache: CACHE
-    priority: first("teacher_outputs/{pair}.safetensors")
+    priority: first(TARGET)
     conda:
         "../envs/kdpipe.yaml"
     threads: PLAN.compute.threads
     resources:
-        **need("teacher_outputs/{pair}.safetensors"),
+        **need(TARGET),
     params:
-        **shared("teacher_outputs/{pair}.safetensors"),
+        **shared(TARGET),
     message:
         "teacher outputs for pair {wildcards.pair}"
     shell:
         command("teacher_outputs")
 
 
+TARGET = "students/{pair}/{method}/seed{seed}"
+
+
 rule distil:
     input:
-        inputs("students/{pair}/{method}/seed{seed}"),
+        inputs(TARGET),
     output:
-        weights=f"{ROOT}/students/{{pair}}/{{method}}/seed{{seed}}/model.safetensors",
-        about=f"{ROOT}/students/{{pair}}/{{method}}/seed{{seed}}/model.json",
-        history=f"{ROOT}/students/{{pair}}/{{method}}/seed{{seed}}/history.parquet",
+        weights=f"{ROOT}/{TARGET}/model.safetensors",
+        about=f"{ROOT}/{TARGET}/model.json",
+        history=f"{ROOT}/{TARGET}/history.parquet",
     log:
-        f"{ROOT}/logs/students/{{pair}}/{{method}}/seed{{seed}}.log",
+        log_of(TARGET),
     benchmark:
-        f"{ROOT}/benchmarks/students/{{pair}}/{{method}}/seed{{seed}}.tsv"
+        benchmark_of(TARGET)
     cache: CACHE
-    priority: first("students/{pair}/{method}/seed{seed}")
+    priority: first(TARGET)
     retries: TRAINING_RETRIES
     group:
         "students" if SMALL_TRAININGS else None
@@ -71,9 +80,9 @@ rule distil:
         "../envs/kdpipe.yaml"
     threads: PLAN.training.threads * PLAN.training.processes
     resources:
-        **need("students/{pair}/{method}/seed{seed}", gpus=PLAN.training.processes),
+        **need(TARGET, gpus=PLAN.training.processes),
     params:
-        **shared("students/{pair}/{method}/seed{seed}"),
+        **shared(TARGET),
     message:
         "distil  {wildcards.pair} by {wildcards.method}, seed {wildcards.seed}"
     shell:

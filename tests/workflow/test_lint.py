@@ -12,6 +12,7 @@ import yaml
 
 from helpers.places import REPOSITORY
 from helpers.workspace import Workspace
+from kdpipe.stages.order import STAGES
 
 pytestmark = pytest.mark.workflow
 
@@ -40,9 +41,7 @@ def test_snakefmt_would_change_nothing() -> None:
 
 
 def test_every_stage_has_its_rule() -> None:
-    stages = {p.stem for p in (REPOSITORY / "kdpipe" / "stages").glob("[!_]*.py")}
-    called = {name.replace("pick_subset", "subset") for name in RULES}
-    assert called == stages
+    assert {name.replace("pick_subset", "subset") for name in RULES} == set(STAGES)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -55,9 +54,15 @@ def test_habits_of_a_rule(rule: str) -> None:
     shell = RULES[rule].partition("    shell:")[2]
     assert re.findall(r"command\(\"(\w+)\"\)", shell) == [stage]
     # Memory, time, GPU and attempt are asked for in one place, of the job that the rule makes.
-    (target,) = re.findall(r"\*\*(?:job|shared)\((\".*?\")\)", RULES[rule])
+    assert re.search(r"\*\*(job|shared)\(TARGET\)", RULES[rule])
     gpus = r"(, gpus=(0|PLAN\.training\.processes))?"
-    assert re.search(rf"\*\*need\({re.escape(target)}{gpus}\)", RULES[rule])
+    assert re.search(rf"\*\*need\(TARGET{gpus}\)", RULES[rule])
+
+
+def test_every_rule_says_once_what_it_makes() -> None:
+    """A rule without a TARGET of its own would take that of the rule before it."""
+    text = "".join(file.read_text() for file in sorted((REPOSITORY / "rules").glob("*.smk")))
+    assert re.findall(r'^TARGET = ".+"\n\n\nrule (\w+):', text, re.MULTILINE) == list(RULES)
 
 
 def test_default_profile_sets_nothing_that_another_profile_sets() -> None:
