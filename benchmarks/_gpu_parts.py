@@ -614,7 +614,7 @@ def decode(part: Part) -> None:
         os.environ["KDPIPE_DATA"] = str(root)
         store.HELD = 0
         subset = files.make(
-            root, files.PluginRef(name="image_folder", options={"path": "pictures"})
+            root, files.resolve(files.sources, {"name": "image_folder", "path": "pictures"})
         )
         compute = Compute(device=part.device, precision="bf16")
         compute.start()

@@ -20,8 +20,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import PluginRef, resolve
 from kdpipe.data import store
+from kdpipe.data.domains import domains
+from kdpipe.data.sources import sources
 from kdpipe.data.store import Subset
 from kdpipe.stages import subset as stage
 from kdpipe.stages.base import Call
@@ -78,7 +80,7 @@ def make(root: Path, source: PluginRef) -> Subset:
         seed=0,
         classes=None,
         per_class=None,
-        domains={"original": PluginRef(name="original")},
+        domains={"original": resolve(domains, "original")},
     )
     stage.run(slice_, Call(out, out, data_root=root))
     return Subset(out)
@@ -116,8 +118,8 @@ def main() -> None:
         os.environ["KDPIPE_DATA"] = str(root)
         rows = [("bare PIL at full size", 0, arguments.images, *measure(bare(root)))]
         for source in (
-            PluginRef(name="image_folder", options={"path": "pictures"}),
-            PluginRef(name="parquet", options={"path": "hub"}),
+            resolve(sources, {"name": "image_folder", "path": "pictures"}),
+            resolve(sources, {"name": "parquet", "path": "hub"}),
         ):
             subset = make(root, source)
             n = len(subset.index["label"])

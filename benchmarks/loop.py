@@ -20,7 +20,7 @@ import torch
 from _bench import Row, as_a_job, interleaved, ratio, write
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.plugin import PluginRef, resolve
+from kdpipe.base.plugin import resolve
 from kdpipe.data.augment import augmentations
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
@@ -72,9 +72,9 @@ PAIRS = {
     ),
 }
 OBJECTIVES = {
-    "kl": PluginRef(name="kl"),
-    "hint": PluginRef(name="hint"),
-    "crd": PluginRef(name="crd", options={"negatives": 4096}),
+    "kl": resolve(objectives, "kl"),
+    "hint": resolve(objectives, "hint"),
+    "crd": resolve(objectives, {"name": "crd", "negatives": 4096}),
 }
 
 

@@ -15,7 +15,7 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.base.options import Options
 from kdpipe.base.plugin import of_library, resolve
 from kdpipe.models import builders
-from kdpipe.models.base import UNTOLD
+from kdpipe.models.base import UNTOLD, Builder
 from kdpipe.probes import probes as known_probes
 from kdpipe.probes.shared.description import Need
 
@@ -191,8 +191,7 @@ def _required(options: type[Options]) -> list[str]:
 def _sealed(network: dict[str, Any]) -> bool:
     """Whether nobody can say which layers a network has."""
     ref = resolve(builders, of_library(network))
-    cls = builders.get(ref.name)
-    if cls.sealed or ref.name != "factory":
-        return cls.sealed
-    builder = cls(cls.Options(**ref.options))
+    if ref.cls.sealed or ref.name != "factory":
+        return ref.cls.sealed
+    builder: Builder = ref.make()
     return builder.layers(builder.body(0)) is UNTOLD

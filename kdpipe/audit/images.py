@@ -12,6 +12,7 @@ import numpy as np
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import expanded
+from kdpipe.base.plugin import resolve
 
 LOOKED_AT = 16
 SPLIT = {"train": 0.0, "val": 0.1, "test": 0.9}
@@ -94,8 +95,7 @@ def _size(made: dict[str, Any], path: Path, sizes: Sequence[int]) -> int:
     """As large as the largest network wants, and no larger than the images are."""
     from kdpipe.data.sources import sources
 
-    cls = sources.get(made["name"])
-    reader = cls(cls.Options(**{k: v for k, v in made.items() if k != "name"}), None)
+    reader = resolve(sources, made).make(None)
     count = len(reader.listing().refs)
     some = np.unique(np.linspace(0, count - 1, LOOKED_AT).astype(int))
     shapes = {image.shape[:2] for image in reader.decode(some)}

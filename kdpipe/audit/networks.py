@@ -81,7 +81,7 @@ def check_networks(plan: Plan) -> None:
 
     Raises KdpipeError, about a model of the audit, for one that does not fit.
     """
-    from kdpipe.stages.shared.from_weights import builder_of, class_names, filled
+    from kdpipe.stages.shared.from_weights import class_names, filled
     from kdpipe.stages.subset import SubsetSlice, build_index, open_source
 
     root = plan.study.data.root
@@ -99,7 +99,7 @@ def check_networks(plan: Plan) -> None:
         of_set, size = classes[model.data.set], plan.study.data.sets[model.data.set].size
         refused: list[KdpipeError] = []
         try:
-            found = find(weights, builder_of(model.network), data_root)
+            found = find(weights, model.network.make(), data_root)
             for names in class_names(weights, of_set, model.data.set):
                 try:
                     filled(model.network, weights, found, len(names), size)

@@ -12,11 +12,10 @@ from pydantic import Field, model_validator
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.options import Options
-from kdpipe.base.plugin import PluginRef
 from kdpipe.base.seeding import stream
-from kdpipe.data.domains import domains
+from kdpipe.data.domains import DomainRef
 from kdpipe.data.domains.base import Batch, Domain
-from kdpipe.data.sources import sources
+from kdpipe.data.sources import SourceRef
 from kdpipe.data.sources.base import Source
 
 
@@ -65,8 +64,8 @@ class ImageFormat(Options):
 class Rendering(Options):
     """Everything that determines how a source image is rendered."""
 
-    source: PluginRef
-    domains: dict[str, PluginRef]
+    source: SourceRef
+    domains: dict[str, DomainRef]
     seed: int
     edge: int
     fit: Literal["crop", "stretch"]
@@ -83,16 +82,12 @@ class Renderer:
 
     @cached_property
     def source(self) -> Source:
-        ref = self.what.source
-        cls = sources.get(ref.name)
-        return cls(cls.Options(**ref.options), self.data_root)
+        return self.what.source.make(self.data_root)
 
     def domain(self, name: str) -> Domain:
         if name not in self._domains:
-            ref = self.what.domains[name]
-            cls = domains.get(ref.name)
             key = stream("domain", name, self.what.seed)
-            self._domains[name] = cls(cls.Options(**ref.options), key, self.data_root)
+            self._domains[name] = self.what.domains[name].make(key, self.data_root)
         return self._domains[name]
 
     def squares(self, refs: Sequence[str]) -> np.ndarray:

@@ -8,11 +8,14 @@ Imports ``base``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from kdpipe.base.plugin import OfRegistry, PluginRef
 from kdpipe.base.registry import Registry
 
 if TYPE_CHECKING:
     from kdpipe.distill.base import Objective
 
 objectives: Registry[Objective] = Registry("objectives", "kdpipe.distill")
+
+ObjectiveRef = Annotated[PluginRef, OfRegistry(objectives, "objective")]

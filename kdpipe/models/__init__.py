@@ -9,11 +9,14 @@ Imports ``base``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from kdpipe.base.plugin import OfRegistry, PluginRef
 from kdpipe.base.registry import Registry
 
 if TYPE_CHECKING:
     from kdpipe.models.base import Builder
 
 builders: Registry[Builder] = Registry("models", "kdpipe.models")
+
+BuilderRef = Annotated[PluginRef, OfRegistry(builders)]

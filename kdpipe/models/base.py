@@ -105,9 +105,15 @@ class Builder(ABC):
     def layers(self, body: nn.Module) -> Layers:
         """What the modules of ``body``, which this builder made, stand for."""
 
+    @property
+    def arch(self) -> str:
+        """What a study writes behind the name of this builder: ``resnet18`` of
+        ``torchvision/resnet18``; empty where it builds one architecture."""
+        return getattr(self.options, "arch", "")
+
     def pinned(self) -> dict[str, Any]:
-        """The options stored with the weights, with digests of files that they name."""
-        return self.options.model_dump(mode="json")
+        """Options stored with the weights in place of those given: digests of files."""
+        return {}
 
     def published(self, name: str) -> Published:
         """The published weights called ``name``. Raises KdpipeError when there are none."""
@@ -328,8 +334,7 @@ def build(
     width of the images it will get; None for what its architecture was published for. Raises
     KdpipeError when there is no such network, or it takes no images of that size.
     """
-    cls = builders.get(ref.name)
-    builder = cls(cls.Options(**ref.options))
+    builder: Builder = ref.make()
     builder.side = side
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

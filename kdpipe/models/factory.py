@@ -61,6 +61,10 @@ class Factory(Builder):
     Options = FactoryOptions
     third_party = True
 
+    @property
+    def arch(self) -> str:
+        return self.options.call
+
     def body(self, n_classes: int) -> nn.Module:
         call = self.options.call
         try:

@@ -13,16 +13,13 @@ import torch
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.machine import has_gpu
 from kdpipe.base.plugin import PluginRef
-from kdpipe.distill import objectives
 from kdpipe.distill.base import Setting
-from kdpipe.models import builders
 from kdpipe.models.base import Network
 from kdpipe.models.weights.find import on_disk
 from kdpipe.plan import pairs
 from kdpipe.plan.counting import outline, words
 from kdpipe.plan.estimate import Estimate
 from kdpipe.plan.plan import Plan
-from kdpipe.probes import probes
 from kdpipe.study.entries import Pair
 
 IMAGENET = 1000
@@ -89,7 +86,7 @@ class _Networks:
     def _outline(self, name: str) -> Network | None:
         """The network of a model; None, and a sentence, where it cannot run."""
         model = self.study.models[name]
-        if builders.get(model.network.name).sealed:
+        if model.network.cls.sealed:
             return None
         data, weights = self.study.data.sets[model.data.set], model.weights
         n_classes = self.estimate.images(model.data.set)[1]
@@ -107,8 +104,7 @@ class _Networks:
 
     def _objective(self, where: str, pair: Pair, ref: PluginRef) -> None:
         """Layers that distillation reads, and whether the objective can join their shapes."""
-        cls = objectives.get(ref.name)
-        options = cls.Options(**ref.options)
+        cls, options = ref.cls, ref.options
         side = self.study.data.sets[self.study.models[pair.like].data.set].size
         wanted = {pair.like: cls.student_layers(options)}
         shapes = [self._shapes(where, pair.like, wanted[pair.like], side)]
@@ -123,7 +119,7 @@ class _Networks:
         labels = torch.arange(4) % 2
         try:
             with torch.random.fork_rng(devices=[]):
-                cls(options, Setting(labels, 2, own, theirs))
+                ref.make(Setting(labels, 2, own, theirs))
         except KdpipeError as error:
             self._say(where, error)
         except Exception:  # it needs the real images, which only its job has
@@ -132,8 +128,7 @@ class _Networks:
     def _probe(self, instance: str, pair: Pair) -> None:
         """Layers that a probe looks at, of every network that it is run on."""
         ref = self.study.probes[instance]
-        cls = probes.get(ref.name)
-        options = cls.Options(**ref.options)
+        cls, options = ref.cls, ref.options
         side = self.study.data.sets[options.set or self.study.models[pair.like].data.set].size
         own, theirs = cls.layers(options)
         second = pairs.second_teacher(self.study, pair)

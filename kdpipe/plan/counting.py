@@ -9,7 +9,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.plugin import PluginRef
-from kdpipe.models import builders
 from kdpipe.models.base import Network, build
 from kdpipe.models.shared.by_shape import cannot_take, trace
 from kdpipe.models.shared.code import CodeOptions
@@ -38,7 +37,7 @@ def without_weights(ref: PluginRef, n_classes: int, side: int | None = None) -> 
     except (NotImplementedError, RuntimeError):  # one that reads a tensor while it is built
         network = build(*options)
     network = network.to("meta").eval()
-    if side is not None and builders.get(ref.name).third_party:
+    if side is not None and ref.cls.third_party:
         form_by_shapes(network, n_classes, torch.zeros(2, 3, side, side, device="meta"))
     return network
 
@@ -64,7 +63,7 @@ def outline(ref: PluginRef, n_classes: int, side: int) -> Network:
 
     Raises KdpipeError when there is no such network, or it takes no images of that size.
     """
-    if not issubclass(builders.get(ref.name).Options, CodeOptions):
+    if not isinstance(ref.options, CodeOptions):
         network = without_weights(ref, n_classes, side)
         tried(network, ref, side)
         return network
@@ -75,8 +74,7 @@ def outline(ref: PluginRef, n_classes: int, side: int) -> Network:
 
 def words(ref: PluginRef) -> str:
     """A network as a study names it."""
-    arch = ref.options.get("arch") or ref.options.get("call")
-    return f"{ref.name}/{arch}" if arch else ref.name
+    return f"{ref.name}/{arch}" if (arch := ref.make().arch) else ref.name
 
 
 @torch.no_grad()

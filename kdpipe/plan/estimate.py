@@ -15,11 +15,8 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import NetworkRef
 from kdpipe.base.plugin import PluginRef
 from kdpipe.data.selection import Selection
-from kdpipe.data.sources import sources
 from kdpipe.data.sources.base import Source
 from kdpipe.data.store import HELD
-from kdpipe.distill import objectives
-from kdpipe.models import builders
 from kdpipe.plan.counting import Size, counted, without_weights
 from kdpipe.plan.plan import Job, Plan
 from kdpipe.plan.teacher_table import teacher_table
@@ -29,7 +26,6 @@ from kdpipe.stages.distil import DistilSlice
 from kdpipe.stages.gate import FEWEST, FLOPS, GateSlice
 from kdpipe.stages.order import TRAININGS
 from kdpipe.stages.probe import ProbeSlice
-from kdpipe.stages.shared.bench import make
 from kdpipe.stages.shared.training import TrainingSlice
 from kdpipe.stages.subset import SubsetSlice
 from kdpipe.stages.teacher_outputs import TeacherOutputsSlice
@@ -85,7 +81,7 @@ class Estimate:
         # One instance lives as long as a plan is looked at.
         self.images = cache(self._images)
         self.divided = cache(self._divided)
-        self._sizes = cache(self._size)
+        self.size = cache(self._size)
         self.table = cache(lambda pair: teacher_table(pair, self))
 
     def need(self, job: Job) -> Need:
@@ -146,7 +142,7 @@ class Estimate:
         """Of the teacher that answers at every step of a training, where there is one."""
         if not isinstance(slice_, DistilSlice):
             return None
-        if not objectives.get(slice_.objective.name).uses_teacher:
+        if not slice_.objective.cls.uses_teacher:
             return None
         if slice_.tabulated and self.table(slice_.ref.pair).written:
             return None
@@ -176,22 +172,22 @@ class Estimate:
             flops = float(looks[0].flops * self.training_images(slice_.data))
             names = [slice_.data.set]
         elif isinstance(slice_, CalibrateSlice):
-            probe = make(slice_.instance)
+            probe = slice_.instance.probe
             options = probe.options
             looks = [self._look(slice_.network, options.set)]
             images = self._probed(options, "val")
-            flops = looks[0].flops * probe.calibration_passes(options, images)
+            flops = looks[0].flops * probe.cls.calibration_passes(options, images)
             names = [options.set]
         else:
             assert isinstance(slice_, ProbeSlice)
             looks, names, flops = [], [], 0.0
             for instance in slice_.instances:
-                probe = make(instance)
+                probe = instance.probe
                 options = probe.options
-                refs = [slice_.subject, *probe.networks(options)]
+                refs = [slice_.subject, *probe.cls.networks(options)]
                 refs += [slice_.reference] if slice_.reference else []
                 own = [self._look(ref, options.set) for ref in refs]
-                passes = probe.passes(options, self._probed(options, options.split))
+                passes = probe.cls.passes(options, self._probed(options, options.split))
                 flops += len(options.domains) * passes * sum(size.flops for size in own)
                 looks += own
                 names.append(options.set)
@@ -226,9 +222,7 @@ class Estimate:
         return round(self.images(name)[0] * domains / self.divided(name))
 
     def _source(self, name: str) -> Source:
-        data = self.plan.study.data.sets[name]
-        cls = sources.get(data.source.name)
-        return cls(cls.Options(**data.source.options), self.data_root)
+        return self.plan.study.data.sets[name].source.make(self.data_root)
 
     def _divided(self, name: str) -> int:
         """Among how many domains the images of a data set are divided; 1 where every domain is a
@@ -255,16 +249,12 @@ class Estimate:
             images = min(images, data.per_class * classes * self.divided(name))
         return images, len(data.classes) if data.classes else classes
 
-    def size(self, network: PluginRef, set_name: str) -> Size:
+    def _size(self, network: PluginRef, set_name: str) -> Size:
         """Of ``network`` on the images of a data set, counted once each."""
-        return self._sizes(network.model_dump_json(), set_name)
-
-    def _size(self, network: str, set_name: str) -> Size:
-        side = self.plan.study.data.sets[set_name].size
-        ref = PluginRef.model_validate_json(network)
-        if builders.get(ref.name).sealed:
+        if network.cls.sealed:
             return Size(0, 0, 0)  # nothing can be counted
-        return counted(without_weights(ref, self.images(set_name)[1], side), ref, side)
+        side = self.plan.study.data.sets[set_name].size
+        return counted(without_weights(network, self.images(set_name)[1], side), network, side)
 
 
 def print_needs(plan: Plan, data_root: Path | None) -> None:

@@ -5,33 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.options import Options
 from kdpipe.base.paths import ModelRef
 from kdpipe.base.plugin import PluginRef
 from kdpipe.data.augment.base import Pipeline
-from kdpipe.distill import objectives
 from kdpipe.study.entries import Pair
 from kdpipe.study.schema import Study
 
 
 def resolved_probe(study: Study, instance: str, pair: Pair) -> PluginRef:
     """The probe's options with set, domains and class map filled in."""
-    ref = study.probes[instance]
-    data = study.models[pair.like].data
-    options = dict(ref.options)
-    options["set"] = options["set"] or data.set
-    options["domains"] = options["domains"] or data.domains
-    if options["class_map"] is None:
-        own = study.data.sets[options["set"]].class_map
-        options["class_map"] = own.model_dump(mode="json") if own else None
-    if options["primary"] is not None and options["primary"] not in options["domains"]:
+    ref, data = study.probes[instance], study.models[pair.like].data
+    which, domains = ref.options.set or data.set, ref.options.domains or data.domains
+    if ref.options.primary is not None and ref.options.primary not in domains:
         raise KdpipeError(
-            f"probes.{instance}.primary: '{options['primary']}' is not among its domains "
-            f"{', '.join(options['domains'])}."
+            f"probes.{instance}.primary: '{ref.options.primary}' is not among its domains "
+            f"{', '.join(domains)}."
         )
-    # Judging is the tables' business: another smallest gap measures nothing again.
-    del options["min_gap"]
-    return PluginRef(name=ref.name, options=options)
+    class_map = ref.options.class_map or study.data.sets[which].class_map
+    try:
+        return ref.with_options(set=which, domains=domains, class_map=class_map)
+    except KdpipeError as error:
+        raise KdpipeError(f"probes.{instance}: {error}") from None
 
 
 def second_teacher(study: Study, pair: Pair) -> ModelRef | None:
@@ -73,11 +67,7 @@ def teacher_outputs(study: Study, pair: Pair) -> TeacherOutputs:
     if views is None:
         return TeacherOutputs(False, "every epoch shows other views")
     layers = sorted(
-        {
-            layer
-            for method in methods
-            for layer in objectives.get(method.name).teacher_layers(_options(method))
-        }
+        {layer for method in methods for layer in method.cls.teacher_layers(method.options)}
     )
     seen = f"{students} students × {epochs} epochs"
     if wish == "auto" and students * epochs <= views:
@@ -88,9 +78,5 @@ def teacher_outputs(study: Study, pair: Pair) -> TeacherOutputs:
 
 def tabulates(method: PluginRef) -> bool:
     """Whether an objective reads nothing of the teacher but what a table holds."""
-    cls = objectives.get(method.name)
-    return cls.uses_teacher and set(cls.teacher_layers(_options(method))) <= {"penultimate"}
-
-
-def _options(method: PluginRef) -> Options:
-    return objectives.get(method.name).Options(**method.options)
+    layers = method.cls.teacher_layers(method.options)
+    return method.cls.uses_teacher and set(layers) <= {"penultimate"}

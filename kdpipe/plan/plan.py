@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import get_args
 
 from kdpipe.base import paths
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.options import Options
 from kdpipe.base.paths import MODEL_FILES, ModelRef, NetworkRef, StudentRef, TableName
 from kdpipe.base.plugin import PluginRef
-from kdpipe.base.registry import Registry
-from kdpipe.data.augment import augmentations
-from kdpipe.data.class_maps import class_maps
-from kdpipe.data.domains import domains
-from kdpipe.data.sources import sources
 from kdpipe.distill import objectives
 from kdpipe.figures import figures
-from kdpipe.models import builders
 from kdpipe.plan import pairs
 from kdpipe.plan.job import Job
 from kdpipe.plan.plan_results import (
@@ -45,9 +39,6 @@ from kdpipe.training.compute import Compute
 TABLES = tuple(
     f"tables/{name}.{ending}" for name in get_args(TableName) for ending in ("parquet", "csv")
 )
-
-
-Plugins = Sequence[tuple[Registry[Any], PluginRef]]
 
 
 @dataclass
@@ -94,10 +85,12 @@ class Plan:
         slice_: Options,
         inputs: Iterable[str],
         outputs: Iterable[str],
-        plugins: Plugins = (),
+        plugins: Iterable[PluginRef | str | None] = (),
         after: Iterable[str] = (),
     ) -> None:
-        modules = sorted({registry.module_of(ref.name) for registry, ref in plugins})
+        """``plugins``: those that the settings name, or their modules."""
+        named = {ref.module if isinstance(ref, PluginRef) else ref for ref in plugins if ref}
+        modules = sorted(named)
         made = tuple(inputs), tuple(outputs), tuple(modules), tuple(dict.fromkeys(after))
         self.jobs[target] = Job(stage, target, slice_, *made)
 
@@ -105,7 +98,7 @@ class Plan:
         data = self.study.data.sets[name]
         folder = paths.subset_dir(name)
         slice_ = SubsetSlice(name=name, **{k: v for k, v in data if k != "class_map"})
-        plugins: Plugins = [(sources, data.source), *((domains, d) for d in data.domains.values())]
+        plugins = [data.source, *data.domains.values()]
         files = ("index.parquet", "pixels.npy", "subset.json")
         self._add("subset", folder, slice_, [], [f"{folder}/{f}" for f in files], plugins)
 
@@ -114,10 +107,7 @@ class Plan:
             return
         model = self.study.models[ref.model]
         slice_ = TrainSlice(ref=ref, compute=self.training, **model.made_of())
-        plugins: Plugins = [
-            (builders, model.network),
-            *((augmentations, a) for a in slice_.augment),
-        ]
+        plugins = [model.network, *slice_.augment]
         inputs = [f"{paths.subset_dir(model.data.set)}/subset.json"]
         self._add("train", ref.path, slice_, inputs, _files(ref), plugins)
         self.models[ref.path] = ref
@@ -140,7 +130,7 @@ class Plan:
         second = pairs.second_teacher(study, pair)
         for instance in pair.probes:
             ref = pairs.resolved_probe(study, instance, pair)
-            cls = probes.get(ref.name)
+            cls = ref.cls
             against = pair.teacher if cls.relational else None
             subjects = list(students)
             if not cls.relational or cls.on_teacher:
@@ -149,7 +139,7 @@ class Plan:
                 self._train(second)
                 subjects.append(second)
             if cls.calibrated:
-                for attacked in (pair.teacher, *cls.networks(cls.Options(**ref.options))):
+                for attacked in (pair.teacher, *cls.networks(ref.options)):
                     self._train(attacked)
                     self._calibrate(attacked, Instance(name=instance, probe=ref))
             for subject in subjects:
@@ -180,17 +170,13 @@ class Plan:
         subset = f"{paths.subset_dir(model.data.set)}/subset.json"
         teacher = self.study.models[pair.teacher.model].network
         inputs = [subset, *_files(pair.teacher)[:2]]
-        plugins: Plugins = [
-            (builders, teacher),
-            *((augmentations, a) for a in model.augment),
-            *_maps(slice_.class_map),
-        ]
+        plugins = [teacher, *model.augment, slice_.class_map]
         self._add("teacher_outputs", target, slice_, inputs, [target], plugins)
 
     def _distil(self, ref: StudentRef, pair: Pair, table: bool) -> None:
         model = self.study.models[pair.like]
         objective = pair.methods[ref.method]
-        uses_teacher = objectives.get(objective.name).uses_teacher
+        uses_teacher = objective.cls.uses_teacher
         tabulated = table and pairs.tabulates(objective)
         slice_ = DistilSlice(
             ref=ref,
@@ -206,15 +192,10 @@ class Plan:
             compute=self.training,
         )
         inputs = [f"{paths.subset_dir(model.data.set)}/subset.json"]
-        plugins: Plugins = [
-            (builders, model.network),
-            (objectives, objective),
-            *((augmentations, a) for a in model.augment),
-            *_maps(slice_.class_map),
-        ]
+        plugins = [model.network, objective, *model.augment, slice_.class_map]
         if uses_teacher:
             inputs += _files(pair.teacher)[:2]
-            plugins = [*plugins, (builders, self.study.models[pair.teacher.model].network)]
+            plugins.append(self.study.models[pair.teacher.model].network)
         if tabulated:
             inputs.append(paths.teacher_outputs_file(ref.pair))
         self._add("distil", ref.path, slice_, inputs, _files(ref), plugins)
@@ -246,10 +227,7 @@ class Plan:
             )
             inputs = [f"{paths.subset_dir(data.set)}/subset.json"]
             inputs += [path for ref in slice_.networks for path in _files(ref)[:2]]
-            plugins: Plugins = [
-                (builders, self.architecture(alike[0])),
-                *([(class_maps, class_map)] if class_map else []),
-            ]
+            plugins = [self.architecture(alike[0]), class_map]
             self._add("gate", target, slice_, inputs, [target], plugins)
 
     def _calibrate(self, network: ModelRef, instance: Instance) -> None:
@@ -262,11 +240,8 @@ class Plan:
                 f"probes.{instance.name} would be calibrated on {network.path} in two ways; use "
                 f"one probe entry for each pair, with its own domains."
             )
-        subset = f"{paths.subset_dir(instance.probe.options['set'])}/subset.json"
-        plugins: Plugins = [
-            *_plugins(instance),
-            (builders, self.study.models[network.model].network),
-        ]
+        subset = f"{paths.subset_dir(instance.probe.options.set)}/subset.json"
+        plugins = [*_plugins(instance), self.study.models[network.model].network]
         inputs = [subset, *_files(network)[:2]]
         gate = [paths.gate_dir(network)]
         self._add("calibrate", target, slice_, inputs, [target], plugins, gate)
@@ -287,18 +262,18 @@ class Plan:
             networks.append(group.reference)
         inputs: list[str] = []
         for instance in instances:
-            cls = probes.get(instance.probe.name)
-            inputs.append(f"{paths.subset_dir(instance.probe.options['set'])}/subset.json")
-            extra = cls.networks(cls.Options(**instance.probe.options))
+            cls = instance.probe.cls
+            inputs.append(f"{paths.subset_dir(instance.probe.options.set)}/subset.json")
+            extra = cls.networks(instance.probe.options)
             networks.extend(extra)
             if cls.calibrated and group.reference is not None:
                 for attacked in (group.reference, *extra):
                     inputs.append(paths.calibration_file(attacked, instance.name))
         for network in networks:
             inputs += _files(network)[:2]
-        plugins: Plugins = [
+        plugins = [
             *(ref for i in instances for ref in _plugins(i)),
-            *((builders, self.architecture(n)) for n in networks),
+            *(self.architecture(n) for n in networks),
         ]
         gates = [paths.gate_dir(network) for network in networks]
         self._add("probe", target, slice_, dict.fromkeys(inputs), [target], plugins, gates)
@@ -313,8 +288,8 @@ class Plan:
     def _results(self, probed: list[str]) -> None:
         gates = [job.target for job in self.by_stage("gate")]
         tabulating = tables_slice(self.study)
-        shown = [(probes, PluginRef(name=name)) for name in sorted(measured(self.study))]
-        of_paper: Plugins = shown if any(pair.paper for pair in tabulating.pairs) else ()
+        shown = [probes.module_of(name) for name in sorted(measured(self.study))]
+        of_paper = shown if any(pair.paper for pair in tabulating.pairs) else ()
         self._add("tables", "tables", tabulating, [*probed, *gates], TABLES, of_paper)
         names = figures_to_draw(self.study)
         networks = [*self.models, *self.students]
@@ -323,11 +298,11 @@ class Plan:
         drawn = [f"figures/{name}.{ending}" for name in names for ending in ("svg", "png")]
         parquet = [t for t in TABLES if t.endswith(".parquet")]
         # What is shown is in words of the figures, the properties and the methods.
-        words: Plugins = [
-            *((figures, PluginRef(name=name)) for name in names if name in figures),
+        words = [
+            *(figures.module_of(name) for name in names if name in figures),
             *shown,
             *(
-                (objectives, PluginRef(name=method))
+                objectives.module_of(method)
                 for method in sorted({m for pair in tabulating.pairs for m in pair.methods})
                 if method in objectives
             ),
@@ -364,14 +339,9 @@ def _computed(study: Study) -> tuple[Compute, str]:
     return found, ""
 
 
-def _plugins(instance: Instance) -> Plugins:
+def _plugins(instance: Instance) -> list[PluginRef | None]:
     """The probe, and the class map that it goes through."""
-    class_map = instance.probe.options["class_map"]
-    return [(probes, instance.probe), *_maps(PluginRef(**class_map) if class_map else None)]
-
-
-def _maps(class_map: PluginRef | None) -> Plugins:
-    return [(class_maps, class_map)] if class_map else []
+    return [instance.probe, instance.probe.options.class_map]
 
 
 def _files(ref: NetworkRef) -> list[str]:

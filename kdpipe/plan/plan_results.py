@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdpipe.base.plugin import PluginRef
-from kdpipe.distill import objectives
 from kdpipe.figures.shared.find import figure_names, find_figure
 from kdpipe.plan.pairs import second_teacher
 from kdpipe.probes import probes
@@ -27,7 +25,7 @@ def _pair(study: Study, name: str, pair: Pair) -> PairSlice:
     instances = []
     for instance in pair.probes:
         ref = study.probes[instance]
-        cls = probes.get(ref.name)
+        cls = ref.cls
         instances.append(
             InstanceSlice(
                 name=instance,
@@ -35,7 +33,7 @@ def _pair(study: Study, name: str, pair: Pair) -> PairSlice:
                 family=cls.family,
                 relational=cls.relational,
                 on_teacher=cls.on_teacher,
-                min_gap=ref.options["min_gap"],
+                min_gap=ref.options.min_gap,
             )
         )
     return PairSlice(
@@ -79,19 +77,14 @@ def answer_methods(study: Study) -> dict[str, list[str]]:
             found[name] = [
                 method
                 for method, ref in pair.methods.items()
-                if method in alone or not _layers(ref)
+                if method in alone or not ref.cls.teacher_layers(ref.options)
             ]
     return found
 
 
 def without_teacher(pair: Pair) -> list[str]:
     """Methods of a pair that see no teacher."""
-    return [m for m, ref in pair.methods.items() if not objectives.get(ref.name).uses_teacher]
-
-
-def _layers(ref: PluginRef) -> tuple[str, ...]:
-    cls = objectives.get(ref.name)
-    return cls.teacher_layers(cls.Options(**ref.options))
+    return [m for m, ref in pair.methods.items() if not ref.cls.uses_teacher]
 
 
 def figures_slice(study: Study, names: list[str], networks: list[str]) -> FiguresSlice:
@@ -170,6 +163,6 @@ def _facts(study: Study, compute: Compute, n_networks: int) -> dict[str, Any]:
             count = len(study.given(pair, method))
             facts[f"pair {name}, {method}"] = f"given, {count} network{'s' * (count > 1)}"
         for method, ref in pair.methods.items():
-            options = ", ".join(f"{k} {v}" for k, v in ref.options.items())
+            options = ", ".join(f"{k} {v}" for k, v in ref.as_json()["options"].items())
             facts[f"pair {name}, {method}"] = f"{ref.name}: {options}"
     return facts

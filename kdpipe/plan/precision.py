@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdpipe.base.plugin import PluginRef
-from kdpipe.models import builders
 from kdpipe.models.base import Network, build
 from kdpipe.models.shared.code import CodeOptions
 from kdpipe.plan.counting import without_weights
@@ -67,10 +66,10 @@ def fault_of_bf16(study: Study, threads: int) -> str | None:
     """
     tried: set[Shape] = set()
     for name, model in study.models.items():
-        if issubclass(builders.get(model.network.name).Options, CodeOptions):
+        if isinstance(model.network.options, CodeOptions):
             continue
         side = (model.weights and model.weights.size) or study.data.sets[model.data.set].size
-        for layer, shape in shapes(model.network.model_dump_json(), side):
+        for layer, shape in shapes(model.network, side):
             if shape not in tried and (error := deviation(shape, threads)) > TOLERANCE:
                 return (
                     f"in bf16 this CPU gets the gradient of {shape} wrong (models.{name}, layer "
@@ -81,13 +80,13 @@ def fault_of_bf16(study: Study, threads: int) -> str | None:
 
 
 @cache
-def shapes(network: str, side: int) -> tuple[tuple[str, Shape], ...]:
-    """The layers of a network (its reference as JSON) and their shapes at ``side`` pixels.
+def shapes(network: PluginRef, side: int) -> tuple[tuple[str, Shape], ...]:
+    """The layers of a network and their shapes at ``side`` pixels.
 
     Nothing where it cannot be built or run: ``kdpipe check`` says why.
     """
     try:
-        return tuple(_shapes(PluginRef.model_validate_json(network), side))
+        return tuple(_shapes(network, side))
     except Exception:
         return ()
 

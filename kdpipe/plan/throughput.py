@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.machine import has_gpu
 from kdpipe.base.plugin import PluginRef
-from kdpipe.models import builders
 from kdpipe.models.base import build
 from kdpipe.models.shared.code import CodeOptions
 from kdpipe.plan.estimate import BACKWARD, Estimate
@@ -61,19 +60,18 @@ def throughput(estimate: Estimate, cores: int | None = None) -> Throughput | Non
     plan = estimate.plan
     if plan.compute.device == "cuda" and not has_gpu():
         return None
-    work: Counter[tuple[str, str]] = Counter()
-    batches: dict[tuple[str, str], int] = {}
+    work: Counter[tuple[PluginRef, str]] = Counter()
+    batches: dict[tuple[PluginRef, str], int] = {}
     for job in plan.jobs.values():
         if isinstance(job.slice, TrainingSlice):
-            key = job.slice.network.model_dump_json(), job.slice.data.set
+            key = job.slice.network, job.slice.data.set
             work[key] += round(estimate.training_flops(job.slice))
             batches[key] = job.slice.recipe.batch_size
-    speeds: dict[tuple[str, str], float] = {}
+    speeds: dict[tuple[PluginRef, str], float] = {}
     for key, _ in work.most_common(MOST):
-        ref = PluginRef.model_validate_json(key[0])
-        if not issubclass(builders.get(ref.name).Options, CodeOptions):
-            batch = batches[key]
-            speeds[key] = _measured(ref, key[1], batch, estimate, SECONDS / min(MOST, len(work)))
+        if not isinstance(key[0].options, CodeOptions):
+            seconds = SECONDS / min(MOST, len(work))
+            speeds[key] = _measured(*key, batches[key], estimate, seconds)
     if not speeds:
         return None
     usual = sum(speeds.values()) / len(speeds)

@@ -8,11 +8,14 @@ Imports ``base``, ``data``, ``models`` and ``training.compute``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from kdpipe.base.plugin import OfRegistry, PluginRef
 from kdpipe.base.registry import Registry
 
 if TYPE_CHECKING:
     from kdpipe.probes.base import Probe
 
 probes: Registry[Probe] = Registry("probes", "kdpipe.probes")
+
+ProbeRef = Annotated[PluginRef, OfRegistry(probes, "probe")]

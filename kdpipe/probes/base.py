@@ -10,14 +10,20 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from torch import Tensor
 
 from kdpipe.base.options import Options
 from kdpipe.base.paths import ModelRef
-from kdpipe.base.plugin import plugin
+from kdpipe.base.plugin import STUDY_FILE
 from kdpipe.base.seeding import ranks, stream
-from kdpipe.data.class_maps import class_maps
+from kdpipe.data.class_maps import ClassMapRef
 from kdpipe.data.images import as_float
 from kdpipe.data.lazy import LazyPixels
 from kdpipe.data.selection import Selection, select
@@ -49,7 +55,7 @@ class ProbeOptions(Options):
         "the unit of the primary metric: fractions for shares of images, else its own. Read by "
         "the tables alone.",
     )
-    class_map: plugin(class_maps) | None = Field(  # type: ignore[valid-type]
+    class_map: ClassMapRef | None = Field(
         None,
         description="How a network of other classes decides on the set's; null for the set's own.",
     )
@@ -61,6 +67,17 @@ class ProbeOptions(Options):
             if isinstance(value, list) and any(value.count(entry) > 1 for entry in value):
                 raise ValueError(f"{name}: an entry is listed twice")
         return self
+
+    @model_serializer(mode="wrap")
+    def _dumped(
+        self, dump: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        """Judging is the tables' business: ``min_gap`` stands in a study file and in no job, so
+        that another one measures nothing again."""
+        found = dump(self)
+        if info.context != STUDY_FILE:
+            found.pop("min_gap", None)
+        return found
 
     @property
     def primary_domain(self) -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from kdpipe.base.paths import ModelRef, StudentRef, teacher_outputs_file
-from kdpipe.base.plugin import PluginRef
 from kdpipe.base.seeding import stream
-from kdpipe.distill import objectives
+from kdpipe.data.class_maps import ClassMapRef
+from kdpipe.distill import ObjectiveRef
 from kdpipe.distill.base import Setting
 from kdpipe.models.base import Network
 from kdpipe.stages.base import Call, Stage
@@ -28,9 +28,9 @@ from kdpipe.training.teacher import LiveTeacher, TabulatedTeacher, Teacher
 class DistilSlice(TrainingSlice):
     ref: StudentRef
     teacher: ModelRef
-    class_map: PluginRef | None = None
+    class_map: ClassMapRef | None = None
     """How a teacher of other classes decides on those of the data set."""
-    objective: PluginRef
+    objective: ObjectiveRef
     tabulated: bool
     rounded: bool = False
     """Whether the table, if there is one, holds fp16: another student than the teacher makes."""
@@ -41,8 +41,7 @@ def run(slice_: DistilSlice, call: Call) -> None:
     with together(slice_.compute, __name__, slice_, call):
         ref = slice_.ref
         setup = set_up(slice_, call.root, stream("student", ref.pair, ref.method, ref.seed))
-        cls = objectives.get(slice_.objective.name)
-        options = cls.Options(**slice_.objective.options)
+        cls, options = slice_.objective.cls, slice_.objective.options
         layers = cls.teacher_layers(options)
         teacher: Teacher | None = None
         teacher_shapes: dict[str, tuple[int, ...]] = {}
@@ -66,7 +65,7 @@ def run(slice_: DistilSlice, call: Call) -> None:
             labels = setup.train.labels.cpu()
             smoothing = slice_.recipe.label_smoothing
             setting = Setting(labels, n_classes, shapes, teacher_shapes, smoothing)
-            objective = cls(options, setting)
+            objective = slice_.objective.make(setting)
         train_and_save(slice_, setup, objective, teacher, inputs, call)
 
 

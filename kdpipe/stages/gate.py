@@ -19,8 +19,8 @@ from kdpipe.base.chance import Level, level
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.options import Options
 from kdpipe.base.paths import ModelRef, NetworkRef, StudentRef, subset_dir
-from kdpipe.base.plugin import PluginRef
 from kdpipe.base.provenance import provenance, write_json
+from kdpipe.data.class_maps import ClassMapRef
 from kdpipe.data.store import Subset
 from kdpipe.models.base import Network
 from kdpipe.models.shared import checks
@@ -57,7 +57,7 @@ class GateSlice(Options):
     set: str
     domain: str
     split: Literal["val", "test"] = "test"
-    class_map: PluginRef | None = None
+    class_map: ClassMapRef | None = None
     expect_accuracy: float | None = None
     """Share of the images that the networks are known to have right."""
     compute: Compute

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import partial
 
 from kdpipe.base.options import Options
 from kdpipe.base.paths import ModelRef, StudentRef
-from kdpipe.base.provenance import canonical, provenance, write_atomically
+from kdpipe.base.provenance import provenance, write_atomically
 from kdpipe.probes.base import Bench, Probe
 from kdpipe.probes.shared.records import write_left_out, write_records
 from kdpipe.results.left_out import NotApplicableError, tried
@@ -26,9 +27,9 @@ class ProbeSlice(Options):
     """Whether a property that does not apply is left out with its reason, and is no error."""
 
 
-def _place(probe: Probe) -> str:
+def _place(probe: Probe) -> Hashable:
     """Data set, and how networks decide on its classes."""
-    return canonical(probe.options.model_dump(mode="json", include={"set", "class_map"}))
+    return probe.options.set, probe.options.class_map
 
 
 def run(slice_: ProbeSlice, call: Call) -> None:
@@ -45,7 +46,7 @@ def run(slice_: ProbeSlice, call: Call) -> None:
         "reference": slice_.reference.model_dump() if slice_.reference else None,
         "provenance": provenance(slice_, inputs),
     }
-    benches: dict[str, Bench] = {}
+    benches: dict[Hashable, Bench] = {}
     for name, probe in made.items():
         where = _place(probe)
         if where not in benches:
@@ -71,8 +72,7 @@ def run(slice_: ProbeSlice, call: Call) -> None:
             "instance": name,
             "probe": probe.name,
             "relational": probe.relational,
-            # What the tables judge by is theirs: no record depends on it.
-            "options": probe.options.model_dump(mode="json", exclude={"min_gap"}),
+            "options": probe.options.model_dump(mode="json"),
         }
         try:
             if probe.calibrated and slice_.reference is not None:

@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 from pydantic import field_validator
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.plugin import PluginRef
 from kdpipe.base.provenance import provenance, write_atomically, write_json
 from kdpipe.base.seeding import ranks, stream
+from kdpipe.data.domains import DomainRef
 from kdpipe.data.domains.base import Batch
 from kdpipe.data.pixels import pixels_digest, write_pixels
 from kdpipe.data.render import ImageFormat, Renderer, Rendering
-from kdpipe.data.sources import sources
+from kdpipe.data.sources import SourceRef
 from kdpipe.data.sources.base import Listing, Source
 from kdpipe.data.split import SplitFractions
 from kdpipe.data.store import INDEX
@@ -28,16 +28,16 @@ SPLITS = ("train", "val", "test")
 
 class SubsetSlice(ImageFormat):
     name: str
-    source: PluginRef
+    source: SourceRef
     split: SplitFractions
     seed: int
     classes: dict[str, list[str]] | None
     per_class: int | None
-    domains: dict[str, PluginRef]
+    domains: dict[str, DomainRef]
 
     @field_validator("domains")
     @classmethod
-    def _by_name(cls, given: dict[str, PluginRef]) -> dict[str, PluginRef]:
+    def _by_name(cls, given: dict[str, DomainRef]) -> dict[str, DomainRef]:
         """Images are numbered domain by domain: in one order, whichever the study lists them in."""
         return dict(sorted(given.items()))
 
@@ -93,8 +93,7 @@ def listing_digest(listing: Listing) -> str:
 
 
 def open_source(slice_: SubsetSlice, data_root: Path | None) -> Source:
-    cls = sources.get(slice_.source.name)
-    return cls(cls.Options(**slice_.source.options), data_root)
+    return slice_.source.make(data_root)
 
 
 def rendering(slice_: SubsetSlice, n_classes: int) -> Rendering:

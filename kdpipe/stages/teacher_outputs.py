@@ -10,9 +10,10 @@ from torch import Tensor
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.options import Options
 from kdpipe.base.paths import ModelRef, subset_dir
-from kdpipe.base.plugin import PluginRef
 from kdpipe.base.provenance import write_atomically
+from kdpipe.data.augment import AugmentationRef
 from kdpipe.data.augment.base import Pipeline
+from kdpipe.data.class_maps import ClassMapRef
 from kdpipe.data.images import as_float
 from kdpipe.data.selection import Selection
 from kdpipe.data.store import Subset
@@ -28,9 +29,9 @@ class TeacherOutputsSlice(Options):
     teacher: ModelRef
     layers: list[str]
     data: Selection
-    class_map: PluginRef | None = None
+    class_map: ClassMapRef | None = None
     """How a teacher of other classes decides on those of the data set."""
-    augment: list[PluginRef]
+    augment: list[AugmentationRef]
     batch_size: int
     """Images of one forward pass, as many as in the students' training: rounding depends on it."""
     limit_gb: float

@@ -15,16 +15,16 @@ from pydantic import (
 
 from kdpipe.base.options import Options
 from kdpipe.base.paths import Label, Method, ModelRef, Name
-from kdpipe.base.plugin import of_library, plugin
-from kdpipe.data.augment import augmentations as augmentation_registry
-from kdpipe.data.class_maps import class_maps as class_map_registry
-from kdpipe.data.domains import domains as domain_registry
+from kdpipe.base.plugin import of_library
+from kdpipe.data.augment import AugmentationRef
+from kdpipe.data.class_maps import ClassMapRef
+from kdpipe.data.domains import DomainRef
 from kdpipe.data.render import ImageFormat
 from kdpipe.data.selection import Selection
-from kdpipe.data.sources import sources as source_registry
+from kdpipe.data.sources import SourceRef
 from kdpipe.data.split import SplitFractions
-from kdpipe.distill import objectives as objective_registry
-from kdpipe.models import builders as builder_registry
+from kdpipe.distill import ObjectiveRef
+from kdpipe.models import BuilderRef
 from kdpipe.models.weights.options import WeightsField
 from kdpipe.study.shorthand import named
 from kdpipe.training.recipe import Recipe
@@ -33,9 +33,7 @@ from kdpipe.training.recipe import Recipe
 class DataSet(ImageFormat):
     """A subset of a source, rendered in one or more domains."""
 
-    source: plugin(source_registry) = Field(  # type: ignore[valid-type]
-        description="Where the images come from."
-    )
+    source: SourceRef = Field(description="Where the images come from.")
     split: SplitFractions = Field(
         SplitFractions(), description="Shares of training, validation and test images."
     )
@@ -44,10 +42,10 @@ class DataSet(ImageFormat):
         None, description="New classes, each a list of the source's; null keeps those."
     )
     per_class: int | None = Field(None, ge=1, description="Images per source class; null for all.")
-    domains: dict[Label, plugin(domain_registry)] = Field(  # type: ignore[valid-type]
+    domains: dict[Label, DomainRef] = Field(
         min_length=1, description="Versions of the images, each under its own name."
     )
-    class_map: plugin(class_map_registry) | None = Field(  # type: ignore[valid-type]
+    class_map: ClassMapRef | None = Field(
         None,
         description="How networks with other classes decide on these when they are probed or "
         "teach.",
@@ -78,12 +76,12 @@ class Model(Options):
     """A network trained on labels alone, or a third-party network: a teacher, an independent
     student or an attacker."""
 
-    network: Annotated[plugin(builder_registry), BeforeValidator(of_library)] = Field(  # type: ignore[valid-type]
+    network: Annotated[BuilderRef, BeforeValidator(of_library)] = Field(
         description="The architecture."
     )
     weights: WeightsField = Field(None, description="Use these weights instead of training.")
     data: Selection = Field(description="The images it is trained on.")
-    augment: list[plugin(augmentation_registry)] = Field(  # type: ignore[valid-type]
+    augment: list[AugmentationRef] = Field(
         [], description="Augmentations of the training images, in this order."
     )
     training: Recipe = Field(
@@ -102,7 +100,7 @@ class Model(Options):
                 "seeds: the same weights are one network; put {seed} into weights.path, or give "
                 "one seed"
             )
-        if self.weights is None and builder_registry.get(self.network.name).sealed:
+        if self.weights is None and self.network.cls.sealed:
             raise ValueError(
                 f"weights: nobody can train the network '{self.network.name}'; give those that its "
                 f"file holds, {{published: own, mean: …, std: …}}"
@@ -153,7 +151,7 @@ class Pair(Options):
     role: Literal["claim", "control"] = Field(
         "claim", description="control: the teacher lacks the property, so the pair makes no claim."
     )
-    methods: dict[Method, plugin(objective_registry, "objective")] = Field(  # type: ignore[valid-type]
+    methods: dict[Method, ObjectiveRef] = Field(
         {},
         description="Objectives that distil the teacher into the student, each under its own name. "
         "Without `objective`, the name is the objective.",

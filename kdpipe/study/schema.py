@@ -14,10 +14,8 @@ from pydantic import (
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.options import Options
 from kdpipe.base.paths import ModelRef
-from kdpipe.base.plugin import explain, plugin
-from kdpipe.base.provenance import canonical
-from kdpipe.models import builders
-from kdpipe.probes import probes as probe_registry
+from kdpipe.base.plugin import PluginRef, explain
+from kdpipe.probes import ProbeRef
 from kdpipe.study.compute import ComputeWish
 from kdpipe.study.entries import Data, DataSet, Model, Name, Pair
 from kdpipe.study.includes import read
@@ -52,7 +50,7 @@ class Study(Options):
     models: dict[Name, Model] = Field(
         min_length=1, description="Networks trained on labels alone, by name."
     )
-    probes: dict[Name, plugin(probe_registry, "probe")] = Field(  # type: ignore[valid-type]
+    probes: dict[Name, ProbeRef] = Field(
         min_length=1,
         description="Properties to measure, each under its own name. Without `probe`, the name is "
         "the probe.",
@@ -99,18 +97,17 @@ class Study(Options):
                     f"training images (split.train is 0); give it weights"
                 )
         for name, probe in self.probes.items():
-            if (which := probe.options["set"]) is not None:
-                self._check_data(f"probes.{name}", which, probe.options["domains"])
+            if probe.options.set is not None:
+                self._check_data(f"probes.{name}", probe.options.set, probe.options.domains)
         for name, pair in self.pairs.items():
             self._check_pair(f"pairs.{name}", pair)
         return self
 
     def _check_splits(self) -> None:
         """Data sets of one source share seed and split: none tests on another's training images."""
-        first: dict[str, tuple[str, DataSet]] = {}
+        first: dict[PluginRef, tuple[str, DataSet]] = {}
         for name, data in self.data.sets.items():
-            source = canonical(data.source.model_dump(mode="json"))
-            other, like = first.setdefault(source, (name, data))
+            other, like = first.setdefault(data.source, (name, data))
             if (data.seed, data.split) != (like.seed, like.split):
                 raise ValueError(
                     f"data.sets.{name}: it is made of the same source as data.sets.{other}, so it "
@@ -174,8 +171,8 @@ class Study(Options):
                     f"{where}.probes: there is no probe '{instance}' under probes; there are "
                     f"{', '.join(self.probes)}"
                 )
-            kind = self.probes[instance].name
-            if sealed and probe_registry.get(kind).looks_inside:
+            kind, cls, options = (probe := self.probes[instance]).name, probe.cls, probe.options
+            if sealed and cls.looks_inside:
                 raise ValueError(
                     f"{where}.probes: '{instance}' looks at layers, which the model '{sealed}' "
                     f"(network '{self.models[sealed].network.name}') does not show; leave it out"
@@ -187,24 +184,27 @@ class Study(Options):
                 )
             seen[kind] = instance
             # What the probe leaves open comes from the student's data.
-            options, data = self.probes[instance].options, self.models[pair.like].data
+            data = self.models[pair.like].data
             self._check_data(
-                f"probes.{instance}",
-                options["set"] or data.set,
-                options["domains"] or data.domains,
+                f"probes.{instance}", options.set or data.set, options.domains or data.domains
             )
-            foreign = self.probes[instance].options.get("foreign")
-            if foreign and foreign["model"] not in self.models:
+            self._check_further(instance, where, pair)
+
+    def _check_further(self, instance: str, where: str, pair: Pair) -> None:
+        """Networks that a probe needs beside those of a pair are others, and there are such."""
+        probe = self.probes[instance]
+        for ref in probe.cls.networks(probe.options):
+            option = next((name for name, value in probe.options if value == ref), "networks")
+            if ref.model not in self.models:
                 raise ValueError(
-                    f"probes.{instance}.foreign.model: there is no model '{foreign['model']}'; "
-                    f"there are {', '.join(self.models)}"
+                    f"probes.{instance}.{option}.model: there is no model '{ref.model}'; there are "
+                    f"{', '.join(self.models)}"
                 )
-            if foreign:
-                self._check_seed(f"probes.{instance}.foreign", ModelRef(**foreign))
-            if foreign and ModelRef(**foreign) == pair.teacher:
+            self._check_seed(f"probes.{instance}.{option}", ref)
+            if ref == pair.teacher:
                 raise ValueError(
-                    f"probes.{instance}.foreign: it is the teacher of {where}; a foreign attacker "
-                    f"has to be another network"
+                    f"probes.{instance}.{option}: it is the teacher of {where}; give another "
+                    f"network"
                 )
 
     def _check_given(self, where: str, pair: Pair) -> None:
@@ -228,7 +228,7 @@ class Study(Options):
         """A model of the pair whose layers are not accessible, if there is one."""
         names = [pair.teacher.model, pair.like, *pair.independent]
         names += [model for given in pair.given.values() for model in given]
-        return next((n for n in names if builders.get(self.models[n].network.name).sealed), None)
+        return next((n for n in names if self.models[n].network.cls.sealed), None)
 
     def _check_seed(self, where: str, ref: ModelRef) -> None:
         """A model from weights has only the seeds that it lists: it cannot be trained."""

@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from kdpipe.base.columns import INTEGER, NUMBER, Column, Table
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
 from kdpipe.base.provenance import write_atomically, write_json
+from kdpipe.models import builders
 from kdpipe.models.base import Network, build
 from kdpipe.models.shared.form import Form
 
@@ -81,7 +82,7 @@ def load(folder: Path, device: str = "cpu") -> Network:
         weights = load_file(folder / "model.safetensors")
     except (SafetensorError, json.JSONDecodeError) as error:
         raise KdpipeError(f"The network in {folder} cannot be read: {error}.") from None
-    ref = PluginRef(**about["network"])
+    ref = resolve(builders, about["network"])
     classes, side = len(about["classes"]), about.get("side") or about.get("input", {}).get("size")
     network = build(ref, classes, about["mean"], about["std"], seed=0, side=side)
     network.trained_size = about.get("trained_size")

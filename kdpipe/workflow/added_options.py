@@ -14,16 +14,15 @@ from pydantic_core import to_jsonable_python
 from kdpipe.base.options import Options
 from kdpipe.base.plugin import PluginRef
 from kdpipe.plan.job import Job
-from kdpipe.study.reference import REGISTRIES
 
 
 def only_added(old: Any, job: Job) -> bool:
     """Whether ``old``, the settings of an earlier run as JSON, are those of ``job`` but for new
     options that have their default."""
-    return _grown(old, job.slice.model_dump(mode="json"), job.slice, job)
+    return _grown(old, job.slice.model_dump(mode="json"), job.slice)
 
 
-def _grown(old: Any, new: Any, at: Any, job: Job) -> bool:
+def _grown(old: Any, new: Any, at: Any) -> bool:
     """``new``: the settings of now, ``at``: the same as objects, which know their defaults."""
     if isinstance(old, dict) and isinstance(new, dict):
         added = [key for key in new if key not in old]
@@ -32,36 +31,26 @@ def _grown(old: Any, new: Any, at: Any, job: Job) -> bool:
             return False
         return (
             old.keys() <= new.keys()
-            and all(_is_default(key, new[key], at, job) for key in added)
-            and all(_grown(old[key], new[key], _inside(at, key, job), job) for key in old)
+            and all(_is_default(key, new[key], at) for key in added)
+            and all(_grown(old[key], new[key], _inside(at, key)) for key in old)
         )
     if isinstance(old, list) and isinstance(new, list):
         places = at if isinstance(at, list | tuple) else [None] * len(new)
         return len(old) == len(new) == len(places) and all(
-            _grown(a, b, place, job) for a, b, place in zip(old, new, places, strict=True)
+            _grown(a, b, place) for a, b, place in zip(old, new, places, strict=True)
         )
     return old == new
 
 
-def _inside(at: Any, key: str, job: Job) -> Any:
-    if isinstance(at, PluginRef) and key == "options":
-        return _options(at, job)
-    if isinstance(at, Options):
+def _inside(at: Any, key: str) -> Any:
+    if isinstance(at, Options | PluginRef):
         return getattr(at, key, None)
     return at.get(key) if isinstance(at, dict) else None
 
 
-def _is_default(key: str, value: Any, at: Any, job: Job) -> bool:
+def _is_default(key: str, value: Any, at: Any) -> bool:
     """Whether ``value`` is what the option ``key`` of the model ``at`` has by itself."""
     known: FieldInfo | None = type(at).model_fields.get(key) if isinstance(at, Options) else None
     if known is None or known.is_required():
         return False
     return to_jsonable_python(known.get_default(call_default_factory=True)) == value
-
-
-def _options(ref: PluginRef, job: Job) -> Any:
-    """The options of a plug-in that the job runs, as an object."""
-    for registry in REGISTRIES:
-        if ref.name in registry.names() and registry.module_of(ref.name) in job.plugins:
-            return registry.get(ref.name).Options(**ref.options)  # type: ignore[attr-defined]
-    return None

@@ -50,21 +50,18 @@ def surroundings(job: Job) -> str:
 
 def data_digest(job: Job, root: str | None) -> str:
     """SHA-256 over the listing of a subset's source and the files that its settings name."""
-    from kdpipe.data.sources import sources
-
     settings: Any = job.slice
     folder = Path(root) if root else None
     total = hashlib.sha256()
     try:
-        cls = sources.get(settings.source.name)
-        listing = cls(cls.Options(**settings.source.options), folder).listing()
+        listing = settings.source.make(folder).listing()
     except KdpipeError:
         return "absent"  # the job will say what is missing
     for part in (part for name, part in vars(listing).items() if name != "notes"):
         text = "\n".join(map(str, part)) if part is not None else ""
         total.update(f"{text}\0".encode())
     plugins = (settings.source, *settings.domains.values())
-    for name in _words([plugin.options for plugin in plugins]):
+    for name in _words([plugin.as_json()["options"] for plugin in plugins]):
         for line in _files(
             expanded(root or ".") / expanded(name)
         ):  # an absolute path stays as it is

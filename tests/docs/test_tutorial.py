@@ -43,7 +43,7 @@ def test_a_second_entry_of_a_method_is_valid():
     """What section 4 recommends instead of replacing a weight."""
     study = default_study()
     study["pairs"]["main"]["methods"]["kl_half"] = {"objective": "kl", "alpha": 0.5}
-    assert parse(study).pairs["main"].methods["kl_half"].options["alpha"] == 0.5
+    assert parse(study).pairs["main"].methods["kl_half"].options.alpha == 0.5
     assert (
         "`kl_half: {objective: kl, alpha: 0.5}`"
         in (REPOSITORY / "docs" / "tutorial.md").read_text()

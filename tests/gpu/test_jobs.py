@@ -14,9 +14,13 @@ from safetensors.torch import load_file
 from helpers import miniature
 from helpers.places import REPOSITORY
 from kdpipe.base.paths import ModelRef, subset_dir
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
 from kdpipe.data import store
+from kdpipe.data.augment import augmentations
+from kdpipe.data.domains import domains
 from kdpipe.data.selection import Selection
+from kdpipe.data.sources import sources
+from kdpipe.models import builders
 from kdpipe.stages import subset as stage
 from kdpipe.stages import train
 from kdpipe.stages.base import Call
@@ -97,12 +101,12 @@ def test_a_training_is_the_same_stored_held_or_streamed(tmp_path, device, monkey
     miniature.folders(data / "pictures", ["cat", "dog"], 10)
     monkeypatch.setenv("KDPIPE_DATA", str(data))
     monkeypatch.setenv("KDPIPE_WORKERS", "2")
-    crop = PluginRef(name="resized_crop", options={"scale": (0.3, 1.0)})
+    crop = resolve(augmentations, {"name": "resized_crop", "scale": (0.3, 1.0)})
     slice_ = train.TrainSlice(
         ref=ModelRef(model="small"),
-        network=PluginRef(name="mnist_cnn"),
+        network=resolve(builders, "mnist_cnn"),
         data=Selection(set="pictures", domains=["plain"]),
-        augment=[crop, PluginRef(name="flip")],
+        augment=[crop, resolve(augmentations, "flip")],
         recipe=Recipe(epochs=2, batch_size=7),
         compute=Compute(device=device),
     )
@@ -115,7 +119,7 @@ def test_a_training_is_the_same_stored_held_or_streamed(tmp_path, device, monkey
         root = tmp_path / how
         settings = stage.SubsetSlice(
             name="pictures",
-            source=PluginRef(name="image_folder", options={"path": "pictures"}),
+            source=resolve(sources, {"name": "image_folder", "path": "pictures"}),
             size=28,
             store_size=36,
             decode=decode,
@@ -123,7 +127,7 @@ def test_a_training_is_the_same_stored_held_or_streamed(tmp_path, device, monkey
             seed=0,
             classes=None,
             per_class=None,
-            domains={"plain": PluginRef(name="original")},
+            domains={"plain": resolve(domains, "original")},
         )
         stage.run(settings, Call(root, root / subset_dir("pictures"), data_root=data))
         monkeypatch.setattr(store, "HELD", held)

@@ -15,7 +15,8 @@ from helpers.small_training import (
     some_images,
 )
 from kdpipe.base.errors import PassingError
-from kdpipe.base.plugin import PluginRef, resolve
+from kdpipe.base.plugin import resolve
+from kdpipe.data.augment import augmentations
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
 from kdpipe.distill.base import Setting, Step
@@ -87,7 +88,7 @@ def distilled(name: str, size: int, device: str, precision: str) -> tuple[torch.
         train,
         val,
         Recipe(epochs=2, batch_size=16, optimizer="sgd", lr=0.02),
-        Pipeline([PluginRef(name="pad_crop"), PluginRef(name="flip")], 0),
+        Pipeline([resolve(augmentations, "pad_crop"), resolve(augmentations, "flip")], 0),
         Compute(device=device, precision=precision),
         0,
         Checkpoint(None),
@@ -141,7 +142,7 @@ def test_students_of_two_objectives_share_their_draws(device):
         train,
         val,
         Recipe(epochs=4, batch_size=8, lr=0.5),
-        Pipeline([PluginRef(name="pad_crop", options={"pad": 1})], 0),
+        Pipeline([resolve(augmentations, {"name": "pad_crop", "pad": 1})], 0),
         Compute(device=device),
         0,
         Checkpoint(None),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
+from kdpipe.data.domains import domains
+from kdpipe.data.sources import sources
 from kdpipe.data.split import SplitFractions
 from kdpipe.data.store import Subset
 from kdpipe.stages import subset as stage
@@ -23,13 +25,13 @@ DOMAINS = {
 def slice_of(**changes) -> SubsetSlice:
     values = {
         "name": "digits",
-        "source": PluginRef(name="digits"),
+        "source": resolve(sources, "digits"),
         "size": 12,
         "split": SplitFractions(),
         "seed": 0,
         "classes": None,
         "per_class": 20,
-        "domains": {name: PluginRef(name=domain) for name, domain in DOMAINS.items()},
+        "domains": {name: resolve(domains, domain) for name, domain in DOMAINS.items()},
     }
     return SubsetSlice(**{**values, **changes})
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from kdpipe.base.paths import ModelRef
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import PluginRef, resolve
 from kdpipe.data.selection import Selection
+from kdpipe.models import builders
 from kdpipe.models.base import Network
 from kdpipe.models.weights.options import Weights
 from kdpipe.stages import train
@@ -16,7 +17,7 @@ from kdpipe.training.artefact import load
 from kdpipe.training.compute import Compute
 from kdpipe.training.recipe import Recipe
 
-REF = PluginRef(name="mlp", options={"hidden": [6]})
+REF = resolve(builders, {"name": "mlp", "hidden": [6]})
 
 
 def write_images(kit: Any, folder: Path) -> Path:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
+from kdpipe.data.augment import augmentations
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.distill.base import Setting
 from kdpipe.distill.crd import CRD, CRDOptions
@@ -24,7 +25,7 @@ from kdpipe.training.recipe import Recipe
 from kdpipe.training.teacher import LiveTeacher
 
 CLASSES, SIZE, N = 4, 12, 30
-SHIFT = [PluginRef(name="pad_crop", options={"pad": 1})]
+SHIFT = [resolve(augmentations, {"name": "pad_crop", "pad": 1})]
 
 
 def some_images(n: int = N, seed: int = 0) -> Images:

@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
 from kdpipe.base.seeding import stream
 from kdpipe.data.images import as_float
+from kdpipe.models import builders
 from kdpipe.models.base import build
 from kdpipe.probes import cka as module
 from kdpipe.probes.cka import CKA, CKAOptions, cka, gram, hsic_biased
@@ -50,7 +51,7 @@ def unbiased_by_definition(x, y):
 
 
 def network(arch, seed):
-    ref = PluginRef(name="torchvision", options={"arch": arch})
+    ref = resolve(builders, {"name": "torchvision", "arch": arch})
     return build(ref, 3, [0.4] * 3, [0.2] * 3, seed).eval()
 
 

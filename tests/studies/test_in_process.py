@@ -128,9 +128,7 @@ def test_every_source_and_every_network_is_in_a_study() -> None:
     assert used | set(OTHERS) == set(sources.names())
     networks = {model.network.name for study in studies for model in study.models.values()}
     assert networks | {"timm", "torchscript", "factory", "exported"} == set(builders.names())
-    archs = {
-        model.network.options.get("arch") for study in studies for model in study.models.values()
-    }
+    archs = {model.network.make().arch for study in studies for model in study.models.values()}
     assert archs >= {"resnet50", "vgg19", "vit_b_32", "swin_b", "swin_t", "vgg13", "resnet20"}
     files = {path.stem for path in (REPOSITORY / "studies").glob("*.yaml")}
     assert files == set(names)

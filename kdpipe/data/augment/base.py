@@ -74,8 +74,7 @@ class Pipeline:
     def __init__(self, refs: Sequence[PluginRef], seed: int, size: int | None = None) -> None:
         self.steps: list[Augmentation] = []
         for ref in refs:
-            cls = augmentations.get(ref.name)
-            step = cls(cls.Options(**ref.options))
+            step: Augmentation = ref.make()
             step.size = size
             self.steps.append(step)
         self.seed = seed

@@ -101,7 +101,7 @@ class Program(Builder):
         return UNTOLD
 
     def pinned(self) -> dict[str, Any]:
-        return {**super().pinned(), "sha256": file_digest(self.file)}
+        return {"sha256": file_digest(self.file)}
 
     def published(self, name: str) -> Published:
         """The weights that the file holds itself, called ``own``."""

@@ -10,7 +10,7 @@ from kdpipe.base.options import Options
 from kdpipe.base.paths import ModelRef, NetworkRef, calibration_file, subset_dir
 from kdpipe.base.plugin import PluginRef
 from kdpipe.data.store import Subset
-from kdpipe.probes import probes
+from kdpipe.probes import ProbeRef
 from kdpipe.probes.base import Bench, Probe
 from kdpipe.results.left_out import NotApplicableError
 from kdpipe.stages.shared.classes import load_for
@@ -21,12 +21,11 @@ class Instance(Options):
     """One property as the study wants it: file stem, probe and complete options."""
 
     name: str
-    probe: PluginRef
+    probe: ProbeRef
 
 
 def make(instance: Instance) -> Probe:
-    cls = probes.get(instance.probe.name)
-    return cls(cls.Options(**instance.probe.options))
+    return instance.probe.make()
 
 
 def open_bench(

@@ -8,7 +8,6 @@ from pathlib import Path
 from kdpipe.base.errors import KdpipeError, some_of
 from kdpipe.base.paths import NetworkRef
 from kdpipe.base.plugin import PluginRef
-from kdpipe.data.class_maps import class_maps
 from kdpipe.data.class_order import lacking, positions
 from kdpipe.data.store import Subset
 from kdpipe.models.base import Network
@@ -59,9 +58,8 @@ def read_as(
     if own == wanted:
         return
     if class_map is not None and sorted(own) != sorted(wanted):
-        cls = class_maps.get(class_map.name)
-        options = cls.Options(**class_map.options)
-        readout = ClassReadout(cls(options).rows(wanted, own), options.reduce)
+        members = class_map.make().rows(wanted, own)
+        readout = ClassReadout(members, class_map.options.reduce)
     else:
         found = positions(own, wanted)
         if found is None:

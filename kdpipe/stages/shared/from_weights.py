@@ -18,7 +18,6 @@ from kdpipe.base.seeding import ranks, stream
 from kdpipe.data.class_order import ORDERS
 from kdpipe.data.images import as_float
 from kdpipe.data.store import Subset
-from kdpipe.models import builders
 from kdpipe.models.base import Builder, Network, build
 from kdpipe.models.shared.form import OtherOutputError, find_form, pick
 from kdpipe.models.weights.find import Found, find, load_into
@@ -44,9 +43,9 @@ def run(slice_: TrainSlice, weights: Weights, call: Call) -> None:
     ref, weights = slice_.network, weights.of_seed(slice_.ref.seed)
     subset = Subset(call.root / subset_dir(slice_.data.set))
     possible = class_names(weights, subset.classes, slice_.data.set)
-    builder = builder_of(ref)
+    builder: Builder = ref.make()
     found = find(weights, builder, call.data_root)
-    ref = PluginRef(name=ref.name, options=builder.pinned())
+    ref = ref.with_options(**builder.pinned())
     images = some_images(subset, slice_.data, slice_.compute.device)
     tried = weights.outputs if builder.third_party or weights.outputs != "auto" else None
     network, classes = fitted(slice_, weights, ref, found, possible, images, tried)
@@ -62,7 +61,7 @@ def run(slice_: TrainSlice, weights: Weights, call: Call) -> None:
     if not found.file:
         made_from["inputs"]["weights"] = digest(found.state)
     about = {
-        "network": ref.model_dump(),
+        "network": ref.as_json(),
         "classes": classes,
         "mean": network.mean.flatten().tolist(),
         "std": network.std.flatten().tolist(),
@@ -79,11 +78,6 @@ def run(slice_: TrainSlice, weights: Weights, call: Call) -> None:
     if order is not None:
         about["order_found"] = order
     save(call.out, network, about, [{"epoch": 0, **validated(slice_, network, subset, classes)}])
-
-
-def builder_of(ref: PluginRef) -> Builder:
-    cls = builders.get(ref.name)
-    return cls(cls.Options(**ref.options))
 
 
 def fitted(
@@ -123,8 +117,7 @@ def filled(
     network = build(ref, n_classes, found.mean, found.std, seed=0, side=side)
     network.trained_size = weights.size
     network.bgr = weights.channels == "bgr"
-    arch = ref.options.get("arch", ref.name)
-    about = f"the network '{arch}' of {n_classes} classes"
+    about = f"the network '{ref.make().arch or ref.name}' of {n_classes} classes"
     return network, load_into(network.body, found, weights.key_map, about)
 
 

@@ -17,13 +17,14 @@ from kdpipe.base.paths import ModelRef, StudentRef, subset_dir
 from kdpipe.base.plugin import PluginRef
 from kdpipe.base.provenance import in_order, provenance
 from kdpipe.base.seeding import ranks, stream
+from kdpipe.data.augment import AugmentationRef
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
 from kdpipe.data.lazy import LazyPixels
 from kdpipe.data.selection import Selection, select
 from kdpipe.data.store import Subset
 from kdpipe.distill.base import Objective
-from kdpipe.models import builders
+from kdpipe.models import BuilderRef
 from kdpipe.models.base import Network, build
 from kdpipe.models.shared.form import find_form
 from kdpipe.stages.base import Call
@@ -42,9 +43,9 @@ class TrainingSlice(Options):
     """Settings of one training."""
 
     ref: ModelRef | StudentRef
-    network: PluginRef
+    network: BuilderRef
     data: Selection
-    augment: list[PluginRef]
+    augment: list[AugmentationRef]
     recipe: Recipe
     compute: Compute
 
@@ -67,7 +68,7 @@ def set_up(slice_: TrainingSlice, root: Path, seed: int) -> Setup:
     train = load_images(subset, slice_.data, "train", device)
     val = load_images(subset, slice_.data, "val", device)
     network = new_network(slice_.network, subset, train, stream("weights", seed), device)
-    if builders.get(slice_.network.name).third_party:
+    if slice_.network.cls.third_party:
         images = some_images(subset, slice_.data, device)
         # What its code keeps without gradients is not to be trained.
         find_form(network, len(subset.classes), images, gradients=False)
@@ -168,7 +169,7 @@ def describe(network: Network, ref: PluginRef, subset: Subset, train: Images) ->
     """The part of ``model.json`` that says what the weights are."""
     counts = np.bincount(train.labels.cpu().numpy(), minlength=len(subset.classes))
     return {
-        "network": ref.model_dump(),
+        "network": ref.as_json(),
         "classes": subset.classes,
         "mean": network.mean.flatten().tolist(),
         "std": network.std.flatten().tolist(),

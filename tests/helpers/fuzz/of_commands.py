@@ -22,8 +22,9 @@ from helpers.fuzz.of_weights import checkpoint_content
 from helpers.places import REPOSITORY
 from kdpipe.audit.outcome import INCOMPLETE
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
 from kdpipe.cli import app
+from kdpipe.models import builders
 from kdpipe.models.base import build
 
 NAMES = ("teacher", "student", "baseline")
@@ -65,7 +66,7 @@ def inputs(folder: Path) -> dict[str, Any]:
     for name in CLASSES:
         for i in range(6):
             put(folder / "data" / "set" / name / f"{i}.png", plain_picture())
-    ref = PluginRef(name="mlp", options={"hidden": []})
+    ref = resolve(builders, {"name": "mlp", "hidden": []})
     for seed, name in enumerate(NAMES):
         state = build(ref, len(CLASSES), [0.5] * 3, [0.2] * 3, seed=seed).body.state_dict()
         save_file(state, folder / "data" / f"{name}.safetensors")

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save
 
 from helpers.fuzz.mutate import damage_bytes, damage_tree, odd_value
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import PluginRef, resolve
 from kdpipe.models import builders
 from kdpipe.models.base import build
 from kdpipe.models.weights.find import find, load_into
@@ -29,8 +29,7 @@ from kdpipe.stages.shared.from_weights import check_outputs
 
 @cache
 def network_ref() -> PluginRef:
-    cls = builders.get("mlp")
-    return PluginRef(name="mlp", options=cls.Options().model_dump(mode="json"))
+    return resolve(builders, "mlp")
 
 
 @cache

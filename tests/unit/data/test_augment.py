@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 from scipy import stats
 from torch.nn.functional import pad
 
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
 from kdpipe.data.augment import augmentations
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.augment.shared import colour
@@ -210,10 +210,10 @@ def test_flip_mirrors_left_and_right_below_one_half():
 # Pipeline
 
 EVERYTHING = [
-    PluginRef(name="flip"),
-    PluginRef(name="pad_crop", options={"pad": 3}),
-    PluginRef(name="resized_crop"),
-    PluginRef(name="color_jitter"),
+    resolve(augmentations, "flip"),
+    resolve(augmentations, {"name": "pad_crop", "pad": 3}),
+    resolve(augmentations, "resized_crop"),
+    resolve(augmentations, "color_jitter"),
 ]
 
 
@@ -254,7 +254,7 @@ def test_same_augmentation_twice_in_a_row_draws_twice():
     """With one stream for both, two shifts by −3 … 3 would always add up to an even number."""
     images = torch.zeros(200, 3, 15, 15)
     images[:, :, 7, 7] = 1
-    shift = PluginRef(name="pad_crop", options={"pad": 3})
+    shift = resolve(augmentations, {"name": "pad_crop", "pad": 3})
     moved = Pipeline([shift, shift], seed=0)(images, np.arange(200), 0)
     rows = moved[:, 0].sum(2).argmax(1) - 7
     assert (rows % 2 == 1).any()
@@ -267,14 +267,14 @@ def test_no_augmentation_is_the_identity():
 
 # Views that can be counted
 
-COUNTED = [PluginRef(name="pad_crop", options={"pad": 1}), PluginRef(name="flip")]
+COUNTED = [resolve(augmentations, {"name": "pad_crop", "pad": 1}), resolve(augmentations, "flip")]
 
 
 def test_views_of_augmentations_that_can_be_counted():
     assert Pipeline([], 0).views == 1
     assert Pipeline(COUNTED, 0).views == 9 * 2
-    assert Pipeline([PluginRef(name="pad_crop", options={"pad": 4})], 0).views == 81
-    assert Pipeline([*COUNTED, PluginRef(name="color_jitter")], 0).views is None
+    assert Pipeline([resolve(augmentations, {"name": "pad_crop", "pad": 4})], 0).views == 81
+    assert Pipeline([*COUNTED, resolve(augmentations, "color_jitter")], 0).views is None
 
 
 @pytest.mark.parametrize("refs", [COUNTED, COUNTED[::-1], COUNTED[:1], COUNTED[1:]])

@@ -9,10 +9,12 @@ from pydantic import ValidationError
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
+from kdpipe.data.class_maps import class_maps
 from kdpipe.data.class_maps.imagenet16 import ImageNet16
 from kdpipe.data.class_maps.listed import Listed, ListedOptions
 from kdpipe.data.imagenet_names import names
+from kdpipe.models import builders
 from kdpipe.models.shared.readout import ClassReadout
 from kdpipe.stages.shared.bench import open_bench
 from kdpipe.training import artefact
@@ -169,13 +171,13 @@ def test_only_a_network_of_other_classes_goes_through_the_map(kit, tmp_path):
     kit.write_subset(tmp_path / "subset" / "set", pixels, [0, 1] * 3, two)
     refs = []
     for name, classes in (("ten", ten), ("two", two)):
-        ref = PluginRef(name="mnist_cnn", options={"antialias": False})
-        about = {"network": ref.model_dump(), "classes": classes, "mean": [0.5] * 3}
+        ref = resolve(builders, {"name": "mnist_cnn", "antialias": False})
+        about = {"network": ref.as_json(), "classes": classes, "mean": [0.5] * 3}
         net = build(ref, len(classes), [0.5] * 3, [0.3] * 3, 0)
         refs.append(ModelRef(model=name, seed=0))
         artefact.save(tmp_path / refs[-1].path, net, about | {"std": [0.3] * 3}, [{"epoch": 0}])
     options = {"reduce": "sum", "classes": {"high": list(range(5, 10)), "low": ten[:5]}}
-    class_map = PluginRef(name="listed", options=options)
+    class_map = resolve(class_maps, {"name": "listed", **options})
     bench = open_bench(tmp_path, "set", refs[0], refs[1], [], Compute(), class_map)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     assert bench.teacher.readout is None

@@ -11,11 +11,15 @@ import torch
 from helpers import miniature
 from kdpipe.base.errors import KdpipeError, PassingError
 from kdpipe.base.paths import ModelRef, subset_dir
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
 from kdpipe.data import lazy, store
+from kdpipe.data.augment import augmentations
+from kdpipe.data.domains import domains
 from kdpipe.data.lazy import LazyPixels
 from kdpipe.data.selection import Selection
+from kdpipe.data.sources import sources
 from kdpipe.data.store import Subset
+from kdpipe.models import builders
 from kdpipe.probes.base import Bench
 from kdpipe.probes.fidelity import Fidelity
 from kdpipe.run import stage as jobs
@@ -33,14 +37,14 @@ DOMAINS = {"plain": "original", "colour": "random_background", "photo": "photo_b
 def slice_of(**changes) -> stage.SubsetSlice:
     values = {
         "name": "pictures",
-        "source": PluginRef(name="image_folder", options={"path": "pictures"}),
+        "source": resolve(sources, {"name": "image_folder", "path": "pictures"}),
         "size": 28,
         "store_size": 36,
         "split": stage.SplitFractions(train=0.6, val=0.2, test=0.2),
         "seed": 0,
         "classes": None,
         "per_class": None,
-        "domains": {name: PluginRef(name=domain) for name, domain in DOMAINS.items()},
+        "domains": {name: resolve(domains, domain) for name, domain in DOMAINS.items()},
     }
     return stage.SubsetSlice(**{**values, **changes})
 
@@ -107,12 +111,12 @@ def test_streams_do_not_depend_on_the_number_of_processes(sets, monkeypatch, cou
 
 
 def training(**changes) -> train.TrainSlice:
-    crop = PluginRef(name="resized_crop", options={"scale": (0.3, 1.0)})
+    crop = resolve(augmentations, {"name": "resized_crop", "scale": (0.3, 1.0)})
     values = {
         "ref": ModelRef(model="small"),
-        "network": PluginRef(name="mnist_cnn"),
+        "network": resolve(builders, "mnist_cnn"),
         "data": Selection(set="pictures", domains=["plain", "photo"]),
-        "augment": [crop, PluginRef(name="flip")],
+        "augment": [crop, resolve(augmentations, "flip")],
         "recipe": Recipe(epochs=2, batch_size=7),
         "compute": Compute(),
     }
@@ -144,9 +148,10 @@ def test_crops_are_cut_from_the_whole_image_and_what_is_not_cropped_is_its_middl
     assert (images.pixels.shape[-1], images.uncut.shape[-1]) == (28, 36)
     whole = images.uncut[:4] / 255
     ids = images.ids[:4]
-    everything = PluginRef(name="resized_crop", options={"scale": (1, 1), "ratio": (1, 1)})
+    everything = resolve(augmentations, {"name": "resized_crop", "scale": (1, 1), "ratio": (1, 1)})
     (cropped, flipped) = (
-        Pipeline([ref], 0, 28)(whole, ids, 0) for ref in (everything, PluginRef(name="flip"))
+        Pipeline([ref], 0, 28)(whole, ids, 0)
+        for ref in (everything, resolve(augmentations, "flip"))
     )
     shrunk = torch.nn.functional.interpolate(whole, (28, 28), mode="bilinear")
     torch.testing.assert_close(cropped, shrunk, atol=1e-5, rtol=0)

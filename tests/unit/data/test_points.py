@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
+from kdpipe.data.sources import sources
 from kdpipe.data.sources.points import Points, PointsOptions, directions
 from kdpipe.data.split import SplitFractions
 from kdpipe.data.store import Subset
@@ -30,13 +31,13 @@ def drawn(points: Points, split: str) -> np.ndarray:
 def subset_of(folder, domains, **options) -> Subset:
     slice_ = SubsetSlice(
         name="points",
-        source=PluginRef(name="points", options=PointsOptions(**options).model_dump()),
+        source=resolve(sources, {"name": "points", **PointsOptions(**options).model_dump()}),
         size=8,
         split=SplitFractions(),
         seed=0,
         classes=None,
         per_class=None,
-        domains={name: PluginRef(name="original") for name in domains},
+        domains={name: resolve(domains, "original") for name in domains},
     )
     stage.run(slice_, Call(folder, folder))
     return Subset(folder)

@@ -10,7 +10,7 @@ from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.shufflenetv2 import channel_shuffle
 
-from kdpipe.base.plugin import PluginRef, resolve
+from kdpipe.base.plugin import resolve
 from kdpipe.models import builders, cifar_mobilenet_v2, cifar_resnet, wrn
 from kdpipe.models.base import Network, build
 from kdpipe.models.shufflenet_v1 import Shuffle, Unit
@@ -69,7 +69,7 @@ def test_classes_are_in_the_last_layer_only():
 
 
 def test_wide_resnet_of_other_size():
-    ref = PluginRef(name="wrn", options={"depth": 16, "width": 1, "dropout": 0.3})
+    ref = resolve(builders, {"name": "wrn", "depth": 16, "width": 1, "dropout": 0.3})
     net = build(ref, 100, [0.5] * 3, [0.25] * 3, seed=0)
     assert len(net.body.stage1) == 2
     assert net.layer("stage3.0.dropout").p == 0.3

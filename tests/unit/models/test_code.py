@@ -11,7 +11,7 @@ from torch import nn
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef
-from kdpipe.base.plugin import PluginRef, resolve
+from kdpipe.base.plugin import resolve
 from kdpipe.data.selection import Selection
 from kdpipe.models import builders
 from kdpipe.models.base import Network
@@ -57,7 +57,7 @@ SAVED = {
 def taken(root: Path, name: str, weights=OWN, **options) -> Network:
     slice_ = train.TrainSlice(
         ref=ModelRef(model="m"),
-        network=PluginRef(name=name, options={"trust_code": True, **options}),
+        network=resolve(builders, {"name": name, "trust_code": True, **options}),
         data=Selection(set="set", domains=["grey"]),
         augment=[],
         recipe=Recipe(),

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import PluginRef, resolve
 from kdpipe.data.selection import Selection
+from kdpipe.models import builders
 from kdpipe.models.base import Network
 from kdpipe.models.shared import form as forms
 from kdpipe.models.shared.form import Form, find_form
@@ -106,7 +107,7 @@ def taken(
     arguments = {"gives": gives, "takes": takes, "channels": channels}
     torch.save(Net(**arguments).state_dict(), root / "net.pt")
     options = {"call": f"{__name__}:{call}", "arguments": arguments, "trust_code": True}
-    return model(root, PluginRef(name="factory", options=options), path="net.pt", **told)
+    return model(root, resolve(builders, {"name": "factory", **options}), path="net.pt", **told)
 
 
 def model(root: Path, network: PluginRef, **told) -> Network:
@@ -248,7 +249,7 @@ class Plain(nn.Module):
 @pytest.mark.parametrize("how", SAVED)
 def test_torchscript_in_any_form(root, how):
     SAVED[how](Plain().eval()).save(str(root / "net.pt"))
-    ref = PluginRef(name="torchscript", options={"path": "net.pt", "trust_code": True})
+    ref = resolve(builders, {"name": "torchscript", "path": "net.pt", "trust_code": True})
     got = model(root, ref, published="own")
     near = {"rtol": 1e-2, "atol": 2e-2} if how == "in half precision" else {}
     torch.testing.assert_close(got(images()), plain(images()), **near)
@@ -285,7 +286,7 @@ def test_trying_draws_no_random_numbers_and_changes_no_statistics(root):
 )
 def test_what_a_network_costs_is_counted_in_its_form(arguments):
     options = {"call": f"{__name__}:Net", "arguments": arguments, "trust_code": True}
-    ref = PluginRef(name="factory", options=options)
+    ref = resolve(builders, {"name": "factory", **options})
     size = counted(without_weights(ref, 3, 8), ref, 8)
     inputs = arguments.get("channels", 3)
     assert size.flops == 2 * (9 * 4 * 9 * inputs + 36 * 3)
@@ -299,7 +300,7 @@ def test_a_network_that_the_study_trains_is_taken_in_its_form(root, kit):
     options = {"call": f"{__name__}:Net", "arguments": arguments, "trust_code": True}
     slice_ = train.TrainSlice(
         ref=ModelRef(model="m"),
-        network=PluginRef(name="factory", options=options),
+        network=resolve(builders, {"name": "factory", **options}),
         data=Selection(set="set", domains=["grey"]),
         augment=[],
         recipe=Recipe(epochs=1, batch_size=4),

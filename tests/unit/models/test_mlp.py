@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
+from kdpipe.models import builders
 from kdpipe.models.base import build
 from kdpipe.probes.localization import grad_cam
 
@@ -14,7 +15,7 @@ MEAN, STD = (0.1, 0.5, 0.3), (0.2, 0.5, 1.0)
 
 
 def mlp(*hidden: int, seed: int = 0):
-    ref = PluginRef(name="mlp", options={"hidden": list(hidden)})
+    ref = resolve(builders, {"name": "mlp", "hidden": list(hidden)})
     return build(ref, 4, MEAN, STD, seed).eval()
 
 

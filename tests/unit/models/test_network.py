@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
+from kdpipe.models import builders
 from kdpipe.models.base import Layers, Network, build
 from kdpipe.models.shared.blur_pool import BlurPool
 
@@ -17,7 +18,7 @@ MEAN, STD = (0.1, 0.5, 0.3), (0.2, 0.5, 1.0)
 
 
 def mnist_cnn(seed: int = 0, n_classes: int = 10, **options) -> Network:
-    ref = PluginRef(name="mnist_cnn", options=options)
+    ref = resolve(builders, {"name": "mnist_cnn", **options})
     return build(ref, n_classes, MEAN, STD, seed).eval()
 
 
@@ -187,7 +188,7 @@ def test_antialiased_pooling_changes_less_under_a_shift(images):
 
 
 def torchvision_network(arch: str, n_classes: int = 4) -> Network:
-    return build(PluginRef(name="torchvision", options={"arch": arch}), n_classes, MEAN, STD, 0)
+    return build(resolve(builders, {"name": "torchvision", "arch": arch}), n_classes, MEAN, STD, 0)
 
 
 def test_torchvision_layers_exist_and_mean_what_they_say():

@@ -16,7 +16,7 @@ from torch import nn
 from helpers.given_weights import taken, write_images
 from helpers.places import DOCS
 from kdpipe.base.errors import KdpipeError, PassingError
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
 from kdpipe.models import builders
 from kdpipe.models.weights.find import _renamed
 
@@ -52,7 +52,7 @@ def imagenet(kit, root: Path, names: list[str], n: int = 4) -> None:
 def test_published_weights_bring_their_normalisation(root, kit, patched):
     names = [f"n{k:08d}" for k in range(1000)]
     imagenet(kit, root, names)
-    ref = PluginRef(name="torchvision", options={"arch": TINY})
+    ref = resolve(builders, {"name": "torchvision", "arch": TINY})
     got = taken(root, ref, published="IMAGENET1K_V1")
     state, asked = patched
     assert len(asked) == 1
@@ -74,7 +74,9 @@ def test_published_weights_count_classes_by_wordnet_id(root, kit, patched):
     imagenet(kit, root, [f"n{k:08d}" for k in range(1000, 0, -1)])
     with pytest.raises(KdpipeError, match="in the order of their WordNet ids, but data set 'set'"):
         taken(
-            root, PluginRef(name="torchvision", options={"arch": TINY}), published="IMAGENET1K_V1"
+            root,
+            resolve(builders, {"name": "torchvision", "arch": TINY}),
+            published="IMAGENET1K_V1",
         )
 
 
@@ -82,7 +84,7 @@ def test_classes_of_imagenet_by_name_beside_another_task(root, kit, patched):
     imagenet(kit, root, list("abcd"))
     taken(
         root,
-        PluginRef(name="torchvision", options={"arch": TINY}),
+        resolve(builders, {"name": "torchvision", "arch": TINY}),
         published="IMAGENET1K_V1",
         classes="imagenet",
     )
@@ -91,13 +93,13 @@ def test_classes_of_imagenet_by_name_beside_another_task(root, kit, patched):
 
 
 def test_published_weights_on_fewer_classes_are_refused(root, patched):
-    ref = PluginRef(name="torchvision", options={"arch": TINY})
+    ref = resolve(builders, {"name": "torchvision", "arch": TINY})
     with pytest.raises(KdpipeError, match=r"'classifier.1.bias' has the shape \(1000,\)"):
         taken(root, ref, published="IMAGENET1K_V1", size=64)
 
 
 def test_unknown_published_weights_are_answered_with_the_known(root):
-    ref = PluginRef(name="torchvision", options={"arch": "resnet50"})
+    ref = resolve(builders, {"name": "torchvision", "arch": "resnet50"})
     with pytest.raises(KdpipeError, match=r"no weights 'V7' .* has IMAGENET1K_V1, IMAGENET1K_V2"):
         taken(root, ref, published="V7")
     with pytest.raises(KdpipeError, match="none published as 'V7' for the network 'mlp'"):
@@ -109,13 +111,13 @@ def test_published_weights_that_cannot_be_had_are_a_passing_failure(root, monkey
         raise OSError("no network")
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
-    ref = PluginRef(name="torchvision", options={"arch": TINY})
+    ref = resolve(builders, {"name": "torchvision", "arch": TINY})
     with pytest.raises(PassingError, match=r"cannot get IMAGENET1K_V1 .* \(no network\)"):
         taken(root, ref, published="IMAGENET1K_V1")
 
 
 def test_published_weights_of_another_image_size_are_refused(root):
-    ref = PluginRef(name="torchvision", options={"arch": "vit_b_32", "image_size": 64})
+    ref = resolve(builders, {"name": "torchvision", "arch": "vit_b_32", "image_size": 64})
     with pytest.raises(KdpipeError, match=r"IMAGENET1K_V1 does not fit 'vit_b_32': .*image_size"):
         taken(root, ref, published="IMAGENET1K_V1")
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from kdpipe.base.errors import KdpipeError, PassingError
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
 from kdpipe.models import builders
 from kdpipe.models.base import Network, build
 
@@ -58,7 +58,7 @@ def calls(monkeypatch):
 
 
 def network(arch: str) -> Network:
-    return build(PluginRef(name="timm", options={"arch": arch}), 4, MEAN, STD, seed=0).eval()
+    return build(resolve(builders, {"name": "timm", "arch": arch}), 4, MEAN, STD, seed=0).eval()
 
 
 def test_layers_and_logits(calls):

@@ -12,7 +12,7 @@ import torchvision
 from torch import nn
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.plugin import PluginRef, resolve
+from kdpipe.base.plugin import resolve
 from kdpipe.models import builders
 from kdpipe.models.base import Network, build
 from kdpipe.models.shared.blur_pool import BlurPool
@@ -21,7 +21,7 @@ from kdpipe.models.torchvision import Torchvision, TorchvisionOptions
 
 
 def network(arch: str, n_classes: int = 4, **options) -> Network:
-    ref = PluginRef(name="torchvision", options={"arch": arch, **options})
+    ref = resolve(builders, {"name": "torchvision", "arch": arch, **options})
     return build(ref, n_classes, [0.5] * 3, [0.25] * 3, seed=0).eval()
 
 
@@ -201,7 +201,7 @@ def test_unknown_architecture_is_answered_with_close_ones():
 
 def test_transformer_for_images_of_another_size():
     options = {"arch": "vit_b_32", "image_size": 64}
-    net = build(PluginRef(name="torchvision", options=options), 4, [0.5] * 3, [0.25] * 3, 0)
+    net = build(resolve(builders, {"name": "torchvision", **options}), 4, [0.5] * 3, [0.25] * 3, 0)
     with torch.no_grad():
         _, features = net.eval().with_features(torch.rand(1, 3, 64, 64), ["hint"])
     assert features["hint"].shape == (1, 768, 2, 2)

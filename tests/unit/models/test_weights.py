@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 
 from helpers.given_weights import REF, taken, write_images
 from kdpipe.base.errors import KdpipeError, PassingError
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
 from kdpipe.base.provenance import file_digest
+from kdpipe.models import builders
 from kdpipe.models.base import Network, build
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
@@ -83,7 +84,7 @@ def test_what_is_written_says_where_the_weights_are_from(root):
     assert about["weights"] == "w.safetensors"
     assert about["provenance"]["inputs"]["weights"] == file_digest(root / "w.safetensors")
     assert about["classes"] == ["a", "b", "c"]
-    assert about["network"] == REF.model_dump()
+    assert about["network"] == REF.as_json()
     # Its history is the validation.
     (row,) = read_table(folder / "history.parquet").to_pylist()
     pixels = np.load(root / "subset/set/pixels.npy")[3:]
@@ -137,7 +138,7 @@ def test_two_tensors_of_one_name_are_refused(root):
 
 
 def test_counter_of_batches_may_be_missing_from_old_files(root):
-    ref = PluginRef(name="cifar_resnet", options={"arch": "resnet20"})
+    ref = resolve(builders, {"name": "cifar_resnet", "arch": "resnet20"})
     net = build(ref, 3, MEAN, STD, seed=2).eval()
     state = {k: v for k, v in net.body.state_dict().items() if "num_batches" not in k}
     save_file({k: v.contiguous() for k, v in state.items()}, root / "w.safetensors")

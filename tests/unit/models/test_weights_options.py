@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from helpers.given_weights import REF
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
+from kdpipe.models import builders
 from kdpipe.models.base import Network, build
 from kdpipe.models.weights.options import Weights
 from kdpipe.plan.plan import Plan
@@ -64,9 +65,9 @@ def test_none_is_a_network_that_is_trained(none):
 def test_word_is_the_name_of_published_weights():
     slice_ = job(study(network="torchvision/resnet18", weights="IMAGENET1K_V1")).slice
     assert slice_.weights.published == "IMAGENET1K_V1"
-    assert slice_.network == PluginRef(
-        name="torchvision",
-        options={"arch": "resnet18", "antialias": False, "image_size": None},
+    assert slice_.network == resolve(
+        builders,
+        {"name": "torchvision", "arch": "resnet18", "antialias": False, "image_size": None},
     )
 
 

@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from helpers import miniature
 from helpers.places import TINY
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
 from kdpipe.cli import app
 from kdpipe.data.selection import Selection
+from kdpipe.models import builders
 from kdpipe.plan.cost import Cost, cost, rounded
 from kdpipe.plan.counting import without_weights
 from kdpipe.plan.estimate import Estimate, Need
@@ -35,7 +36,7 @@ def test_operations_of_a_study_by_hand() -> None:
     """big: 300 images; small: 150, twice; kl twice from a table, hint twice beside the teacher."""
     tiny = estimate(raw())
     found = cost(tiny)
-    forward = tiny.size(PluginRef(name="mnist_cnn"), "few").flops
+    forward = tiny.size(resolve(builders, "mnist_cnn"), "few").flops
     tabulated = tiny.table("answers")
     views = tabulated.views if tabulated.written else 0
     live = 2 * 150 * (3 + (0 if tabulated.written else 1)) + 2 * 150 * 4
@@ -45,7 +46,7 @@ def test_operations_of_a_study_by_hand() -> None:
 
 def test_disk_is_weights_pixels_and_tables() -> None:
     tiny = estimate(raw())
-    parameters = tiny.size(PluginRef(name="mnist_cnn"), "few").parameters
+    parameters = tiny.size(resolve(builders, "mnist_cnn"), "few").parameters
     pixels = 300 * 2 * 28 * 28 * 3  # 30 images of 10 classes in 2 domains
     table = tiny.table("answers")
     more = table.bytes if table.written else 0
@@ -186,5 +187,5 @@ def test_plan_states_hours_at_a_throughput(tmp_path: Path) -> None:
 def test_a_network_without_weights_has_the_shapes_of_the_real_one(arch: str) -> None:
     import torch
 
-    network = without_weights(PluginRef(name="torchvision", options={"arch": arch}), 7)
+    network = without_weights(resolve(builders, {"name": "torchvision", "arch": arch}), 7)
     assert network(torch.zeros(2, 3, 224, 224, device="meta")).shape == (2, 7)

@@ -49,7 +49,7 @@ def test_what_a_job_receives_is_in_the_order_of_the_study(plan):
     assert list(received(plan.jobs["models/ready/seed0"]).weights.key_map) == list(KEY_MAP)
     assert list(received(plan.jobs["tables"]).pairs[0].methods) == ["kl", "crd", "hint"]
     probe = received(plan.jobs["probes/models/small/seed0/unary/predictions"]).instances[0].probe
-    assert list(probe.options["class_map"]["options"]["classes"]) == list(CLASSES)
+    assert list(probe.options.class_map.options.classes) == list(CLASSES)
     for job in plan.jobs.values():
         assert json.dumps(received(job).model_dump(mode="json")) == json.dumps(
             job.slice.model_dump(mode="json")

@@ -167,10 +167,10 @@ def test_the_second_teacher_is_a_ceiling_only_where_it_is_no_independent(plan):
 def test_a_probe_takes_what_it_leaves_open_from_the_student(plan):
     job = plan.jobs["probes/models/big/seed0/unary/predictions"]
     (instance,) = job.slice.instances
-    assert instance.probe.options["set"] == "few"
-    assert instance.probe.options["domains"] == ["grey", "colour"]
+    assert instance.probe.options.set == "few"
+    assert instance.probe.options.domains == ["grey", "colour"]
     (consensus,) = plan.jobs["probes/models/big/seed1/vs-big-seed0/predictions"].slice.instances
-    assert consensus.probe.options["domains"] == ["grey"]
+    assert consensus.probe.options.domains == ["grey"]
 
 
 def test_one_probe_cannot_measure_a_network_in_two_ways():

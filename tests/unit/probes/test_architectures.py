@@ -8,10 +8,12 @@ import torch
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
+from kdpipe.data.class_maps import class_maps
 from kdpipe.data.class_maps.imagenet16 import RUNS
 from kdpipe.distill.base import Setting, Step
 from kdpipe.distill.hint import Hint, HintOptions
+from kdpipe.models import builders
 from kdpipe.models.base import Network, build
 from kdpipe.probes import probes
 from kdpipe.probes.shared.records import Records
@@ -64,7 +66,7 @@ def images(n: int = IMAGES) -> torch.Tensor:
 @torch.no_grad()
 def network(arch: str, n_classes: int = 3) -> Network:
     """Random weights, and a head whose answers differ from image to image."""
-    ref = PluginRef(name="torchvision", options={"arch": arch})
+    ref = resolve(builders, {"name": "torchvision", "arch": arch})
     net = build(ref, n_classes, MEAN, STD, seed=ARCHITECTURES.index(arch)).eval()
     head = [m for m in net.modules() if isinstance(m, torch.nn.Linear)][-1]
     with torch.random.fork_rng(devices=[]):
@@ -159,7 +161,7 @@ def test_a_thousand_classes_decide_on_sixteen(kit, tmp_path):
         group=["x", "y"] * 4,
         cue=((labels + 1) % 16).tolist(),
     )
-    class_map = PluginRef(name="imagenet16", options={"reduce": "mean"})
+    class_map = resolve(class_maps, {"name": "imagenet16", "reduce": "mean"})
     bench = open_bench(tmp_path, "set", refs["subject"], refs["teacher"], [], Compute(), class_map)
     own = bench.logits(bench.subject, images())
     assert own.shape == (8, 16)

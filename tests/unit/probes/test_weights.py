@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
+from kdpipe.models import builders
 from kdpipe.models.base import Layers, Network, build
 from kdpipe.probes.base import ProbeOptions
 from kdpipe.probes.weights import Weights, affine_map, centred, exact, is_affine
@@ -17,14 +18,14 @@ MEAN, STD = (0.1, 0.5, 0.3), (0.2, 0.5, 0.25)
 
 
 def mlp(*hidden: int, seed: int = 0) -> Network:
-    ref = PluginRef(name="mlp", options={"hidden": list(hidden)})
+    ref = resolve(builders, {"name": "mlp", "hidden": list(hidden)})
     return build(ref, 3, MEAN, STD, seed).eval()
 
 
 def linear(weights: np.ndarray, mean=MEAN, std=STD) -> Network:
     """The network whose logits are W·colour + b for ``weights`` = [W, b], (classes, 4)."""
     w, b = weights[:, :3] * np.array(std), weights[:, 3] + weights[:, :3] @ np.array(mean)
-    ref = PluginRef(name="mlp")
+    ref = resolve(builders, "mlp")
     network = build(ref, len(weights), mean, std, seed=0).double().eval()
     network.mean, network.std = (
         torch.tensor(x, dtype=torch.float64).view(1, 3, 1, 1) for x in (mean, std)

@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from kdpipe.base.paths import ModelRef
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
+from kdpipe.data.domains import domains
 from kdpipe.data.selection import Selection
+from kdpipe.data.sources import sources
+from kdpipe.models import builders
 from kdpipe.stages import subset
 from kdpipe.stages.base import Call
 from kdpipe.stages.train import TrainSlice
@@ -35,13 +38,13 @@ def root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("study")
     slice_ = subset.SubsetSlice(
         name="digits",
-        source=PluginRef(name="digits"),
+        source=resolve(sources, "digits"),
         size=28,
         split=subset.SplitFractions(train=0.6, val=0.2, test=0.2),
         seed=0,
         classes=None,
         per_class=10,
-        domains={"grey": PluginRef(name="original")},
+        domains={"grey": resolve(domains, "original")},
     )
     subset.run(slice_, Call(root, root / "subset/digits"))
     return root
@@ -52,7 +55,7 @@ def train(root: Path, recipe: Recipe, prefix: str = "", attempt: int = 1) -> sub
     ref = ModelRef(model="a")
     slice_ = TrainSlice(
         ref=ref,
-        network=PluginRef(name="mnist_cnn"),
+        network=resolve(builders, "mnist_cnn"),
         data=Selection(set="digits", domains=["grey"]),
         augment=[],
         recipe=recipe,

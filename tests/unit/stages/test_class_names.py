@@ -14,10 +14,11 @@ from safetensors.torch import load_file, save_file
 from kdpipe.audit.networks import class_list
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
 from kdpipe.data.imagenet_names import names
 from kdpipe.data.selection import Selection
 from kdpipe.data.store import Subset
+from kdpipe.models import builders
 from kdpipe.models.base import build
 from kdpipe.models.weights.options import Weights
 from kdpipe.stages import gate, train
@@ -27,7 +28,7 @@ from kdpipe.stages.shared.classes import load_for
 from kdpipe.training.compute import Compute
 from kdpipe.training.recipe import Recipe
 
-LINEAR = PluginRef(name="mlp", options={"hidden": []})
+LINEAR = resolve(builders, {"name": "mlp", "hidden": []})
 TEXT = sorted(str(k) for k in range(13))
 NUMBERS = [str(k) for k in range(13)]
 PLAIN = {"mean": [0.0] * 3, "std": [1.0] * 3}

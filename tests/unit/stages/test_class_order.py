@@ -12,8 +12,11 @@ from torch import Tensor
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef, StudentRef
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import PluginRef, resolve
+from kdpipe.data.class_maps import class_maps
 from kdpipe.data.selection import Selection
+from kdpipe.distill import objectives
+from kdpipe.models import builders
 from kdpipe.models.base import build
 from kdpipe.stages import distil, teacher_outputs
 from kdpipe.stages.base import Call
@@ -23,7 +26,7 @@ from kdpipe.training.recipe import Recipe
 
 NAMES = ["ant", "bee", "cat", "dog"]
 TURNED = [2, 0, 3, 1]
-MLP = PluginRef(name="mlp", options={"hidden": [6]})
+MLP = resolve(builders, {"name": "mlp", "hidden": [6]})
 DATA = Selection(set="set", domains=["grey"])
 OBJECTIVES = {
     "kl": {"temperature": 4},
@@ -41,7 +44,7 @@ def keep_teacher(root: Path, name: str, classes: list[str], outputs: list[int]) 
     weight, bias = 9 * last.weight.data, last.bias.data
     net.body[-1] = torch.nn.Linear(6, len(outputs))
     net.body[-1].weight.data, net.body[-1].bias.data = weight[outputs], bias[outputs]
-    about = {"network": MLP.model_dump(), "classes": classes, "mean": [0.5] * 3, "std": [0.3] * 3}
+    about = {"network": MLP.as_json(), "classes": classes, "mean": [0.5] * 3, "std": [0.3] * 3}
     artefact.save(root / ModelRef(model=name).path, net, about, [{"epoch": 0}])
 
 
@@ -61,9 +64,10 @@ def root(kit, tmp_path) -> Path:
     return folder
 
 
-GERMAN = PluginRef(
-    name="listed",
-    options={
+GERMAN = resolve(
+    class_maps,
+    {
+        "name": "listed",
         "reduce": "mean",
         "classes": {"ant": ["Ameise"], "bee": ["Biene"], "cat": ["Katze"], "dog": ["Hund"]},
     },
@@ -93,7 +97,7 @@ def student(
         ref=StudentRef(pair="p", method="m", seed=0),
         teacher=ModelRef(model=teacher),
         class_map=class_map,
-        objective=PluginRef(name=objective, options=OBJECTIVES[objective]),
+        objective=resolve(objectives, {"name": objective, **OBJECTIVES[objective]}),
         tabulated=tabulated,
         network=MLP,
         data=DATA,

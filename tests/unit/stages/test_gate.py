@@ -15,8 +15,9 @@ from helpers.faulty_network import IMAGES, Small, network
 from kdpipe.base.chance import Level
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
 from kdpipe.data.selection import Selection
+from kdpipe.models import builders
 from kdpipe.models.base import Layers, Network
 from kdpipe.models.shared import checks
 from kdpipe.models.shared.readings import another_reading
@@ -45,9 +46,10 @@ def root(kit, tmp_path, monkeypatch) -> Path:
 
 def looked_at(root: Path, ends: str = "logits", classes="data") -> dict:
     ref = ModelRef(model="m")
-    call = PluginRef(
-        name="factory",
-        options={
+    call = resolve(
+        builders,
+        {
+            "name": "factory",
             "call": "helpers.faulty_network:Small",
             "arguments": {"ends": ends},
             "trust_code": True,

@@ -8,9 +8,9 @@ import torch
 from helpers.small_bodies import scenes
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
+from kdpipe.models import builders
 from kdpipe.models.base import build
-from kdpipe.probes.adversarial import AdversarialOptions
 from kdpipe.probes.cka import CKAOptions
 from kdpipe.probes.shared.records import read_records
 from kdpipe.stages import calibrate as calibrate_stage
@@ -20,7 +20,7 @@ from kdpipe.stages.shared.bench import Instance, open_bench
 from kdpipe.training import artefact
 from kdpipe.training.compute import Compute
 
-CNN = PluginRef(name="mnist_cnn", options={"antialias": False})
+CNN = resolve(builders, {"name": "mnist_cnn", "antialias": False})
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def study_folder(kit, tmp_path):
     for seed in (0, 1):
         network = build(CNN, 3, [0.4] * 3, [0.2] * 3, seed=seed)
         about = {
-            "network": CNN.model_dump(),
+            "network": CNN.as_json(),
             "classes": ["a", "b", "c"],
             "mean": [0.4] * 3,
             "std": [0.2] * 3,
@@ -82,12 +82,10 @@ def test_calibrate_and_probe_stages_end_to_end(study_folder):
     shared = {"set": "tiny", "domains": ["grey"]}
     attack = Instance(
         name="attack_a",
-        probe=PluginRef(
-            name="adversarial",
-            options=AdversarialOptions(
-                **shared, steps=2, target=0.5, tolerance=0.2, epsilon_max=0.3
-            ).model_dump(mode="json"),
-        ),
+        probe={
+            "name": "adversarial",
+            "options": {**shared, "steps": 2, "target": 0.5, "tolerance": 0.2, "epsilon_max": 0.3},
+        },
     )
     out = study_folder / "probes" / TEACHER.path / "calibration" / "attack_a.json"
     calibrate_stage.run(

@@ -12,10 +12,15 @@ from torch import Tensor
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef, StudentRef
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import PluginRef, resolve
+from kdpipe.data.augment import augmentations
+from kdpipe.data.domains import domains
 from kdpipe.data.images import as_float
 from kdpipe.data.selection import Selection
+from kdpipe.data.sources import sources
 from kdpipe.data.store import Subset
+from kdpipe.distill import objectives
+from kdpipe.models import builders
 from kdpipe.models.base import Network, build
 from kdpipe.stages import distil, subset, teacher_outputs, train
 from kdpipe.stages.base import Call
@@ -27,9 +32,9 @@ from kdpipe.training.recipe import Recipe
 from kdpipe.training.table import declined
 from kdpipe.training.teacher import LiveTeacher, TabulatedTeacher
 
-REF = PluginRef(name="mnist_cnn")
+REF = resolve(builders, "mnist_cnn")
 
-ABOUT = {"network": REF.model_dump(), "classes": list("abc"), "mean": [0.1] * 3, "std": [0.5] * 3}
+ABOUT = {"network": REF.as_json(), "classes": list("abc"), "mean": [0.1] * 3, "std": [0.5] * 3}
 
 
 def saved(folder: Path) -> Network:
@@ -45,13 +50,13 @@ def study(tmp_path_factory) -> Path:
     subset.run(
         subset.SubsetSlice(
             name="digits",
-            source=PluginRef(name="digits"),
+            source=resolve(sources, "digits"),
             size=28,
             split=subset.SplitFractions(train=0.6, val=0.2, test=0.2),
             seed=0,
             classes=None,
             per_class=10,
-            domains={"grey": PluginRef(name="original")},
+            domains={"grey": resolve(domains, "original")},
         ),
         Call(root, root / "subset/digits"),
     )
@@ -71,7 +76,10 @@ COMMON = {
     "compute": Compute(),
 }
 
-CROP_AND_FLIP = [PluginRef(name="pad_crop", options={"pad": 1}), PluginRef(name="flip")]
+CROP_AND_FLIP = [
+    resolve(augmentations, {"name": "pad_crop", "pad": 1}),
+    resolve(augmentations, "flip"),
+]
 
 
 def tabulate(
@@ -116,8 +124,8 @@ def distilled(
 
 
 OBJECTIVES = [
-    PluginRef(name="kl", options={"temperature": 4}),
-    PluginRef(name="crd", options={"negatives": 8, "dimension": 16}),
+    resolve(objectives, {"name": "kl", "temperature": 4}),
+    resolve(objectives, {"name": "crd", "negatives": 8, "dimension": 16}),
 ]
 
 
@@ -217,7 +225,7 @@ def test_table_has_a_row_per_training_image_in_their_order(study):
 
 def test_model_json_says_what_the_weights_are(study):
     about = json.loads((study / "models/teacher/seed0/model.json").read_text())
-    assert about["network"] == REF.model_dump()
+    assert about["network"] == REF.as_json()
     assert about["classes"] == [str(d) for d in range(10)]
     assert about["parameters"] == 1_200_458
     assert about["training_images"] == {str(d): 6 for d in range(10)}
@@ -234,7 +242,7 @@ def test_teacher_of_another_task_is_refused(study):
             distil.DistilSlice(
                 ref=StudentRef(pair="main", method="kl", seed=0),
                 teacher=ref,
-                objective=PluginRef(name="kl"),
+                objective=resolve(objectives, "kl"),
                 tabulated=False,
                 augment=[],
                 recipe=Recipe(epochs=1),

@@ -14,13 +14,14 @@ from helpers.small_training import (
     assert_same_state,
 )
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
+from kdpipe.models import builders
 from kdpipe.models.base import Network, build
 from kdpipe.training.artefact import channel_statistics, load, save
 
-REF = PluginRef(name="mnist_cnn")
+REF = resolve(builders, "mnist_cnn")
 
-ABOUT = {"network": REF.model_dump(), "classes": list("abc"), "mean": [0.1] * 3, "std": [0.5] * 3}
+ABOUT = {"network": REF.as_json(), "classes": list("abc"), "mean": [0.1] * 3, "std": [0.5] * 3}
 
 
 def saved(folder: Path) -> Network:

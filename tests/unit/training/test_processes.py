@@ -17,9 +17,12 @@ from helpers.places import REPOSITORY, TESTS
 from helpers.two_processes import trained
 from kdpipe.base.errors import KdpipeError, StoppedError
 from kdpipe.base.paths import ModelRef
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import resolve
 from kdpipe.base.provenance import canonical
+from kdpipe.data.domains import domains
 from kdpipe.data.selection import Selection
+from kdpipe.data.sources import sources
+from kdpipe.models import builders
 from kdpipe.stages import subset, train
 from kdpipe.stages.base import Call
 from kdpipe.training.checkpoint import Checkpoint
@@ -71,13 +74,13 @@ def root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("study")
     slice_ = subset.SubsetSlice(
         name="digits",
-        source=PluginRef(name="digits"),
+        source=resolve(sources, "digits"),
         size=8,
         split=subset.SplitFractions(train=0.6, val=0.2, test=0.2),
         seed=0,
         classes=None,
         per_class=10,
-        domains={"colour": PluginRef(name="random_background")},
+        domains={"colour": resolve(domains, "random_background")},
     )
     subset.run(slice_, Call(root, root / "subset/digits"))
     return root
@@ -86,7 +89,7 @@ def root(tmp_path_factory) -> Path:
 def settings(processes: int, epochs: int = 3, lr: float = 0.5) -> train.TrainSlice:
     return train.TrainSlice(
         ref=ModelRef(model="model"),
-        network=PluginRef(name="mlp", options={"hidden": [12]}),
+        network=resolve(builders, {"name": "mlp", "hidden": [12]}),
         data=Selection(set="digits", domains=["colour"]),
         augment=[],
         recipe=Recipe(epochs=epochs, batch_size=20, lr=lr),

@@ -213,7 +213,8 @@ def test_smoothing_of_a_recipe_reaches_trained_and_distilled_networks(kit, tmp_p
     from pyarrow.parquet import read_table
 
     from kdpipe.base.paths import ModelRef, StudentRef
-    from kdpipe.base.plugin import PluginRef
+    from kdpipe.base.plugin import resolve
+    from kdpipe.models import builders
     from kdpipe.stages import distil, train
     from kdpipe.training.compute import Compute
 
@@ -224,7 +225,7 @@ def test_smoothing_of_a_recipe_reaches_trained_and_distilled_networks(kit, tmp_p
     losses = []
     for smoothing in (0.0, 0.3):
         common = {
-            "network": PluginRef(name="mlp"),
+            "network": resolve(builders, "mlp"),
             "data": Selection(set="set", domains=["grey"]),
             "augment": [],
             "recipe": Recipe(epochs=1, label_smoothing=smoothing, lr=1e-6),
@@ -232,7 +233,7 @@ def test_smoothing_of_a_recipe_reaches_trained_and_distilled_networks(kit, tmp_p
         }
         model, student = ModelRef(model="m"), StudentRef(pair="p", method="kl", seed=0)
         train.run(train.TrainSlice(ref=model, **common), Call(tmp_path, tmp_path / model.path))
-        objective = PluginRef(name="kl", options={})
+        objective = resolve(objectives, "kl")
         slice_ = distil.DistilSlice(
             ref=student, teacher=model, objective=objective, tabulated=False, **common
         )
