@@ -90,7 +90,7 @@ def test_small_deviations_are_not_a_fault(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_shapes_of_a_network() -> None:
-    ref = study().models["student"].network.model_dump_json()
+    ref = study().models["student"].network
     found = dict(shapes(ref, 16))
     assert found["layer4.0.conv1"] == Shape(
         (512, 256, 3, 3), (2, 2), (1, 1), (1, 1), 1, (256, 1, 1)
