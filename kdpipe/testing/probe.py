@@ -160,6 +160,19 @@ def records_are_well_formed(trial: ProbeTrial) -> str | None:
     return None
 
 
+def metrics_are_described(trial: ProbeTrial) -> str | None:
+    """Where a probe describes its metrics, it describes all that the tables show, and values of
+    those in % are fractions, or differences of fractions."""
+    described = trial.cls.metrics
+    for (where, metric, _), units in values(trial.measured()).items():
+        if described and metric not in described:
+            return f"{metric} under '{where}' is not among its metrics, {', '.join(described)}"
+        known = described.get(metric)
+        if known and known.unit == "%" and any(abs(v) > 1 for v in units.values()):
+            return f"{metric} under '{where}' is in %, but has the value {max(units.values()):.4g}"
+    return None
+
+
 def every_network_sees_the_same_images(trial: ProbeTrial) -> str | None:
     """What a network is shown does not depend on it, so that differences between networks are
     paired: the same views, the same draws, outcomes of the same units."""
@@ -331,6 +344,7 @@ def runs_on_the_gpu(trial: ProbeTrial) -> str | None:
 ALWAYS: tuple[Callable[[ProbeTrial], str | None], ...] = (
     one_primary_statistic,
     records_are_well_formed,
+    metrics_are_described,
     every_network_sees_the_same_images,
     same_records_again,
     one_image_is_enough_or_refused,

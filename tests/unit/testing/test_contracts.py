@@ -25,6 +25,7 @@ from kdpipe.models import builders
 from kdpipe.models.base import Builder, Layers
 from kdpipe.probes import probes
 from kdpipe.probes.base import Probe, ProbeOptions, condition
+from kdpipe.probes.shared.description import Metric
 from kdpipe.probes.shared.records import Records, Statistic
 from kdpipe.testing import (
     ContractError,
@@ -275,6 +276,24 @@ class Numbered(Bright):
         return records
 
 
+class Percent(Bright):
+    """Counts in percent."""
+
+    metrics = {"accuracy": Metric("Accuracy")}
+
+    def measure(self, bench):
+        records = super().measure(bench)
+        for part in records._parts:
+            part["values"] = 100 * part["values"]
+        return records
+
+
+class Misnames(Bright):
+    """Describes a metric that it does not have."""
+
+    metrics = {"accuracies": Metric("Accuracy")}
+
+
 class Adaptive(Bright):
     """Shows each network images that depend on it."""
 
@@ -361,6 +380,8 @@ def test_a_good_probe_passes():
     [
         (Unjudged, "one_primary_statistic", "it marks none"),
         (Numbered, "records_are_well_formed", "sample 0 has two values of accuracy"),
+        (Percent, "metrics_are_described", "is in %, but has the value 100"),
+        (Misnames, "metrics_are_described", "is not among its metrics, accuracies"),
         (Adaptive, "every_network_sees_the_same_images", "are shown other images"),
         (Noisy, "same_records_again", "its values differ from one measurement to the next"),
         (Whitens, "one_image_is_enough_or_refused", "it raises ValueError: need at least two"),
