@@ -18,7 +18,7 @@ class InstanceSlice(Options):
 
     name: str
     probe: str
-    """Name of the property in the tables, e.g. ``colour``; also the id of its Holm family."""
+    """Name of the property in the tables, e.g. ``colour``."""
     family: str
     """Folder of the probe job, e.g. ``predictions``."""
     relational: bool

@@ -47,15 +47,16 @@ def transfer_rows(
 def judge(rows: Sequence[Row]) -> None:
     """Fill ``p_adjusted``, ``verdict`` and ``reason`` of the primary claims, in place.
 
-    Claims that have a reason already are not judged and count in no family.
+    The claims of one property are corrected together. Those that have a reason already are not
+    judged and do not count.
     """
-    families: dict[str, list[Row]] = {}
+    by_property: dict[str, list[Row]] = {}
     for row in rows:
         if row["primary"] and row["role"] == "claim" and row["reason"] is None:
-            families.setdefault(row["family"], []).append(row)
-    for family in families.values():
-        adjusted = st.holm([row["p_value"] for row in family])
-        for row, p in zip(family, adjusted, strict=True):
+            by_property.setdefault(row["probe"], []).append(row)
+    for claims in by_property.values():
+        adjusted = st.holm([row["p_value"] for row in claims])
+        for row, p in zip(claims, adjusted, strict=True):
             row["p_adjusted"] = p
             row["reason"] = st.no_gap(row["gap"], _gap_of(row), row["min_gap"])
             row["verdict"] = st.verdict(
