@@ -141,7 +141,7 @@ def mcnemar(only_dist: int, only_ind: int, n: int) -> Interval:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values of the claims of one property; NaN stays NaN and counts as no test."""
+    """Holm's adjusted p-values of one property's claims; NaN stays NaN and counts as no test."""
     from statsmodels.stats.multitest import multipletests
 
     p = np.array(p_values, dtype=np.float64)

@@ -53,7 +53,7 @@ def judge(rows: Sequence[Row]) -> None:
     by_property: dict[str, list[Row]] = {}
     for row in rows:
         if row["primary"] and row["role"] == "claim" and row["reason"] is None:
-            by_property.setdefault(row["probe"], []).append(row)
+            by_property.setdefault(row["family"], []).append(row)
     for claims in by_property.values():
         adjusted = st.holm([row["p_value"] for row in claims])
         for row, p in zip(claims, adjusted, strict=True):
