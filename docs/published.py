@@ -193,7 +193,7 @@ def main() -> None:
         keep(results, folder, json.loads(given.run.read_text(encoding="utf-8")))
     elif given.command:
         keep(results, folder, run_here(results, given.command, given.wall))
-    (folder / "claims.md").write_text(page(study, folder), encoding="utf-8")
+    (folder / "verdicts.md").write_text(page(study, folder), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The results of the default study in words: ``transfer.csv`` to ``claims.md``.
+"""The results of the default study in words: ``transfer.csv`` to ``verdicts.md``.
 
 ``make docs-results`` calls it, so that the page says what the table says.
 """
@@ -75,4 +75,4 @@ def _line(row: pd.Series) -> str:
 if __name__ == "__main__":
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     text = page(pd.read_csv(folder / "transfer.csv"))
-    (folder / "claims.md").write_text(text, encoding="utf-8")
+    (folder / "verdicts.md").write_text(text, encoding="utf-8")
