@@ -69,6 +69,7 @@ def test_training_with_too_little_memory_ends_in_one_sentence():
         env={"PYTHONPATH": os.pathsep.join(filter(None, folders)), "OMP_NUM_THREADS": "1"},
         check=False,
     )
-    assert (done.returncode, done.stderr) == (1, "")
+    assert done.returncode == 1, done.stderr
+    assert done.stdout, done.stderr
     (line,) = done.stdout.splitlines()
     assert line.startswith("models/t/seed0: there is not enough memory (")
