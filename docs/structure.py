@@ -18,7 +18,7 @@ from pathlib import Path
 import grimp
 
 MACHINERY = (
-    *("cost", "counting", "estimate", "teacher_table", "throughput"),  # what a study will need
+    *("cost", "counting", "estimate", "teacher_outputs", "throughput"),  # what a study will need
     *("warm", "orphan", "memory", "progress", "lock", "devices", "times"),  # how jobs run
     *(
         "recorded",

@@ -19,7 +19,7 @@ from kdpipe.data.sources.base import Source
 from kdpipe.data.store import HELD
 from kdpipe.plan.counting import Size, counted, without_weights
 from kdpipe.plan.plan import Job, Plan
-from kdpipe.plan.teacher_table import teacher_table
+from kdpipe.plan.teacher_outputs import TeacherTable, teacher_table
 from kdpipe.probes.base import BATCH, ProbeOptions
 from kdpipe.stages.calibrate import CalibrateSlice
 from kdpipe.stages.distil import DistilSlice
@@ -82,7 +82,7 @@ class Estimate:
         self.images = cache(self._images)
         self.divided = cache(self._divided)
         self.size = cache(self._size)
-        self.table = cache(lambda pair: teacher_table(pair, self))
+        self.table = cache(self._table)
 
     def need(self, job: Job) -> Need:
         """Hours, memory and time limit of ``job``."""
@@ -113,6 +113,14 @@ class Estimate:
         """Whether every training is short enough to be submitted together with others."""
         limit = self.plan.study.resources.small_minutes
         return all(need.hours * 60 < limit for need in self.trainings)
+
+    def _table(self, name: str) -> TeacherTable:
+        """What becomes of the teacher outputs of a pair."""
+        study = self.plan.study
+        data = study.models[study.pairs[name].like].data
+        classes, images = self.images(data.set)[1], self.training_images(data)
+        precision = self.plan.compute.precision
+        return teacher_table(study, study.pairs[name], precision, classes, images)
 
     def training_images(self, data: Selection) -> int:
         """About how many images a model is trained on."""

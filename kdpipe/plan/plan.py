@@ -23,6 +23,7 @@ from kdpipe.plan.plan_results import (
     report_slice,
     tables_slice,
 )
+from kdpipe.plan.teacher_outputs import TeacherOutputs, tabulates, teacher_outputs
 from kdpipe.probes import probes
 from kdpipe.stages.calibrate import CalibrateSlice
 from kdpipe.stages.distil import DistilSlice
@@ -115,7 +116,7 @@ class Plan:
     def _pair(self, name: str, pair: Pair, groups: dict[str, _ProbeGroup]) -> None:
         study = self.study
         self._train(pair.teacher)
-        table = pairs.teacher_outputs(study, pair)
+        table = teacher_outputs(study, pair)
         if table.wanted:
             self._teacher_outputs(name, pair, table)
         distilled = [
@@ -152,7 +153,7 @@ class Plan:
                         f"one probe entry for each."
                     )
 
-    def _teacher_outputs(self, name: str, pair: Pair, table: pairs.TeacherOutputs) -> None:
+    def _teacher_outputs(self, name: str, pair: Pair, table: TeacherOutputs) -> None:
         model, wish = self.study.models[pair.like], self.study.compute
         slice_ = TeacherOutputsSlice(
             teacher=pair.teacher,
@@ -177,7 +178,7 @@ class Plan:
         model = self.study.models[pair.like]
         objective = pair.methods[ref.method]
         uses_teacher = objective.cls.uses_teacher
-        tabulated = table and pairs.tabulates(objective)
+        tabulated = table and tabulates(objective)
         slice_ = DistilSlice(
             ref=ref,
             teacher=pair.teacher,

@@ -12,8 +12,8 @@ from helpers.small_study import changed, small
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef
 from kdpipe.base.provenance import in_order
-from kdpipe.plan.pairs import teacher_outputs
 from kdpipe.plan.plan import Plan
+from kdpipe.plan.teacher_outputs import teacher_outputs
 from kdpipe.study.compute import ComputeWish
 from kdpipe.study.schema import load, parse
 

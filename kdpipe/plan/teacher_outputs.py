@@ -1,0 +1,114 @@
+"""What is known of a pair's teacher outputs before anything runs.
+
+``teacher_outputs`` decides from the study alone whether its plan has a job for them;
+``teacher_table`` says, with the sizes of the data, whether the job will write a table or decline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from kdpipe.base.plugin import PluginRef
+from kdpipe.data.augment.base import Pipeline
+from kdpipe.models.base import Network
+from kdpipe.plan.counting import without_weights
+from kdpipe.stages.teacher_outputs import too_large
+from kdpipe.study.entries import Pair
+from kdpipe.study.schema import Study
+
+FLOAT = 4
+
+
+@dataclass(frozen=True)
+class TeacherTable:
+    """What becomes of a pair's teacher outputs and why; ``views``: images that the teacher
+    computes on for it; ``bytes`` at most."""
+
+    written: bool
+    reason: str
+    set: str
+    views: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class TeacherOutputs:
+    """Whether a pair's teacher is tabulated, and why; ``layers`` beside the logits."""
+
+    wanted: bool
+    reason: str
+    layers: tuple[str, ...] = ()
+    views: int = 0
+
+
+def teacher_outputs(study: Study, pair: Pair) -> TeacherOutputs:
+    """Decide whether to tabulate the teacher's outputs, from the study alone.
+
+    Lossless where the views that a student gets of an image can be counted, and worth it where
+    the students would have the teacher compute more views than there are. Feature maps are left
+    out: they are large and cost as much to read as to compute. Whether the table fits the limit
+    is only known with the data, see ``stages.teacher_outputs``.
+    """
+    wish = study.compute.teacher_outputs
+    model = study.models[pair.like]
+    methods = [m for m in pair.methods.values() if tabulates(m)]
+    views = Pipeline(model.augment, seed=0).views
+    students, epochs = len(methods) * len(pair.seeds), (pair.training or model.training).epochs
+    if wish == "never":
+        return TeacherOutputs(False, "the study says never")
+    if not methods:
+        return TeacherOutputs(False, "no objective reads only logits or penultimate features")
+    if views is None:
+        return TeacherOutputs(False, "every epoch shows other views")
+    layers = sorted(
+        {layer for method in methods for layer in method.cls.teacher_layers(method.options)}
+    )
+    seen = f"{students} students × {epochs} epochs"
+    if wish == "auto" and students * epochs <= views:
+        return TeacherOutputs(False, f"{seen} are no more than {views} views")
+    reason = "the study says always" if wish == "always" else f"{seen} are more than {views} views"
+    return TeacherOutputs(True, reason.replace("1 views", "1 view"), tuple(layers), views)
+
+
+def tabulates(method: PluginRef) -> bool:
+    """Whether an objective reads nothing of the teacher but what a table holds."""
+    layers = method.cls.teacher_layers(method.options)
+    return method.cls.uses_teacher and set(layers) <= {"penultimate"}
+
+
+@torch.no_grad()
+def teacher_table(
+    study: Study, pair: Pair, precision: str, n_classes: int, n_images: int
+) -> TeacherTable:
+    """What becomes of the outputs, with the numbers of classes and of training images known.
+
+    At most: a feature may be kept in half of the precision that is assumed.
+    """
+    found = teacher_outputs(study, pair)
+    data = study.models[pair.like].data
+    if not found.wanted:
+        return TeacherTable(False, f"no: {found.reason}", data.set)
+    teacher = study.models[pair.teacher.model].network
+    size = study.data.sets[data.set].size
+    network = without_weights(teacher, n_classes, size)
+    images = torch.zeros(1, 3, size, size, device="meta")
+    logits, features = network.with_features(images, found.layers)
+    # bf16 gives logits of two bytes; a feature behind a layer norm stays at four.
+    half = study.compute.teacher_outputs_fp16
+    short = FLOAT // 2 if half or precision == "bf16" else FLOAT
+    long = FLOAT // 2 if half or _low(network, found.layers, precision) else FLOAT
+    numbers = short * logits.numel() + long * sum(x.numel() for x in features.values())
+    views = n_images * found.views
+    total = views * numbers
+    reason = too_large(total, study.compute.teacher_outputs_gb)
+    if reason and study.compute.teacher_outputs == "auto":
+        return TeacherTable(False, f"no: {reason}", data.set, views, total)
+    return TeacherTable(True, f"yes: {reason or found.reason}", data.set, views, total)
+
+
+def _low(network: Network, layers: tuple[str, ...], precision: str) -> bool:
+    """Whether all features surely come in bf16: no layer norm gives them in fp32."""
+    kinds = (type(module).__name__ for module in network.modules())
+    return precision == "bf16" and bool(layers) and not any("LayerNorm" in kind for kind in kinds)
