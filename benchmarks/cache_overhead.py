@@ -134,7 +134,7 @@ def measure(raw: dict[str, Any], folder: Path, times: int) -> dict[str, float]:
 
     def settings() -> None:
         for job in plan.jobs.values():
-            canonical(job.slice.model_dump(mode="json"))
+            canonical(job.settings.model_dump(mode="json"))
 
     study = parse(raw)
     plan = Plan(study)

@@ -70,7 +70,7 @@ def write_parquet(root: Path) -> None:
 
 def make(root: Path, source: PluginRef) -> Subset:
     out = root / source.name
-    slice_ = stage.SubsetSlice(
+    settings = stage.SubsetSettings(
         name=source.name,
         source=source,
         size=224,
@@ -82,7 +82,7 @@ def make(root: Path, source: PluginRef) -> Subset:
         per_class=None,
         domains={"original": resolve(domains, "original")},
     )
-    stage.run(slice_, Call(out, out, data_root=root))
+    stage.run(settings, Call(out, out, data_root=root))
     return Subset(out)
 
 

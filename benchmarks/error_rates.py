@@ -26,7 +26,7 @@ from scipy.stats import norm
 from kdpipe.base.paths import ModelRef
 from kdpipe.probes.shared.records import Statistic
 from kdpipe.results.collect import SET, Measured, Network, Outcome
-from kdpipe.results.slices import InstanceSlice, PairSlice
+from kdpipe.results.settings import InstanceSettings, PairSettings
 from kdpipe.results.transfer import transfer_rows
 
 DIFFICULTY = 0.6
@@ -91,7 +91,7 @@ class Simulation:
         }
         k, n = world.k, world.n
         self.sizes = [1, k, *[k] * world.methods]
-        pair = PairSlice(
+        pair = PairSettings(
             name="pair",
             teacher=ModelRef(model="teacher"),
             student="student",
@@ -99,7 +99,7 @@ class Simulation:
             methods={f"m{m}": list(range(k)) for m in range(world.methods)},
             instances=[],
         )
-        instance = InstanceSlice(
+        instance = InstanceSettings(
             name="p", probe="p", family="predictions", relational=False, min_gap=0.02
         )
         self.statistic = Statistic(condition=KEY[0], metric=KEY[1], primary=True)

@@ -22,10 +22,10 @@ from verdicts import claims_table
 
 from kdpipe.base.machine import read_cpu_flags
 from kdpipe.base.provenance import versions
-from kdpipe.plan.plan_results import tables_slice
+from kdpipe.plan.plan_results import tables_settings
 from kdpipe.results import verdicts, words
 from kdpipe.results.paper import METHODS, names, repeated
-from kdpipe.results.slices import PairSlice
+from kdpipe.results.settings import PairSettings
 from kdpipe.study.schema import Study, load
 
 HERE = Path(__file__).parent
@@ -91,7 +91,7 @@ def page(study: Study, folder: Path) -> str:
     ]
     cells = pd.read_csv(folder / "paper.csv")
     if len(cells):
-        pairs = {pair.paper: pair for pair in tables_slice(study).pairs if pair.paper}
+        pairs = {pair.paper: pair for pair in tables_settings(study).pairs if pair.paper}
         lines = [_paper_line(cell, cells, transfer, pairs) for _, cell in cells.iterrows()]
         parts += [
             "## Beside the paper",
@@ -130,7 +130,7 @@ def _about(run: dict) -> str:
 
 
 def _paper_line(
-    cell: pd.Series, cells: pd.DataFrame, transfer: pd.DataFrame, pairs: dict[str, PairSlice]
+    cell: pd.Series, cells: pd.DataFrame, transfer: pd.DataFrame, pairs: dict[str, PairSettings]
 ) -> str | None:
     """One method's cell; None for the independent students and the teacher themselves."""
     pair, places = pairs[cell["pair"]], repeated()

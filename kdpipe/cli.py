@@ -23,7 +23,7 @@ app = typer.Typer(
 # Printed by typer itself it would be a coloured box, wherever FORCE_COLOR is set as in CI.
 _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "UsageError")
 
-SliceArg = Annotated[
+SettingsArg = Annotated[
     str, typer.Option("--slice", help="The job's settings as JSON, as 'kdpipe jobs' prints them.")
 ]
 RootArg = Annotated[Path, typer.Option("--root", help="The study's folder, results/<study>.")]
@@ -44,7 +44,7 @@ AttemptArg = Annotated[
 
 def _add_stage(name: str, text: str) -> None:
     def command(
-        slice_: SliceArg,
+        settings: SettingsArg,
         root: RootArg,
         out: OutArg,
         code: CodeArg = "",
@@ -55,7 +55,7 @@ def _add_stage(name: str, text: str) -> None:
 
         stage.forgive_output()
         orphan.watch()
-        stage.run_stage(name, slice_, root, out, code=code, attempt=attempt, data_root=data_root)
+        stage.run_stage(name, settings, root, out, code=code, attempt=attempt, data_root=data_root)
 
     app.command(name, help=text)(command)
 
@@ -151,7 +151,7 @@ def jobs(
         if target in ("", job.target):
             place = ["--root", str(root), "--out", str(root / job.target)]
             words = ["kdpipe", job.stage, *place]
-            print(shlex.join([*words, "--slice", job.slice_json, "--code", job.code]))
+            print(shlex.join([*words, "--slice", job.settings_json, "--code", job.code]))
 
 
 @app.command()

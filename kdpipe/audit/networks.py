@@ -82,16 +82,16 @@ def check_networks(plan: Plan) -> None:
     Raises KdpipeError, about a model of the audit, for one that does not fit.
     """
     from kdpipe.stages.shared.from_weights import class_names, filled
-    from kdpipe.stages.subset import SubsetSlice, build_index, open_source
+    from kdpipe.stages.subset import SubsetSettings, build_index, open_source
 
     root = plan.study.data.root
     data_root = Path(root) if root else None
     classes: dict[str, list[str]] = {}
     for job in plan.by_stage("subset"):
-        assert isinstance(job.slice, SubsetSlice)
+        assert isinstance(job.settings, SubsetSettings)
         with redirect_stdout(StringIO()):  # the stage says it all again
-            listing = open_source(job.slice, data_root).listing()
-            classes[job.slice.name] = build_index(job.slice, listing, data_root)[1]
+            listing = open_source(job.settings, data_root).listing()
+            classes[job.settings.name] = build_index(job.settings, listing, data_root)[1]
     for name, model in plan.study.models.items():
         weights = model.weights
         if weights is None or weights.published:

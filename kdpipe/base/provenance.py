@@ -60,12 +60,12 @@ def in_order(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
-def provenance(slice_: Any, inputs: dict[str, Path]) -> dict[str, Any]:
+def provenance(settings: Any, inputs: dict[str, Path]) -> dict[str, Any]:
     """What an artefact was made from: settings, input digests, versions."""
-    settings = slice_.model_dump(mode="json")
+    said = settings.model_dump(mode="json")
     return {
-        "settings": settings,
-        "settings_sha256": hashlib.sha256(in_order(settings).encode()).hexdigest(),
+        "settings": said,
+        "settings_sha256": hashlib.sha256(in_order(said).encode()).hexdigest(),
         "inputs": {name: file_digest(path) for name, path in sorted(inputs.items())},
         "versions": versions(),
     }

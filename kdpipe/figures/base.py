@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kdpipe.base.errors import KdpipeError
 from kdpipe.figures import figures as figures
 from kdpipe.results import words
-from kdpipe.results.slices import InstanceSlice, PairSlice
+from kdpipe.results.settings import InstanceSettings, PairSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,8 +28,8 @@ Recorded = tuple["pd.DataFrame", dict[str, Any]]
 class Probed(NamedTuple):
     """One probe of one pair; a pair may have several instances of a probe."""
 
-    pair: PairSlice
-    instance: InstanceSlice
+    pair: PairSettings
+    instance: InstanceSettings
 
     @property
     def students(self) -> list[str]:
@@ -52,8 +52,8 @@ class Tables:
     controls: pd.DataFrame
     paper: pd.DataFrame
     histories: dict[str, pd.DataFrame] = field(default_factory=dict)
-    pairs: Sequence[PairSlice] = ()
-    recorded: list[PairSlice] = field(default_factory=list)
+    pairs: Sequence[PairSettings] = ()
+    recorded: list[PairSettings] = field(default_factory=list)
     root: Path = Path()
     training_images: dict[str, int] = field(default_factory=dict)
     """How many images each network was trained on, by its path, where that is recorded."""
@@ -72,8 +72,8 @@ class Tables:
         cls,
         root: Path,
         networks: list[str],
-        recorded: Sequence[PairSlice] = (),
-        pairs: Sequence[PairSlice] = (),
+        recorded: Sequence[PairSettings] = (),
+        pairs: Sequence[PairSettings] = (),
     ) -> Tables:
         """Read ``root/tables`` and the histories that exist (an audit has none)."""
         import pandas as pd
@@ -171,7 +171,7 @@ class Tables:
         return f"{rows['teacher'].iloc[0]} → {students}"
 
 
-def _measured(pair: PairSlice, left_out: pd.DataFrame | None) -> PairSlice:
+def _measured(pair: PairSettings, left_out: pd.DataFrame | None) -> PairSettings:
     """``pair`` without the probes that do not apply to it."""
     if left_out is None or left_out.empty:
         return pair

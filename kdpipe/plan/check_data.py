@@ -13,7 +13,7 @@ from kdpipe.base.out_of_memory import memory_said
 from kdpipe.data.render import Renderer
 from kdpipe.data.selection import select
 from kdpipe.plan.plan import Plan
-from kdpipe.stages.subset import SPLITS, SubsetSlice, build_index, open_source, rendering
+from kdpipe.stages.subset import SPLITS, SubsetSettings, build_index, open_source, rendering
 
 
 def check_data(plan: Plan, data_root: Path | None) -> tuple[list[str], list[str]]:
@@ -26,26 +26,26 @@ def check_data(plan: Plan, data_root: Path | None) -> tuple[list[str], list[str]
     data_root = data_root or (Path(root) if root else None)
     good, bad = [], []
     for job in plan.by_stage("subset"):
-        assert isinstance(job.slice, SubsetSlice)
+        assert isinstance(job.settings, SubsetSettings)
         try:
             with memory_said("its images"):
-                good.append(_check_set(plan, job.slice, data_root))
+                good.append(_check_set(plan, job.settings, data_root))
         except KdpipeError as error:
-            bad.append(f"data set '{job.slice.name}': {error}")
+            bad.append(f"data set '{job.settings.name}': {error}")
     return good, bad
 
 
-def _check_set(plan: Plan, slice_: SubsetSlice, data_root: Path | None) -> str:
-    listing = open_source(slice_, data_root).listing()
+def _check_set(plan: Plan, settings: SubsetSettings, data_root: Path | None) -> str:
+    listing = open_source(settings, data_root).listing()
     with redirect_stdout(StringIO()):  # the stage reports its progress there
-        index, classes = build_index(slice_, listing, data_root)
-    renderer = Renderer(rendering(slice_, len(classes)), data_root)
+        index, classes = build_index(settings, listing, data_root)
+    renderer = Renderer(rendering(settings, len(classes)), data_root)
     kinds = np.char.add(np.char.add(index["domain"].astype(str), "\0"), index["split"].astype(str))
     _, some = np.unique(kinds, return_index=True)
     renderer.images(index, some)
     for name, model in plan.study.models.items():
         # Of a network from weights no image is trained on.
-        if model.data.set == slice_.name and model.weights is None:
+        if model.data.set == settings.name and model.weights is None:
             try:
                 for split in ("train", "val"):
                     select(index, model.data, split, compose=split == "train")
@@ -53,10 +53,11 @@ def _check_set(plan: Plan, slice_: SubsetSlice, data_root: Path | None) -> str:
                 raise KdpipeError(f"models.{name}.data: {error}") from None
     _, once = np.unique(index["source_id"], return_index=True)
     counts = ", ".join(f"{(index['split'][once] == part).sum()} {part}" for part in SPLITS)
-    stored = slice_.stores(len(index["label"]))
-    size = len(index["label"]) * slice_.edge**2 * 3 / 1e9
+    stored = settings.stores(len(index["label"]))
+    size = len(index["label"]) * settings.edge**2 * 3 / 1e9
     how = f"stored in {size:.2f} GB" if stored else "decoded on the fly"
+    notes = "".join(f". {note[:-1]}" for note in listing.notes)
     return (
-        f"data set '{slice_.name}': {len(classes)} classes, {counts} images in "
-        f"{len(slice_.domains)} domains, {how}{''.join(f'. {note[:-1]}' for note in listing.notes)}"
+        f"data set '{settings.name}': {len(classes)} classes, {counts} images in "
+        f"{len(settings.domains)} domains, {how}{notes}"
     )

@@ -10,7 +10,7 @@ from kdpipe.plan.estimate import FLOAT, Estimate
 from kdpipe.plan.plan import Plan
 from kdpipe.plan.throughput import duration, throughput
 from kdpipe.stages.order import STAGES, TRAININGS
-from kdpipe.stages.shared.training import TrainingSlice
+from kdpipe.stages.shared.training import TrainingSettings
 
 TFLOPS = 10.0
 """Throughput, in 10¹² operations a second, at which hours are stated where nobody says one and none
@@ -53,10 +53,10 @@ def rounded(value: float) -> str:
 def cost(estimate: Estimate) -> Cost:
     """Of all trainings of a plan, teacher outputs included."""
     plan = estimate.plan
-    slices = [slice_ for _, slice_ in _networks(plan)]
-    trained = [s for s in slices if getattr(s, "weights", None) is None]
+    networks = [settings for _, settings in _networks(plan)]
+    trained = [s for s in networks if getattr(s, "weights", None) is None]
     flops = sum(estimate.training_flops(s) for s in trained)
-    disk = sum(FLOAT * estimate.size(s.network, s.data.set).parameters for s in slices)
+    disk = sum(FLOAT * estimate.size(s.network, s.data.set).parameters for s in networks)
     for name, data in plan.study.data.sets.items():
         images = estimate.rendered(name)
         disk += images * 3 * data.edge**2 if data.stores(images) else 0
@@ -69,10 +69,14 @@ def cost(estimate: Estimate) -> Cost:
     return Cost(len(trained), flops, disk)
 
 
-def _networks(plan: Plan) -> list[tuple[str, TrainingSlice]]:
+def _networks(plan: Plan) -> list[tuple[str, TrainingSettings]]:
     """Target and settings of every network of a plan."""
     trainings = plan.by_stage(*TRAININGS)
-    return [(job.target, job.slice) for job in trainings if isinstance(job.slice, TrainingSlice)]
+    return [
+        (job.target, job.settings)
+        for job in trainings
+        if isinstance(job.settings, TrainingSettings)
+    ]
 
 
 def print_cost(
@@ -95,9 +99,9 @@ def print_cost(
         Column("networks", no_wrap=True),
         *("number", "parameters", "GFLOP per image", "epochs", "images", "TFLOP each"),
     )
-    seen: dict[str, list[TrainingSlice]] = {}
-    for target, slice_ in _networks(plan):
-        seen.setdefault(target.rpartition("/")[0], []).append(slice_)
+    seen: dict[str, list[TrainingSettings]] = {}
+    for target, settings in _networks(plan):
+        seen.setdefault(target.rpartition("/")[0], []).append(settings)
     for key, (first, *others) in seen.items():
         size = estimate.size(first.network, first.data.set)
         flops = estimate.training_flops(first)

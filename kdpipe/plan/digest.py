@@ -1,6 +1,6 @@
 """A digest of the code a job runs: the reason to rerun it when that code changes.
 
-Covers the import closure of the job's stage module and of exactly the plug-ins its slice names,
+Covers the import closure of the job's stage module and of exactly the plug-ins its settings name,
 over what syntax.py leaves of each file: comments, docstrings, layout, words for people, and the
 names and places of modules do not count. Nothing is imported to find out.
 """

@@ -21,15 +21,15 @@ from kdpipe.plan.counting import Size, counted, without_weights
 from kdpipe.plan.plan import Job, Plan
 from kdpipe.plan.teacher_outputs import TeacherTable, teacher_table
 from kdpipe.probes.base import BATCH, ProbeOptions
-from kdpipe.stages.calibrate import CalibrateSlice
-from kdpipe.stages.distil import DistilSlice
-from kdpipe.stages.gate import FEWEST, FLOPS, GateSlice
+from kdpipe.stages.calibrate import CalibrateSettings
+from kdpipe.stages.distil import DistilSettings
+from kdpipe.stages.gate import FEWEST, FLOPS, GateSettings
 from kdpipe.stages.order import TRAININGS
-from kdpipe.stages.probe import ProbeSlice
-from kdpipe.stages.shared.training import TrainingSlice
-from kdpipe.stages.subset import SubsetSlice
-from kdpipe.stages.teacher_outputs import TeacherOutputsSlice
-from kdpipe.stages.train import TrainSlice
+from kdpipe.stages.probe import ProbeSettings
+from kdpipe.stages.shared.training import TrainingSettings
+from kdpipe.stages.subset import SubsetSettings
+from kdpipe.stages.teacher_outputs import TeacherOutputsSettings
+from kdpipe.stages.train import TrainSettings
 
 GFLOPS = {"cpu": 20.0, "cuda": 10_000.0}
 """Operations a second, in billions, of a thread of a CPU and of a GPU: a quarter of what the
@@ -86,10 +86,10 @@ class Estimate:
 
     def need(self, job: Job) -> Need:
         """Hours, memory and time limit of ``job``."""
-        if isinstance(job.slice, TrainingSlice):
-            seconds, megabytes = self._training(job.slice)
-        elif isinstance(job.slice, SubsetSlice):
-            seconds, megabytes = 0.0, 2 * self.pixels_mb(job.slice.name)
+        if isinstance(job.settings, TrainingSettings):
+            seconds, megabytes = self._training(job.settings)
+        elif isinstance(job.settings, SubsetSettings):
+            seconds, megabytes = 0.0, 2 * self.pixels_mb(job.settings.name)
         elif job.stage in ("tables", "figures", "report"):
             seconds, megabytes = 0.0, 1500.0
         else:
@@ -136,64 +136,64 @@ class Estimate:
             images = min(images, sum(data.per_group.values()) * domains)
         return images
 
-    def training_flops(self, slice_: TrainingSlice) -> float:
+    def training_flops(self, settings: TrainingSettings) -> float:
         """Operations of one training: three forward passes of the network for each image and
         epoch, and one of the teacher where it answers at every step. 0 where others trained."""
-        if isinstance(slice_, TrainSlice) and slice_.weights is not None:
+        if isinstance(settings, TrainSettings) and settings.weights is not None:
             return 0.0
-        flops = float(BACKWARD * self.size(slice_.network, slice_.data.set).flops)
-        if (teacher := self._live_teacher(slice_)) is not None:
+        flops = float(BACKWARD * self.size(settings.network, settings.data.set).flops)
+        if (teacher := self._live_teacher(settings)) is not None:
             flops += teacher.flops
-        return slice_.recipe.epochs * self.training_images(slice_.data) * flops
+        return settings.recipe.epochs * self.training_images(settings.data) * flops
 
-    def _live_teacher(self, slice_: TrainingSlice) -> Size | None:
+    def _live_teacher(self, settings: TrainingSettings) -> Size | None:
         """Of the teacher that answers at every step of a training, where there is one."""
-        if not isinstance(slice_, DistilSlice):
+        if not isinstance(settings, DistilSettings):
             return None
-        if not slice_.objective.cls.uses_teacher:
+        if not settings.objective.cls.uses_teacher:
             return None
-        if slice_.tabulated and self.table(slice_.ref.pair).written:
+        if settings.tabulated and self.table(settings.ref.pair).written:
             return None
-        return self.size(self.plan.study.models[slice_.teacher.model].network, slice_.data.set)
+        return self.size(self.plan.study.models[settings.teacher.model].network, settings.data.set)
 
-    def _training(self, slice_: TrainingSlice) -> tuple[float, float]:
-        own = self.size(slice_.network, slice_.data.set)
+    def _training(self, settings: TrainingSettings) -> tuple[float, float]:
+        own = self.size(settings.network, settings.data.set)
         values, weights = own.activations, 4 * own.parameters  # gradients and two averages as well
-        if (teacher := self._live_teacher(slice_)) is not None:
+        if (teacher := self._live_teacher(settings)) is not None:
             weights += teacher.parameters
             values += teacher.activations
-        held = self.pixels_mb(slice_.data.set, self.training_images(slice_.data))
+        held = self.pixels_mb(settings.data.set, self.training_images(settings.data))
         # Activations and their gradients, and a batch that is being augmented.
-        values = slice_.recipe.batch_size * 2 * values + weights
+        values = settings.recipe.batch_size * 2 * values + weights
         memory = held + (FLOAT * values / 2**20 if self.device == "cpu" else 0)
-        return self.training_flops(slice_) / self.speed, memory
+        return self.training_flops(settings) / self.speed, memory
 
     def _looking(self, job: Job) -> tuple[float, float]:
         """Gates, probes, calibrations, teacher outputs: what each network looks at, how often."""
-        slice_ = job.slice
-        if isinstance(slice_, GateSlice):
-            looks = [self._look(ref, slice_.set) for ref in slice_.networks[:1]]
-            flops = len(slice_.networks) * max(FLOPS[self.device], 2 * FEWEST * looks[0].flops)
-            names = [slice_.set]
-        elif isinstance(slice_, TeacherOutputsSlice):
-            looks = [self._look(slice_.teacher, slice_.data.set)]
-            flops = float(looks[0].flops * self.training_images(slice_.data))
-            names = [slice_.data.set]
-        elif isinstance(slice_, CalibrateSlice):
-            probe = slice_.instance.probe
+        settings = job.settings
+        if isinstance(settings, GateSettings):
+            looks = [self._look(ref, settings.set) for ref in settings.networks[:1]]
+            flops = len(settings.networks) * max(FLOPS[self.device], 2 * FEWEST * looks[0].flops)
+            names = [settings.set]
+        elif isinstance(settings, TeacherOutputsSettings):
+            looks = [self._look(settings.teacher, settings.data.set)]
+            flops = float(looks[0].flops * self.training_images(settings.data))
+            names = [settings.data.set]
+        elif isinstance(settings, CalibrateSettings):
+            probe = settings.instance.probe
             options = probe.options
-            looks = [self._look(slice_.network, options.set)]
+            looks = [self._look(settings.network, options.set)]
             images = self._probed(options, "val")
             flops = looks[0].flops * probe.cls.calibration_passes(options, images)
             names = [options.set]
         else:
-            assert isinstance(slice_, ProbeSlice)
+            assert isinstance(settings, ProbeSettings)
             looks, names, flops = [], [], 0.0
-            for instance in slice_.instances:
+            for instance in settings.instances:
                 probe = instance.probe
                 options = probe.options
-                refs = [slice_.subject, *probe.cls.networks(options)]
-                refs += [slice_.reference] if slice_.reference else []
+                refs = [settings.subject, *probe.cls.networks(options)]
+                refs += [settings.reference] if settings.reference else []
                 own = [self._look(ref, options.set) for ref in refs]
                 passes = probe.cls.passes(options, self._probed(options, options.split))
                 flops += len(options.domains) * passes * sum(size.flops for size in own)

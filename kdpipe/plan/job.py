@@ -16,22 +16,22 @@ class Job:
 
     stage: str
     target: str
-    slice: Options
+    settings: Options
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     plugins: tuple[str, ...]
-    """Modules of the plug-ins that the slice names."""
+    """Modules of the plug-ins that the settings name."""
     after: tuple[str, ...] = ()
     """What has to be there first, without being an input: a new one is no reason to rerun."""
 
     @cached_property
-    def slice_json(self) -> str:
+    def settings_json(self) -> str:
         """The settings as one line of JSON: what the job receives and what is compared.
 
         Options stand in the order of their models, however a study writes them. Mappings keep the
         order of the study, because it may mean something: classes are numbered by it.
         """
-        return in_order(self.slice.model_dump(mode="json"))
+        return in_order(self.settings.model_dump(mode="json"))
 
     @property
     def modules(self) -> tuple[str, ...]:

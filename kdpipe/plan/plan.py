@@ -16,23 +16,23 @@ from kdpipe.figures import figures
 from kdpipe.plan import pairs
 from kdpipe.plan.job import Job
 from kdpipe.plan.plan_results import (
-    figures_slice,
+    figures_settings,
     figures_to_draw,
     measured,
     record_folders,
-    report_slice,
-    tables_slice,
+    report_settings,
+    tables_settings,
 )
 from kdpipe.plan.teacher_outputs import TeacherOutputs, tabulates, teacher_outputs
 from kdpipe.probes import probes
-from kdpipe.stages.calibrate import CalibrateSlice
-from kdpipe.stages.distil import DistilSlice
-from kdpipe.stages.gate import GateSlice
-from kdpipe.stages.probe import ProbeSlice
+from kdpipe.stages.calibrate import CalibrateSettings
+from kdpipe.stages.distil import DistilSettings
+from kdpipe.stages.gate import GateSettings
+from kdpipe.stages.probe import ProbeSettings
 from kdpipe.stages.shared.bench import Instance
-from kdpipe.stages.subset import SubsetSlice
-from kdpipe.stages.teacher_outputs import TeacherOutputsSlice
-from kdpipe.stages.train import TrainSlice
+from kdpipe.stages.subset import SubsetSettings
+from kdpipe.stages.teacher_outputs import TeacherOutputsSettings
+from kdpipe.stages.train import TrainSettings
 from kdpipe.study.entries import Pair
 from kdpipe.study.schema import Study
 from kdpipe.training.compute import Compute
@@ -83,7 +83,7 @@ class Plan:
         self,
         stage: str,
         target: str,
-        slice_: Options,
+        settings: Options,
         inputs: Iterable[str],
         outputs: Iterable[str],
         plugins: Iterable[PluginRef | str | None] = (),
@@ -93,24 +93,24 @@ class Plan:
         named = {ref.module if isinstance(ref, PluginRef) else ref for ref in plugins if ref}
         modules = sorted(named)
         made = tuple(inputs), tuple(outputs), tuple(modules), tuple(dict.fromkeys(after))
-        self.jobs[target] = Job(stage, target, slice_, *made)
+        self.jobs[target] = Job(stage, target, settings, *made)
 
     def _subset(self, name: str) -> None:
         data = self.study.data.sets[name]
         folder = paths.subset_dir(name)
-        slice_ = SubsetSlice(name=name, **{k: v for k, v in data if k != "class_map"})
+        settings = SubsetSettings(name=name, **{k: v for k, v in data if k != "class_map"})
         plugins = [data.source, *data.domains.values()]
         files = ("index.parquet", "pixels.npy", "subset.json")
-        self._add("subset", folder, slice_, [], [f"{folder}/{f}" for f in files], plugins)
+        self._add("subset", folder, settings, [], [f"{folder}/{f}" for f in files], plugins)
 
     def _train(self, ref: ModelRef) -> None:
         if ref.path in self.jobs:
             return
         model = self.study.models[ref.model]
-        slice_ = TrainSlice(ref=ref, compute=self.training, **model.made_of())
-        plugins = [model.network, *slice_.augment]
+        settings = TrainSettings(ref=ref, compute=self.training, **model.made_of())
+        plugins = [model.network, *settings.augment]
         inputs = [f"{paths.subset_dir(model.data.set)}/subset.json"]
-        self._add("train", ref.path, slice_, inputs, _files(ref), plugins)
+        self._add("train", ref.path, settings, inputs, _files(ref), plugins)
         self.models[ref.path] = ref
 
     def _pair(self, name: str, pair: Pair, groups: dict[str, _ProbeGroup]) -> None:
@@ -155,7 +155,7 @@ class Plan:
 
     def _teacher_outputs(self, name: str, pair: Pair, table: TeacherOutputs) -> None:
         model, wish = self.study.models[pair.like], self.study.compute
-        slice_ = TeacherOutputsSlice(
+        settings = TeacherOutputsSettings(
             teacher=pair.teacher,
             layers=list(table.layers),
             data=model.data,
@@ -171,15 +171,15 @@ class Plan:
         subset = f"{paths.subset_dir(model.data.set)}/subset.json"
         teacher = self.study.models[pair.teacher.model].network
         inputs = [subset, *_files(pair.teacher)[:2]]
-        plugins = [teacher, *model.augment, slice_.class_map]
-        self._add("teacher_outputs", target, slice_, inputs, [target], plugins)
+        plugins = [teacher, *model.augment, settings.class_map]
+        self._add("teacher_outputs", target, settings, inputs, [target], plugins)
 
     def _distil(self, ref: StudentRef, pair: Pair, table: bool) -> None:
         model = self.study.models[pair.like]
         objective = pair.methods[ref.method]
         uses_teacher = objective.cls.uses_teacher
         tabulated = table and tabulates(objective)
-        slice_ = DistilSlice(
+        settings = DistilSettings(
             ref=ref,
             teacher=pair.teacher,
             class_map=self._class_map(pair) if uses_teacher else None,
@@ -193,13 +193,13 @@ class Plan:
             compute=self.training,
         )
         inputs = [f"{paths.subset_dir(model.data.set)}/subset.json"]
-        plugins = [model.network, objective, *model.augment, slice_.class_map]
+        plugins = [model.network, objective, *model.augment, settings.class_map]
         if uses_teacher:
             inputs += _files(pair.teacher)[:2]
             plugins.append(self.study.models[pair.teacher.model].network)
         if tabulated:
             inputs.append(paths.teacher_outputs_file(ref.pair))
-        self._add("distil", ref.path, slice_, inputs, _files(ref), plugins)
+        self._add("distil", ref.path, settings, inputs, _files(ref), plugins)
         self.students[ref.path] = ref
 
     def _class_map(self, pair: Pair) -> PluginRef | None:
@@ -218,7 +218,7 @@ class Plan:
             class_map = self.study.data.sets[data.set].class_map
             own = isinstance(alike[0], ModelRef)
             weights = self.study.models[self._model(alike[0])].weights if own else None
-            slice_ = GateSlice(
+            settings = GateSettings(
                 networks=sorted(alike, key=lambda ref: ref.seed),
                 set=data.set,
                 domain=data.domains[0],
@@ -227,16 +227,16 @@ class Plan:
                 compute=self.compute,
             )
             inputs = [f"{paths.subset_dir(data.set)}/subset.json"]
-            inputs += [path for ref in slice_.networks for path in _files(ref)[:2]]
+            inputs += [path for ref in settings.networks for path in _files(ref)[:2]]
             plugins = [self.architecture(alike[0]), class_map]
-            self._add("gate", target, slice_, inputs, [target], plugins)
+            self._add("gate", target, settings, inputs, [target], plugins)
 
     def _calibrate(self, network: ModelRef, instance: Instance) -> None:
         target = paths.calibration_file(network, instance.name)
-        slice_ = CalibrateSlice(
+        settings = CalibrateSettings(
             network=network, instance=instance, compute=self.compute, leave_out=self.leave_out
         )
-        if target in self.jobs and self.jobs[target].slice != slice_:
+        if target in self.jobs and self.jobs[target].settings != settings:
             raise KdpipeError(
                 f"probes.{instance.name} would be calibrated on {network.path} in two ways; use "
                 f"one probe entry for each pair, with its own domains."
@@ -245,11 +245,11 @@ class Plan:
         plugins = [*_plugins(instance), self.study.models[network.model].network]
         inputs = [subset, *_files(network)[:2]]
         gate = [paths.gate_dir(network)]
-        self._add("calibrate", target, slice_, inputs, [target], plugins, gate)
+        self._add("calibrate", target, settings, inputs, [target], plugins, gate)
 
     def _probe(self, target: str, group: _ProbeGroup) -> None:
         instances = [Instance(name=n, probe=r) for n, r in sorted(group.instances.items())]
-        slice_ = ProbeSlice(
+        settings = ProbeSettings(
             study=self.study.study,
             family=group.family,
             subject=group.network,
@@ -277,7 +277,7 @@ class Plan:
             *(self.architecture(n) for n in networks),
         ]
         gates = [paths.gate_dir(network) for network in networks]
-        self._add("probe", target, slice_, dict.fromkeys(inputs), [target], plugins, gates)
+        self._add("probe", target, settings, dict.fromkeys(inputs), [target], plugins, gates)
 
     def architecture(self, ref: NetworkRef) -> PluginRef:
         return self.study.models[self._model(ref)].network
@@ -288,7 +288,7 @@ class Plan:
 
     def _results(self, probed: list[str]) -> None:
         gates = [job.target for job in self.by_stage("gate")]
-        tabulating = tables_slice(self.study)
+        tabulating = tables_settings(self.study)
         shown = [probes.module_of(name) for name in sorted(measured(self.study))]
         of_paper = shown if any(pair.paper for pair in tabulating.pairs) else ()
         self._add("tables", "tables", tabulating, [*probed, *gates], TABLES, of_paper)
@@ -308,7 +308,7 @@ class Plan:
                 if method in objectives
             ),
         ]
-        drawing = figures_slice(self.study, names, networks)
+        drawing = figures_settings(self.study, names, networks)
         self._add(
             "figures",
             "figures",
@@ -317,7 +317,7 @@ class Plan:
             drawn,
             words,
         )
-        writing = report_slice(self.study, self.compute, names, networks)
+        writing = report_settings(self.study, self.compute, names, networks)
         subsets = [f"{paths.subset_dir(name)}/subset.json" for name in self.study.data.sets]
         self._add(
             "report",

@@ -7,27 +7,27 @@ from typing import Any
 from kdpipe.figures.shared.find import figure_names, find_figure
 from kdpipe.plan.pairs import second_teacher
 from kdpipe.probes import probes
-from kdpipe.stages.figures import FiguresSlice
-from kdpipe.stages.report import ReportSlice
-from kdpipe.stages.tables import InstanceSlice, PairSlice, TablesSlice
+from kdpipe.stages.figures import FiguresSettings
+from kdpipe.stages.report import ReportSettings
+from kdpipe.stages.tables import InstanceSettings, PairSettings, TablesSettings
 from kdpipe.study.entries import Pair
 from kdpipe.study.schema import Study
 from kdpipe.training.compute import Compute
 
 
-def tables_slice(study: Study) -> TablesSlice:
+def tables_settings(study: Study) -> TablesSettings:
     pairs = [_pair(study, name, pair) for name, pair in study.pairs.items()]
-    return TablesSlice(study=study.study, pairs=pairs)
+    return TablesSettings(study=study.study, pairs=pairs)
 
 
-def _pair(study: Study, name: str, pair: Pair) -> PairSlice:
+def _pair(study: Study, name: str, pair: Pair) -> PairSettings:
     given = {name: study.given(pair, name) for name in pair.given}
     instances = []
     for instance in pair.probes:
         ref = study.probes[instance]
         cls = ref.cls
         instances.append(
-            InstanceSlice(
+            InstanceSettings(
                 name=instance,
                 probe=cls.name,
                 family=cls.family,
@@ -36,7 +36,7 @@ def _pair(study: Study, name: str, pair: Pair) -> PairSlice:
                 min_gap=ref.options.min_gap,
             )
         )
-    return PairSlice(
+    return PairSettings(
         name=name,
         role=pair.role,
         teacher=pair.teacher,
@@ -87,15 +87,15 @@ def without_teacher(pair: Pair) -> list[str]:
     return [m for m, ref in pair.methods.items() if not ref.cls.uses_teacher]
 
 
-def figures_slice(study: Study, names: list[str], networks: list[str]) -> FiguresSlice:
+def figures_settings(study: Study, names: list[str], networks: list[str]) -> FiguresSettings:
     read = {probe for name in names for probe in find_figure(name).reads_records}
     pairs = []
-    everyone = tables_slice(study).pairs
+    everyone = tables_settings(study).pairs
     for pair in everyone:
         instances = [instance for instance in pair.instances if instance.probe in read]
         if instances:
             pairs.append(pair.model_copy(update={"instances": instances}))
-    return FiguresSlice(
+    return FiguresSettings(
         study=study.study,
         figures=names,
         networks=networks,
@@ -106,7 +106,7 @@ def figures_slice(study: Study, names: list[str], networks: list[str]) -> Figure
     )
 
 
-def record_folders(pairs: list[PairSlice]) -> list[str]:
+def record_folders(pairs: list[PairSettings]) -> list[str]:
     """Folders of the probe jobs that make the records of pairs, without repetition."""
     return sorted(
         {
@@ -119,16 +119,16 @@ def record_folders(pairs: list[PairSlice]) -> list[str]:
     )
 
 
-def report_slice(
+def report_settings(
     study: Study, compute: Compute, names: list[str], networks: list[str]
-) -> ReportSlice:
-    return ReportSlice(
+) -> ReportSettings:
+    return ReportSettings(
         study=study.study,
         title=study.title or study.study,
         figures=names,
         summary=_facts(study, compute, len(networks)),
         networks=networks,
-        pairs=tables_slice(study).pairs,
+        pairs=tables_settings(study).pairs,
         without_teacher={name: without_teacher(pair) for name, pair in study.pairs.items()},
         sets=list(study.data.sets),
     )

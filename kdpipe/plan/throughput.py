@@ -16,7 +16,7 @@ from kdpipe.base.plugin import PluginRef
 from kdpipe.models.base import build
 from kdpipe.models.shared.code import CodeOptions
 from kdpipe.plan.estimate import BACKWARD, Estimate
-from kdpipe.stages.shared.training import TrainingSlice
+from kdpipe.stages.shared.training import TrainingSettings
 from kdpipe.training.compute import Compute
 
 SECONDS = 1.0
@@ -63,10 +63,10 @@ def throughput(estimate: Estimate, cores: int | None = None) -> Throughput | Non
     work: Counter[tuple[PluginRef, str]] = Counter()
     batches: dict[tuple[PluginRef, str], int] = {}
     for job in plan.jobs.values():
-        if isinstance(job.slice, TrainingSlice):
-            key = job.slice.network, job.slice.data.set
-            work[key] += round(estimate.training_flops(job.slice))
-            batches[key] = job.slice.recipe.batch_size
+        if isinstance(job.settings, TrainingSettings):
+            key = job.settings.network, job.settings.data.set
+            work[key] += round(estimate.training_flops(job.settings))
+            batches[key] = job.settings.recipe.batch_size
     speeds: dict[tuple[PluginRef, str], float] = {}
     for key, _ in work.most_common(MOST):
         if not isinstance(key[0].options, CodeOptions):

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from kdpipe.report import audit
 from kdpipe.report.doubts import doubts
 from kdpipe.report.headline import Sentence, apart, headline, not_measured
-from kdpipe.results.slices import PairSlice
+from kdpipe.results.settings import PairSettings
 
 if TYPE_CHECKING:
     from kdpipe.figures.base import Tables
 
 
 def sentences(
-    tables: Tables, pairs: Sequence[PairSlice], without_teacher: Mapping[str, list[str]]
+    tables: Tables, pairs: Sequence[PairSettings], without_teacher: Mapping[str, list[str]]
 ) -> list[Sentence]:
     """What students that were distilled here have of their teachers, what given ones share with
     theirs, and what could not be measured.
@@ -31,7 +31,7 @@ def sentences(
 
 
 def lines(
-    tables: Tables, pairs: Sequence[PairSlice], without_teacher: Mapping[str, list[str]]
+    tables: Tables, pairs: Sequence[PairSettings], without_teacher: Mapping[str, list[str]]
 ) -> list[str]:
     """What casts doubt on the answer, then the answer: one line a sentence."""
     warned = [f"Warning: {text}" for text in doubts(tables, pairs, tables.root)]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kdpipe.figures.base import Tables
-    from kdpipe.results.slices import PairSlice
+    from kdpipe.results.settings import PairSettings
 
 
 class Audited(NamedTuple):
@@ -22,16 +22,16 @@ class Audited(NamedTuple):
     controls: pd.DataFrame
 
 
-def given(pairs: Sequence[PairSlice]) -> dict[str, list[str]]:
+def given(pairs: Sequence[PairSettings]) -> dict[str, list[str]]:
     """By pair: methods of students that were distilled elsewhere."""
     return {pair.name: pair.given for pair in pairs}
 
 
-def audited(tables: Tables, pairs: Sequence[PairSlice]) -> Audited:
+def audited(tables: Tables, pairs: Sequence[PairSettings]) -> Audited:
     return Audited(apart(tables.transfer, given(pairs))[1], tables.controls)
 
 
-def headline(found: Audited, pairs: Sequence[PairSlice]) -> list[Sentence]:
+def headline(found: Audited, pairs: Sequence[PairSettings]) -> list[Sentence]:
     """What students share with their teacher beyond the baselines, what not, what is undecided;
     for pairs without a baseline why nothing can be said. Empty where no student was given."""
     claims = verdicts.found(found.transfer, found.controls)
@@ -67,7 +67,7 @@ def headline(found: Audited, pairs: Sequence[PairSlice]) -> list[Sentence]:
     return sentences + [s for pair in alone for s in _without_baseline(found, pair)]
 
 
-def _without_baseline(found: Audited, pair: PairSlice) -> list[Sentence]:
+def _without_baseline(found: Audited, pair: PairSettings) -> list[Sentence]:
     rows = found.transfer
     rows = rows[(rows["pair"] == pair.name) & rows["primary"]]
     return [

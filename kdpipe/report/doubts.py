@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdpipe.base.chance import Level, levels
 from kdpipe.results import gate, words
-from kdpipe.results.slices import PairSlice
+from kdpipe.results.settings import PairSettings
 
 if TYPE_CHECKING:
     from kdpipe.figures.base import Tables
@@ -28,7 +28,7 @@ PLACES = ("path", "trust_code", "image_size")
 """Options that say where a network comes from, and not which architecture it has."""
 
 
-def doubts(tables: Tables, pairs: Sequence[PairSlice], root: Path) -> list[str]:
+def doubts(tables: Tables, pairs: Sequence[PairSettings], root: Path) -> list[str]:
     """Sentences, the most far-reaching first; empty where nothing is to be said.
 
     ``root``: the study's results, with what the gate found and a ``model.json`` of each network.
@@ -80,7 +80,7 @@ def _checks(looked_at: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
         yield f"{', '.join(paths[:SHOWN])}{more}: {said}."
 
 
-def _teacher(tables: Tables, pair: PairSlice) -> list[str]:
+def _teacher(tables: Tables, pair: PairSettings) -> list[str]:
     """A teacher that is right no more often than its students in every domain that was measured."""
     rows = tables.transfer
     rows = rows[(rows["pair"] == pair.name) & (rows["probe"] == "accuracy")]
@@ -101,7 +101,7 @@ def _teacher(tables: Tables, pair: PairSlice) -> list[str]:
     ]
 
 
-def _baselines(pair: PairSlice, root: Path) -> list[str]:
+def _baselines(pair: PairSettings, root: Path) -> list[str]:
     """Baselines of another architecture than the students that stand beside them."""
     if "ind" not in pair.taken:
         return []

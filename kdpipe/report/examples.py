@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdpipe.figures.base import Probed
 from kdpipe.results import verdicts, words
-from kdpipe.results.slices import InstanceSlice, PairSlice
+from kdpipe.results.settings import InstanceSettings, PairSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,11 @@ class Examples(NamedTuple):
 
 
 def examples(
-    tables: Tables, pair: PairSlice, instance: InstanceSlice, subset: Subset, without: list[str]
+    tables: Tables,
+    pair: PairSettings,
+    instance: InstanceSettings,
+    subset: Subset,
+    without: list[str],
 ) -> Examples | None:
     """Examples of the claim of one pair and property, for the method that closed most of the gap.
 

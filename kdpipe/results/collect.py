@@ -18,7 +18,7 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.probes.shared.records import Statistic, read_records
 from kdpipe.results.comparison import Array, mean
 from kdpipe.results.left_out import reasons
-from kdpipe.results.slices import InstanceSlice, PairSlice, TablesSlice
+from kdpipe.results.settings import InstanceSettings, PairSettings, TablesSettings
 from kdpipe.results.win_rate import win_rates
 
 Key = tuple[str, str]
@@ -74,8 +74,8 @@ class Measured:
     values it compares (see win_rate.py).
     """
 
-    pair: PairSlice
-    instance: InstanceSlice
+    pair: PairSettings
+    instance: InstanceSettings
     statistics: list[Statistic]
     teacher: Network | None
     second_teacher: Network | None
@@ -84,7 +84,7 @@ class Measured:
     won_from: dict[Key, Key] = field(default_factory=dict)
 
 
-def read_study(tables: TablesSlice, root: Path) -> list[Measured]:
+def read_study(tables: TablesSettings, root: Path) -> list[Measured]:
     """Every probe of every pair that applies, with win rates.
 
     ``root``: folder of the study's results. Raises KdpipeError naming a record file that is
@@ -109,7 +109,7 @@ def read_study(tables: TablesSlice, root: Path) -> list[Measured]:
     return found
 
 
-def read_instance(pair: PairSlice, instance: InstanceSlice, root: Path) -> Measured:
+def read_instance(pair: PairSettings, instance: InstanceSettings, root: Path) -> Measured:
     """One probe of one pair as it was recorded."""
     found = {
         method: [

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from kdpipe.base.errors import KdpipeError, PassingError, StoppedError
 from kdpipe.probes.shared.records import left_out_because
-from kdpipe.results.slices import InstanceSlice, PairSlice
+from kdpipe.results.settings import InstanceSettings, PairSettings
 
 Made = TypeVar("Made")
 
@@ -41,7 +41,7 @@ def tried(make: Callable[[], Made], *, leave_out: bool) -> Made:
         raise NotApplicableError(re.sub(r"^Probe \w+: ", "", fact)) from None
 
 
-def reasons(pair: PairSlice, instance: InstanceSlice, root: Path) -> list[dict[str, Any]]:
+def reasons(pair: PairSettings, instance: InstanceSettings, root: Path) -> list[dict[str, Any]]:
     """Rows of the table ``left_out``: one for each network to which ``instance`` does not apply.
 
     ``root``: folder of the study's results. Empty where all networks were measured.

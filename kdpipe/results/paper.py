@@ -21,7 +21,7 @@ from kdpipe.probes import probes
 from kdpipe.results.columns import Row
 from kdpipe.results.comparison import mean, std
 from kdpipe.results.measurements import INDEPENDENT, TEACHER
-from kdpipe.results.slices import PairSlice
+from kdpipe.results.settings import PairSettings
 
 Direction = Literal["yes", "no", "undecided"]
 Places = dict[str, list[tuple[str, str]]]
@@ -78,7 +78,7 @@ def published() -> list[Published]:
 
 
 def paper_rows(
-    pairs: Iterable[PairSlice], measurements: Sequence[Row], transfer: Sequence[Row]
+    pairs: Iterable[PairSettings], measurements: Sequence[Row], transfer: Sequence[Row]
 ) -> list[Row]:
     """Rows of ``paper``; none when no pair names a counterpart.
 
@@ -158,7 +158,7 @@ def _direction(
 
 
 def _measured_as(
-    cell: Published, pair: PairSlice, mine: list[Row], places: Places
+    cell: Published, pair: PairSettings, mine: list[Row], places: Places
 ) -> Iterator[tuple[str, str, str]]:
     """(probe, condition, metric) under which the study measured a cell of the paper."""
     method = METHODS.get(cell.method, cell.method)
@@ -171,7 +171,7 @@ def _measured_as(
             return
 
 
-def names(probe: str, condition: str, pair: PairSlice) -> set[str]:
+def names(probe: str, condition: str, pair: PairSettings) -> set[str]:
     """What the paper may call a condition: ``domain=sketch`` is its ``sketch``, and
     ``domain=photo;strength=0.4`` of the colour probe its ``colour strength=0.4``. An entry of
     ``paper_domains`` is final."""

@@ -15,7 +15,7 @@ from kdpipe.stages.order import STAGES
 def run_job(job: Job, root: Path, data_root: Path | None = None) -> None:
     """Call the stage of one job, with its settings as JSON, as a job of its own gets them."""
     out = root / job.target
-    run_stage(job.stage, job.slice_json, root, out, code=job.code, data_root=data_root)
+    run_stage(job.stage, job.settings_json, root, out, code=job.code, data_root=data_root)
 
 
 def run_all(

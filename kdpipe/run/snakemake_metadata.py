@@ -36,7 +36,7 @@ class Record:
     """Time of change of the output when its job was done."""
 
     @cached_property
-    def slice(self) -> dict[str, Any] | None:
+    def settings(self) -> dict[str, Any] | None:
         found = [p for p in self.parameters or () if p.startswith("{") and '"python":' not in p]
         return json.loads(found[0]) if found else None
 

@@ -26,7 +26,7 @@ from kdpipe.stages.base import Call, Stage
 
 def run_stage(
     stage: str,
-    slice_json: str,
+    settings_json: str,
     root: Path,
     out: Path,
     *,
@@ -34,7 +34,7 @@ def run_stage(
     attempt: int = 1,
     data_root: Path | None = None,
 ) -> None:
-    """Run ``stage`` with the settings ``slice_json`` and write ``out`` (a file or a folder).
+    """Run ``stage`` with the settings ``settings_json`` and write ``out`` (a file or a folder).
 
     ``code``: digest of the code, without which nothing is kept for a second try. ``attempt``
     counts from 1 within one run of Snakemake.
@@ -49,22 +49,22 @@ def run_stage(
         first = int(os.environ.get("RANK", "0")) == 0
         if first:
             kept.enter_context(hold(root, target_of(root, out), out))
-            marker = _marker(root, stage, slice_json, out, code)
+            marker = _marker(root, stage, settings_json, out, code)
             kept.enter_context(_failure_kept(marker, attempt))
             _remove_leftovers(out)
         made: Stage[Any] = importlib.import_module(f"kdpipe.stages.{stage}").STAGE
         kept.enter_context(memory_said(target_of(root, out)))
-        settings = _on_this_machine(_validated(made.settings, slice_json))
+        settings = _on_this_machine(_validated(made.settings, settings_json))
         made.run(settings, Call(root, out, code, data_root))
         if first and out.absolute().is_relative_to(root.absolute()):
             times.note(root, target_of(root, out))
 
 
-def _on_this_machine(slice_: Any) -> Any:
-    """``slice_`` with a GPU claimed, or as it holds without one. Before CUDA starts."""
-    if not hasattr(slice_, "compute"):
-        return slice_
-    return slice_.model_copy(update={"compute": devices.prepare(slice_.compute)})
+def _on_this_machine(job_settings: Any) -> Any:
+    """``job_settings`` with a GPU claimed, or as it holds without one. Before CUDA starts."""
+    if not hasattr(job_settings, "compute"):
+        return job_settings
+    return job_settings.model_copy(update={"compute": devices.prepare(job_settings.compute)})
 
 
 @contextmanager
@@ -111,10 +111,10 @@ def _remove_leftovers(out: Path) -> None:
             path.unlink()
 
 
-def _marker(root: Path, stage: str, slice_json: str, out: Path, code: str) -> Path | None:
+def _marker(root: Path, stage: str, settings_json: str, out: Path, code: str) -> Path | None:
     if not code:
         return None
-    words = "\0".join((stage, target_of(root, out), slice_json, code))
+    words = "\0".join((stage, target_of(root, out), settings_json, code))
     return root / ".failures" / f"{hashlib.sha256(words.encode()).hexdigest()[:32]}.txt"
 
 

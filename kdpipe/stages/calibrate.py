@@ -13,7 +13,7 @@ from kdpipe.stages.shared.bench import Instance, make, open_bench
 from kdpipe.training.compute import Compute
 
 
-class CalibrateSlice(Options):
+class CalibrateSettings(Options):
     network: ModelRef
     instance: Instance
     compute: Compute
@@ -21,26 +21,26 @@ class CalibrateSlice(Options):
     """As in a probe's settings."""
 
 
-def run(slice_: CalibrateSlice, call: Call) -> None:
+def run(settings: CalibrateSettings, call: Call) -> None:
     """Write the calibrated settings, with what they reached, to ``call.out`` (JSON)."""
-    slice_.compute.start()
-    probe = make(slice_.instance)
+    settings.compute.start()
+    probe = make(settings.instance)
     bench = open_bench(
         call.root,
         probe.options.set,
-        slice_.network,
+        settings.network,
         None,
         [],
-        slice_.compute,
+        settings.compute,
         probe.options.class_map,
     )
     try:
-        found = tried(partial(probe.calibrate, bench), leave_out=slice_.leave_out)
+        found = tried(partial(probe.calibrate, bench), leave_out=settings.leave_out)
     except NotApplicableError as left_out:
         found = {"left_out": str(left_out)}
-    weights = {"network": call.root / slice_.network.path / "model.safetensors"}
+    weights = {"network": call.root / settings.network.path / "model.safetensors"}
     print(", ".join(f"{key} {value}" for key, value in found.items()), flush=True)
-    write_json(call.out, {**found, "provenance": provenance(slice_, weights)})
+    write_json(call.out, {**found, "provenance": provenance(settings, weights)})
 
 
-STAGE = Stage(CalibrateSlice, run)
+STAGE = Stage(CalibrateSettings, run)

@@ -15,7 +15,7 @@ from kdpipe.models.base import Network
 from kdpipe.stages.base import Call, Stage
 from kdpipe.stages.shared.classes import load_for
 from kdpipe.stages.shared.training import (
-    TrainingSlice,
+    TrainingSettings,
     feature_shapes,
     set_up,
     train_and_save,
@@ -25,7 +25,7 @@ from kdpipe.training.table import declined
 from kdpipe.training.teacher import LiveTeacher, TabulatedTeacher, Teacher
 
 
-class DistilSlice(TrainingSlice):
+class DistilSettings(TrainingSettings):
     ref: StudentRef
     teacher: ModelRef
     class_map: ClassMapRef | None = None
@@ -36,12 +36,12 @@ class DistilSlice(TrainingSlice):
     """Whether the table, if there is one, holds fp16: another student than the teacher makes."""
 
 
-def run(slice_: DistilSlice, call: Call) -> None:
+def run(settings: DistilSettings, call: Call) -> None:
     """Distil the student and write its three files into ``call.out``."""
-    with together(slice_.compute, __name__, slice_, call):
-        ref = slice_.ref
-        setup = set_up(slice_, call.root, stream("student", ref.pair, ref.method, ref.seed))
-        cls, options = slice_.objective.cls, slice_.objective.options
+    with together(settings.compute, __name__, settings, call):
+        ref = settings.ref
+        setup = set_up(settings, call.root, stream("student", ref.pair, ref.method, ref.seed))
+        cls, options = settings.objective.cls, settings.objective.options
         layers = cls.teacher_layers(options)
         teacher: Teacher | None = None
         teacher_shapes: dict[str, tuple[int, ...]] = {}
@@ -49,39 +49,41 @@ def run(slice_: DistilSlice, call: Call) -> None:
         if cls.uses_teacher:
             network = load_for(
                 call.root,
-                slice_.teacher,
+                settings.teacher,
                 setup.subset,
-                slice_.data.set,
-                slice_.class_map,
-                slice_.compute.device,
+                settings.data.set,
+                settings.class_map,
+                settings.compute.device,
             )
             teacher_shapes = feature_shapes(network, setup.train, layers)
-            teacher = _teacher(slice_, network, layers, call.root)
-            inputs["teacher"] = call.root / slice_.teacher.path / "model.safetensors"
+            teacher = _teacher(settings, network, layers, call.root)
+            inputs["teacher"] = call.root / settings.teacher.path / "model.safetensors"
         shapes = feature_shapes(setup.network, setup.train, cls.student_layers(options))
         n_classes = len(setup.subset.classes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream("objective", setup.seed))
             labels = setup.train.labels.cpu()
-            smoothing = slice_.recipe.label_smoothing
+            smoothing = settings.recipe.label_smoothing
             setting = Setting(labels, n_classes, shapes, teacher_shapes, smoothing)
-            objective = slice_.objective.make(setting)
-        train_and_save(slice_, setup, objective, teacher, inputs, call)
+            objective = settings.objective.make(setting)
+        train_and_save(settings, setup, objective, teacher, inputs, call)
 
 
-STAGE = Stage(DistilSlice, run)
+STAGE = Stage(DistilSettings, run)
 
 
-def _teacher(slice_: DistilSlice, network: Network, layers: tuple[str, ...], root: Path) -> Teacher:
+def _teacher(
+    settings: DistilSettings, network: Network, layers: tuple[str, ...], root: Path
+) -> Teacher:
     """The table of the teacher's outputs where there is one, else the teacher itself.
 
     Both give the same numbers, so that which of them it was is no part of the provenance.
     """
-    if slice_.tabulated:
-        path = root / teacher_outputs_file(slice_.ref.pair)
+    if settings.tabulated:
+        path = root / teacher_outputs_file(settings.ref.pair)
         reason = declined(path)
         if reason is None:
-            return TabulatedTeacher(path, layers, torch.device(slice_.compute.device))
+            return TabulatedTeacher(path, layers, torch.device(settings.compute.device))
         print(f"The teacher runs at every step: {reason}.", flush=True)
-    size = slice_.recipe.batch_size // slice_.compute.processes
+    size = settings.recipe.batch_size // settings.compute.processes
     return LiveTeacher(network, layers, size)

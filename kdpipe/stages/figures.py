@@ -5,20 +5,20 @@ from __future__ import annotations
 from kdpipe.base.options import Options
 from kdpipe.figures.base import Tables
 from kdpipe.figures.shared.find import find_figure
-from kdpipe.results.slices import PairSlice
+from kdpipe.results.settings import PairSettings
 from kdpipe.stages.base import Call, Stage
 
 
-class FiguresSlice(Options):
+class FiguresSettings(Options):
     """What the drawings depend on besides the tables."""
 
     study: str
     figures: list[str]
     networks: list[str] = []
     """Networks whose training curves are shown, such as ``models/teacher/seed0``."""
-    pairs: list[PairSlice] = []
+    pairs: list[PairSettings] = []
     """Every pair; of its probes nothing is said."""
-    recorded: list[PairSlice] = []
+    recorded: list[PairSettings] = []
     """Pairs with those of their probes whose record files a figure reads."""
     answer_methods: dict[str, list[str]] = {}
     """By pair: methods that see the teacher's answers alone, and those that see no teacher."""
@@ -26,19 +26,19 @@ class FiguresSlice(Options):
     """Methods that see no teacher, and are controls."""
 
 
-def run(slice: FiguresSlice, call: Call) -> None:
-    """Draw every figure of the slice from the tables below ``call.root`` into ``call.out``."""
+def run(settings: FiguresSettings, call: Call) -> None:
+    """Draw every figure of the settings from the tables below ``call.root`` into ``call.out``."""
     from kdpipe.figures.shared import style
 
-    tables = Tables.load(call.root, slice.networks, slice.recorded, slice.pairs)
-    tables.answer_methods = slice.answer_methods
-    tables.without_teacher = slice.without_teacher
+    tables = Tables.load(call.root, settings.networks, settings.recorded, settings.pairs)
+    tables.answer_methods = settings.answer_methods
+    tables.without_teacher = settings.without_teacher
     with style.context(tables.measurements["method"]):
-        for name in slice.figures:
+        for name in settings.figures:
             shown = find_figure(name)
             reason = shown.missing(tables)
             drawing = shown.draw(tables) if reason is None else style.sentence(reason)
             style.save(drawing, call.out, name)
 
 
-STAGE = Stage(FiguresSlice, run)
+STAGE = Stage(FiguresSettings, run)

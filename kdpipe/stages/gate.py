@@ -51,7 +51,7 @@ LARGE_BATCH = 257
 """More images than a probe ever shows a network at once."""
 
 
-class GateSlice(Options):
+class GateSettings(Options):
     networks: list[ModelRef | StudentRef]
     """Of one model, or of one method of a pair."""
     set: str
@@ -63,19 +63,19 @@ class GateSlice(Options):
     compute: Compute
 
 
-def run(slice_: GateSlice, call: Call) -> None:
+def run(settings: GateSettings, call: Call) -> None:
     """Write ``seed<k>.json`` for every network into the folder ``call.out``.
 
     Raises KdpipeError for a network that cannot be measured: one that is random, gives NaN, or
     takes only batches of some sizes.
     """
-    slice_.compute.start()
-    subset = Subset(call.root / subset_dir(slice_.set))
-    for ref in slice_.networks:
-        network = load(call.root / ref.path, slice_.compute.device)
+    settings.compute.start()
+    subset = Subset(call.root / subset_dir(settings.set))
+    for ref in settings.networks:
+        network = load(call.root / ref.path, settings.compute.device)
         about = json.loads((call.root / ref.path / "model.json").read_text())
         given, order = "weights" in about, about.get("order_found")
-        found = look(network, about["classes"], subset, ref, slice_, given, order)
+        found = look(network, about["classes"], subset, ref, settings, given, order)
         for check in found["checks"]:
             if check["status"] != "ok":
                 print(f"{ref.path}: {check['name']}: {check['words']}.", flush=True)
@@ -83,12 +83,12 @@ def run(slice_: GateSlice, call: Call) -> None:
         if failed:
             raise KdpipeError(f"{ref.path}: {failed[0]}.")
         inputs = {"network": call.root / ref.path / "model.safetensors"}
-        made_from = provenance(slice_, inputs)
+        made_from = provenance(settings, inputs)
         write_json(call.out / f"seed{ref.seed}.json", {**found, "provenance": made_from})
         print(f"{ref.path}: {found['input']} → {found['output']}", flush=True)
 
 
-STAGE = Stage(GateSlice, run)
+STAGE = Stage(GateSettings, run)
 
 
 def look(
@@ -96,18 +96,18 @@ def look(
     classes: list[str],
     subset: Subset,
     ref: NetworkRef,
-    slice_: GateSlice,
+    settings: GateSettings,
     given: bool = False,
     order: str | None = None,
 ) -> dict[str, Any]:
     """Everything the gate says of one network. ``classes``: what its outputs stand for; ``given``:
     whether its weights come from elsewhere; ``order``: that of the classes, where its answers
     told."""
-    bench = Bench(subset, network, slice_.compute, subset.classes)
-    options = ProbeOptions(set=slice_.set, split=slice_.split, limit=STRUCTURE)
-    few = bench.image_set(options, slice_.domain).images
+    bench = Bench(subset, network, settings.compute, subset.classes)
+    options = ProbeOptions(set=settings.set, split=settings.split, limit=STRUCTURE)
+    few = bench.image_set(options, settings.domain).images
     flops, outputs = _answered(network, few)
-    budget = FLOPS[slice_.compute.device]
+    budget = FLOPS[settings.compute.device]
     limit = int(np.clip(budget / max(flops, 1), FEWEST, MOST))
     whole = LARGE_BATCH if LARGE_BATCH * flops <= budget else 0
     some = few[: int(np.clip(budget / max(PASSES * flops, 1), LEAST, STRUCTURE))]
@@ -120,27 +120,27 @@ def look(
             checks.gradient(network, some),
             checks.normalisation(network, few),
         ]
-        lower, layers = slice_.compute.precision, checks.layers(network, some)
+        lower, layers = settings.compute.precision, checks.layers(network, some)
         if lower != "fp32":
             made.append(checks.precision(network, some, bench.logits(network, some), lower))
         made += [layers] if layers is not None else []
     accuracy = None
     if all(check.status != "fail" for check in made):
         try:
-            read_as(network, classes, subset.classes, slice_.class_map)
+            read_as(network, classes, subset.classes, settings.class_map)
         except UnknownClassesError:
-            words = f"not known, because it lacks classes of data set '{slice_.set}'"
+            words = f"not known, because it lacks classes of data set '{settings.set}'"
             made.append(Check("accuracy", "warn", words))
         else:
-            expected = slice_.expect_accuracy
+            expected = settings.expect_accuracy
             limit = limit if expected is None else max(limit, ENOUGH)
             options = options.model_copy(update={"limit": limit})
-            labels, predicted = _answers(bench, options, slice_.domain)
+            labels, predicted = _answers(bench, options, settings.domain)
             made.append(Check(**class_order(labels, predicted, subset.classes, order)))
             accuracy = {
-                "set": slice_.set,
-                "domain": slice_.domain,
-                "split": slice_.split,
+                "set": settings.set,
+                "domain": settings.domain,
+                "split": settings.split,
                 **_accuracy(labels, predicted, len(subset.classes)),
             }
             if expected is not None:
@@ -150,7 +150,7 @@ def look(
             n = _compared(own, flops, budget) if given else 0
             if n:
                 options = options.model_copy(update={"limit": min(n, limit)})
-                made.append(_other_reading(bench, options, slice_.domain))
+                made.append(_other_reading(bench, options, settings.domain))
     logits = f"{len(classes)} logits{checks.made_of(network)}"
     return {
         "network": ref.path,

@@ -16,7 +16,7 @@ from kdpipe.stages.shared.bench import Instance, make, open_bench, read_calibrat
 from kdpipe.training.compute import Compute
 
 
-class ProbeSlice(Options):
+class ProbeSettings(Options):
     study: str
     family: str
     subject: ModelRef | StudentRef
@@ -32,19 +32,19 @@ def _place(probe: Probe) -> Hashable:
     return probe.options.set, probe.options.class_map
 
 
-def run(slice_: ProbeSlice, call: Call) -> None:
+def run(settings: ProbeSettings, call: Call) -> None:
     """Write ``<instance>.parquet`` for every instance into the folder ``call.out``."""
-    slice_.compute.start()
-    made = {instance.name: make(instance) for instance in slice_.instances}
-    inputs = {"subject": call.root / slice_.subject.path / "model.safetensors"}
-    if slice_.reference is not None:
-        inputs["reference"] = call.root / slice_.reference.path / "model.safetensors"
+    settings.compute.start()
+    made = {instance.name: make(instance) for instance in settings.instances}
+    inputs = {"subject": call.root / settings.subject.path / "model.safetensors"}
+    if settings.reference is not None:
+        inputs["reference"] = call.root / settings.reference.path / "model.safetensors"
     about = {
-        "study": slice_.study,
-        "family": slice_.family,
-        "subject": slice_.subject.model_dump(),
-        "reference": slice_.reference.model_dump() if slice_.reference else None,
-        "provenance": provenance(slice_, inputs),
+        "study": settings.study,
+        "family": settings.family,
+        "subject": settings.subject.model_dump(),
+        "reference": settings.reference.model_dump() if settings.reference else None,
+        "provenance": provenance(settings, inputs),
     }
     benches: dict[Hashable, Bench] = {}
     for name, probe in made.items():
@@ -60,10 +60,10 @@ def run(slice_: ProbeSlice, call: Call) -> None:
             benches[where] = open_bench(
                 call.root,
                 str(probe.options.set),
-                slice_.subject,
-                slice_.reference,
+                settings.subject,
+                settings.reference,
                 others,
-                slice_.compute,
+                settings.compute,
                 probe.options.class_map,
             )
         bench = benches[where]
@@ -75,12 +75,12 @@ def run(slice_: ProbeSlice, call: Call) -> None:
             "options": probe.options.model_dump(mode="json"),
         }
         try:
-            if probe.calibrated and slice_.reference is not None:
-                attacked = [slice_.reference, *type(probe).networks(probe.options)]
+            if probe.calibrated and settings.reference is not None:
+                attacked = [settings.reference, *type(probe).networks(probe.options)]
                 bench.calibrations = {
                     n.path: read_calibration(call.root, n, name) for n in attacked
                 }
-            records = tried(partial(probe.measure, bench), leave_out=slice_.leave_out)
+            records = tried(partial(probe.measure, bench), leave_out=settings.leave_out)
         except NotApplicableError as left_out:
             write = partial(write_left_out, reason=str(left_out), about=meta)
             write_atomically(call.out / f"{name}.parquet", write)
@@ -92,4 +92,4 @@ def run(slice_: ProbeSlice, call: Call) -> None:
         print(f"{name}: {len(records)} records", flush=True)
 
 
-STAGE = Stage(ProbeSlice, run)
+STAGE = Stage(ProbeSettings, run)

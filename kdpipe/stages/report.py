@@ -23,11 +23,11 @@ from kdpipe.report.headline import apart
 from kdpipe.report.page import render
 from kdpipe.report.warnings import warnings
 from kdpipe.results import accepted, verdicts, words
-from kdpipe.results.slices import InstanceSlice, PairSlice
+from kdpipe.results.settings import InstanceSettings, PairSettings
 from kdpipe.stages.base import Call, Stage
 
 
-class ReportSlice(Options):
+class ReportSettings(Options):
     """What the report says besides what the tables and figures hold."""
 
     study: str
@@ -36,7 +36,7 @@ class ReportSlice(Options):
     summary: dict[str, Any] = {}
     """Free facts to list: sizes, seeds, hyper-parameters; mappings may be nested."""
     networks: list[str] = []
-    pairs: list[PairSlice] = []
+    pairs: list[PairSettings] = []
     """Pairs with those of their probes whose records are read for examples."""
     without_teacher: dict[str, list[str]] = {}
     """By pair: methods that see no teacher, and are controls."""
@@ -44,24 +44,24 @@ class ReportSlice(Options):
     """Data sets, whose notes on files that were left out are repeated."""
 
 
-def run(slice: ReportSlice, call: Call) -> None:
+def run(settings: ReportSettings, call: Call) -> None:
     """Write the page ``call.out`` from the tables and figures below ``call.root``.
 
-    Raises KdpipeError when a table or a figure of the slice is missing.
+    Raises KdpipeError when a table or a figure of the settings is missing.
     """
     root = call.root
-    tables = Tables.load(root, [], slice.pairs)
-    slice = slice.model_copy(update={"pairs": tables.recorded})
-    pictures = {name: _picture(root / "figures", name) for name in slice.figures}
-    provenance = _provenance(root, slice.networks)
+    tables = Tables.load(root, [], settings.pairs)
+    settings = settings.model_copy(update={"pairs": tables.recorded})
+    pictures = {name: _picture(root / "figures", name) for name in settings.figures}
+    provenance = _provenance(root, settings.networks)
     shared, digests = values.provenance(provenance)
     tables.transfer = tables.counted()
-    trained, taken = apart(tables.transfer, audit.given(slice.pairs))
-    taught, alone = apart(trained, slice.without_teacher)
+    trained, taken = apart(tables.transfer, audit.given(settings.pairs))
+    taught, alone = apart(trained, settings.without_teacher)
     page = render(
-        study=slice.study,
-        title=slice.title,
-        headline=answer.sentences(tables, slice.pairs, slice.without_teacher),
+        study=settings.study,
+        title=settings.title,
+        headline=answer.sentences(tables, settings.pairs, settings.without_teacher),
         heading="What was distilled" if len(trained) else "What the student shares",
         counted=sentences.counted(taught, tables.controls) if len(trained) else None,
         given=sentences.groups(taken, tables.controls, of_given=True),
@@ -72,26 +72,26 @@ def run(slice: ReportSlice, call: Call) -> None:
         controls=sentences.control_lines(tables.transfer),
         transfer=pictures.get("transfer"),
         across=[p for p in pictures.values() if not p["probes"] and p["name"] not in _PLACED],
-        sections=_sections(tables, pictures, slice, root),
+        sections=_sections(tables, pictures, settings, root),
         training=pictures.get("training"),
         paper=values.published(tables.paper) if len(tables.paper) else None,
         paper_picture=pictures.get("paper"),
-        summary=slice.summary,
-        cite=cite(slice.study, slice.title, versions().get("kdpipe", "unknown")),
+        summary=settings.summary,
+        cite=cite(settings.study, settings.title, versions().get("kdpipe", "unknown")),
         shared={key.removeprefix("versions."): value for key, value in shared.items()},
         digests=digests,
-        looked_at=networks.table(root, slice.networks),
-        doubts=doubts(tables, slice.pairs, root),
+        looked_at=networks.table(root, settings.networks),
+        doubts=doubts(tables, settings.pairs, root),
         warnings=[
             *accepted.warnings(root),
             *warnings(tables.transfer, tables.controls, tables.measurements, provenance),
-            *_notes(root, slice.sets),
+            *_notes(root, settings.sets),
         ],
     )
     write_atomically(call.out, lambda p: p.write_text(page, encoding="utf-8"))
 
 
-STAGE = Stage(ReportSlice, run)
+STAGE = Stage(ReportSettings, run)
 
 
 # Figures that have a place of their own.
@@ -99,7 +99,7 @@ _PLACED = ("transfer", "training", "paper")
 
 
 def _sections(
-    tables: Tables, pictures: dict[str, dict[str, Any]], slice: ReportSlice, root: Path
+    tables: Tables, pictures: dict[str, dict[str, Any]], settings: ReportSettings, root: Path
 ) -> list[dict[str, Any]]:
     """One section a measured property, also for a property that has no figure of its own."""
     sections = []
@@ -114,8 +114,8 @@ def _sections(
                 "label": label,
                 "compared": compared,
                 "how": how,
-                "settings": _settings(tables, slice, probe),
-                "examples": _examples(tables, slice, probe, root),
+                "settings": _settings(tables, settings, probe),
+                "examples": _examples(tables, settings, probe, root),
                 "pictures": [p for p in pictures.values() if probe in p["probes"]],
                 "main": values.comparison(rows[main], tables.controls, unit),
                 "further": values.comparison(rows[~main], tables.controls, unit),
@@ -137,10 +137,10 @@ def _unit(tables: Tables, rows: Any) -> str:
     return words.UNITS.get(str(units.iloc[0]), str(units.iloc[0])) if len(units) else ""
 
 
-def _settings(tables: Tables, slice: ReportSlice, probe: str) -> dict[str, str]:
+def _settings(tables: Tables, settings: ReportSettings, probe: str) -> dict[str, str]:
     """Options of a property by the name of its pair, as words; those that are null are left out."""
     said: dict[str, str] = {}
-    for pair in slice.pairs:
+    for pair in settings.pairs:
         for instance in (i for i in pair.instances if i.probe == probe):
             own = {**_options(tables, pair, instance), "min_gap": instance.min_gap}
             order = sorted(own, key=lambda k: (k not in ("set", "domains", "split"), k))
@@ -155,7 +155,7 @@ def _settings(tables: Tables, slice: ReportSlice, probe: str) -> dict[str, str]:
     return said
 
 
-def _options(tables: Tables, pair: PairSlice, instance: InstanceSlice) -> dict[str, Any]:
+def _options(tables: Tables, pair: PairSettings, instance: InstanceSettings) -> dict[str, Any]:
     """What a probe was told, as its records have it."""
     _, about = first_of(tables, Probed(pair, instance), pair.first_method)
     return dict(about.get("options", {}))
@@ -180,16 +180,16 @@ def _plain(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _examples(tables: Tables, slice: ReportSlice, probe: str, root: Path) -> list[Examples]:
+def _examples(tables: Tables, settings: ReportSettings, probe: str, root: Path) -> list[Examples]:
     found = []
-    for pair in slice.pairs:
+    for pair in settings.pairs:
         for instance in pair.instances:
             if instance.probe != probe:
                 continue
             name = _options(tables, pair, instance).get("set")
             if name is not None:
                 subset = Subset(root / subset_dir(str(name)))
-                without = slice.without_teacher.get(pair.name, [])
+                without = settings.without_teacher.get(pair.name, [])
                 made = examples(tables, pair, instance, subset, without)
                 found += [made] if made is not None else []
     return found

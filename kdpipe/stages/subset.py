@@ -26,7 +26,7 @@ from kdpipe.stages.base import Call, Stage
 SPLITS = ("train", "val", "test")
 
 
-class SubsetSlice(ImageFormat):
+class SubsetSettings(ImageFormat):
     name: str
     source: SourceRef
     split: SplitFractions
@@ -42,22 +42,22 @@ class SubsetSlice(ImageFormat):
         return dict(sorted(given.items()))
 
 
-def run(slice_: SubsetSlice, call: Call) -> None:
+def run(settings: SubsetSettings, call: Call) -> None:
     """Write ``index.parquet``, ``pixels.npy`` and ``subset.json`` into ``call.out``.
 
     ``pixels.npy`` holds no image where they are decoded on the fly.
     """
     out, data_root = call.out, call.data_root
-    source = open_source(slice_, data_root)
+    source = open_source(settings, data_root)
     listing = source.listing()
-    index, classes = build_index(slice_, listing, data_root)
+    index, classes = build_index(settings, listing, data_root)
     n = len(index["label"])
     for note in listing.notes:
         print(note, flush=True)
-    what = rendering(slice_, len(classes))
+    what = rendering(settings, len(classes))
     renderer = Renderer(what, data_root)
     renderer.source = source
-    stores = slice_.stores(n)
+    stores = settings.stores(n)
     shape = (n if stores else 0, what.edge, what.edge, 3)
     if not stores:
         print(f"{n} images stay where they are and are decoded when they are needed.", flush=True)
@@ -66,23 +66,23 @@ def run(slice_: SubsetSlice, call: Call) -> None:
     write_atomically(out / "index.parquet", lambda p: pq.write_table(table, p))
     _, once = np.unique(index["source_id"], return_index=True)
     about = {
-        "name": slice_.name,
+        "name": settings.name,
         "classes": classes,
-        "domains": list(slice_.domains),
+        "domains": list(settings.domains),
         "groups": sorted(set(index["group"].tolist()) - {""}),
         "counts": {part: int((index["split"][once] == part).sum()) for part in SPLITS},
         "decode": "store" if stores else "on_the_fly",
-        "size": slice_.size,
+        "size": settings.size,
         "rendering": what.model_dump(mode="json"),
         "listing_sha256": listing_digest(listing),
         **({"notes": list(listing.notes)} if listing.notes else {}),
         **pixels_digest(out / "pixels.npy", index, renderer),
-        "provenance": provenance(slice_, {}),
+        "provenance": provenance(settings, {}),
     }
     write_json(out / "subset.json", about)
 
 
-STAGE = Stage(SubsetSlice, run)
+STAGE = Stage(SubsetSettings, run)
 
 
 def listing_digest(listing: Listing) -> str:
@@ -92,43 +92,43 @@ def listing_digest(listing: Listing) -> str:
     return total.hexdigest()
 
 
-def open_source(slice_: SubsetSlice, data_root: Path | None) -> Source:
-    return slice_.source.make(data_root)
+def open_source(settings: SubsetSettings, data_root: Path | None) -> Source:
+    return settings.source.make(data_root)
 
 
-def rendering(slice_: SubsetSlice, n_classes: int) -> Rendering:
+def rendering(settings: SubsetSettings, n_classes: int) -> Rendering:
     return Rendering(
-        source=slice_.source,
-        domains=slice_.domains,
-        seed=slice_.seed,
-        edge=slice_.edge,
-        fit=slice_.fit,
+        source=settings.source,
+        domains=settings.domains,
+        seed=settings.seed,
+        edge=settings.edge,
+        fit=settings.fit,
         n_classes=n_classes,
     )
 
 
 def build_index(
-    slice_: SubsetSlice, listing: Listing, data_root: Path | None = None
+    settings: SubsetSettings, listing: Listing, data_root: Path | None = None
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """The columns of the index, (n,) each, and the class names. Nothing is decoded.
 
-    Raises KdpipeError when the source does not have what the slice asks for.
+    Raises KdpipeError when the source does not have what the settings ask for.
     """
     _require_text([*listing.class_names, *listing.refs])
-    labels, classes = merge_classes(listing.labels, listing.class_names, slice_.classes)
+    labels, classes = merge_classes(listing.labels, listing.class_names, settings.classes)
     if listing.domains is not None:
-        labels = np.where(np.isin(listing.domains, list(slice_.domains)), labels, -1)
+        labels = np.where(np.isin(listing.domains, list(settings.domains)), labels, -1)
     own_cues = np.full(len(labels), -1)
     if listing.cues is not None:
-        own_cues, _ = merge_classes(listing.cues, listing.class_names, slice_.classes)
-    split = assign_splits(slice_, listing, labels)
+        own_cues, _ = merge_classes(listing.cues, listing.class_names, settings.classes)
+    split = assign_splits(settings, listing, labels)
     names = np.array(listing.class_names)
     groups = names[listing.labels] if listing.groups is None else listing.groups
     refs = np.array(listing.refs, dtype=object)
-    renderer = Renderer(rendering(slice_, len(classes)), data_root)
+    renderer = Renderer(rendering(settings, len(classes)), data_root)
     parts: list[dict[str, np.ndarray]] = []
-    for name in slice_.domains:
-        belongs = of_domain(listing, name, slice_.name)
+    for name in settings.domains:
+        belongs = of_domain(listing, name, settings.name)
         for part in SPLITS:
             ids = np.flatnonzero((split == part) & belongs)
             none = np.empty((len(ids), 0, 0, 0), dtype=np.uint8)
@@ -198,7 +198,7 @@ def merge_classes(
     return mapping[labels], list(wanted)
 
 
-def assign_splits(slice_: SubsetSlice, listing: Listing, labels: np.ndarray) -> np.ndarray:
+def assign_splits(settings: SubsetSettings, listing: Listing, labels: np.ndarray) -> np.ndarray:
     """``train``, ``val``, ``test`` or '' (not used) per source image.
 
     Within each class (and domain) of the source, so that every split has the same composition. A
@@ -209,8 +209,8 @@ def assign_splits(slice_: SubsetSlice, listing: Listing, labels: np.ndarray) -> 
     """
     split = np.full(len(labels), "", dtype="<U5")
     # By source, so that two data sets made of the same images keep the same test images apart.
-    key = stream("split", slice_.source.name, slice_.seed)
-    fractions = slice_.split
+    key = stream("split", settings.source.name, settings.seed)
+    fractions = settings.split
     needed: tuple[str, ...] = SPLITS
     own = listing.splits
     if own is not None:
@@ -232,10 +232,10 @@ def assign_splits(slice_: SubsetSlice, listing: Listing, labels: np.ndarray) -> 
             continue
         name = listing.class_names[listing.labels[members[0]]]
         members = members[np.argsort(ranks(key, members), kind="stable")]
-        count = slice_.per_class or len(members)
+        count = settings.per_class or len(members)
         if len(members) < count:
             raise KdpipeError(
-                f"data.sets.{slice_.name}.per_class asks for {count} images, but class '{name}' "
+                f"data.sets.{settings.name}.per_class asks for {count} images, but class '{name}' "
                 f"has {len(members)}; lower it."
             )
         if own is None:
@@ -260,7 +260,7 @@ def assign_splits(slice_: SubsetSlice, listing: Listing, labels: np.ndarray) -> 
         for part, ids in zip(SPLITS, parts, strict=True):
             if not len(ids) and part in needed:
                 raise KdpipeError(
-                    f"Class '{name}' of data.sets.{slice_.name} has no image for the {part} "
+                    f"Class '{name}' of data.sets.{settings.name} has no image for the {part} "
                     f"split: {count} images are too few."
                 )
             split[ids] = part

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.results.slices import InstanceSlice, PairSlice, TablesSlice
+from kdpipe.results.settings import InstanceSettings, PairSettings, TablesSettings
 from kdpipe.stages.base import Call, Stage
 
-__all__ = ["InstanceSlice", "PairSlice", "TablesSlice", "run"]
+__all__ = ["InstanceSettings", "PairSettings", "TablesSettings", "run"]
 
 
-def run(slice: TablesSlice, call: Call) -> None:
+def run(settings: TablesSettings, call: Call) -> None:
     """Write every table (``.parquet`` and ``.csv``) into ``call.out``.
 
     Raises KdpipeError
@@ -26,10 +26,10 @@ def run(slice: TablesSlice, call: Call) -> None:
     from kdpipe.results.write import write_table
 
     root, out = call.root, call.out
-    found = read_study(slice, root)
+    found = read_study(settings, root)
     left_out = [
         row
-        for pair in slice.pairs
+        for pair in settings.pairs
         for instance in pair.instances
         for row in reasons(pair, instance, root)
     ]
@@ -38,14 +38,14 @@ def run(slice: TablesSlice, call: Call) -> None:
             f"None of the properties can be measured; the first, {left_out[0]['probe']}, because "
             f"{left_out[0]['reason']}; see whether the images and networks are those you mean."
         )
-    looked_at = gate.read(root, (ref for pair in slice.pairs for _, ref in pair.everyone()))
-    measurements = measurement_rows(slice.study, found)
+    looked_at = gate.read(root, (ref for pair in settings.pairs for _, ref in pair.everyone()))
+    measurements = measurement_rows(settings.study, found)
     transfer = transfer_rows(found, levels(looked_at))
     write_table("measurements", measurements, out)
     write_table("transfer", transfer, out)
     write_table("controls", control_rows(found, transfer), out)
     write_table("left_out", left_out, out)
-    write_table("paper", paper_rows(slice.pairs, measurements, transfer), out)
+    write_table("paper", paper_rows(settings.pairs, measurements, transfer), out)
 
 
-STAGE = Stage(TablesSlice, run)
+STAGE = Stage(TablesSettings, run)

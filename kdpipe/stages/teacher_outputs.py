@@ -25,7 +25,7 @@ from kdpipe.training.compute import Compute
 from kdpipe.training.teacher import LiveTeacher
 
 
-class TeacherOutputsSlice(Options):
+class TeacherOutputsSettings(Options):
     teacher: ModelRef
     layers: list[str]
     data: Selection
@@ -42,7 +42,7 @@ class TeacherOutputsSlice(Options):
     compute: Compute
 
 
-def run(slice_: TeacherOutputsSlice, call: Call) -> None:
+def run(settings: TeacherOutputsSettings, call: Call) -> None:
     """Write logits and the layers' outputs (views, images, …) to ``call.out``.
 
     Images are in the order of the training rows, views in that of ``Pipeline.view``, and numbers
@@ -52,15 +52,15 @@ def run(slice_: TeacherOutputsSlice, call: Call) -> None:
     the teacher does not know them, a required table would exceed the limit, or a number that of
     fp16.
     """
-    compute = slice_.compute
+    compute = settings.compute
     compute.start()
-    subset = Subset(call.root / subset_dir(slice_.data.set))
-    train = load_images(subset, slice_.data, "train", compute.device)
+    subset = Subset(call.root / subset_dir(settings.data.set))
+    train = load_images(subset, settings.data, "train", compute.device)
     network = load_for(
-        call.root, slice_.teacher, subset, slice_.data.set, slice_.class_map, compute.device
+        call.root, settings.teacher, subset, settings.data.set, settings.class_map, compute.device
     )
-    teacher = LiveTeacher(network, tuple(slice_.layers), slice_.batch_size)
-    augment = Pipeline(slice_.augment, 0, subset.size)
+    teacher = LiveTeacher(network, tuple(settings.layers), settings.batch_size)
+    augment = Pipeline(settings.augment, 0, subset.size)
     views = augment.views
     assert views is not None, "planned for augmentations whose views can be counted"
 
@@ -70,12 +70,12 @@ def run(slice_: TeacherOutputsSlice, call: Call) -> None:
         with compute.autocast():
             logits, features = teacher(images, rows)
         found = {"logits": logits, **features}
-        return {name: _halved(name, x) for name, x in found.items()} if slice_.fp16 else found
+        return {name: _halved(name, x) for name, x in found.items()} if settings.fp16 else found
 
     n = len(train.labels)
     shapes = {k: ((views, n, *x.shape[1:]), x.dtype) for k, x in outputs(_first(n), 0).items()}
-    if (reason := too_large(table.size_of(shapes), slice_.limit_gb)) is not None:
-        if slice_.required:
+    if (reason := too_large(table.size_of(shapes), settings.limit_gb)) is not None:
+        if settings.required:
             raise KdpipeError(f"{reason}; raise the limit or set compute.teacher_outputs: auto.")
         print(f"No table: {reason}.", flush=True)
         write_atomically(call.out, lambda path: table.decline(path, reason))
@@ -84,14 +84,14 @@ def run(slice_: TeacherOutputsSlice, call: Call) -> None:
     def fill(path: Path) -> None:
         tensors = table.create(path, shapes)
         for view in range(views):
-            for rows in torch.arange(n).split(slice_.batch_size):
+            for rows in torch.arange(n).split(settings.batch_size):
                 for name, x in outputs(rows, view).items():
                     tensors[name][view, rows[0] : rows[-1] + 1] = x.cpu()
 
     write_atomically(call.out, fill)
 
 
-STAGE = Stage(TeacherOutputsSlice, run)
+STAGE = Stage(TeacherOutputsSettings, run)
 
 
 def _halved(name: str, x: Tensor) -> Tensor:

@@ -9,26 +9,26 @@ from kdpipe.distill.labels import Labels, LabelsOptions
 from kdpipe.models.weights.options import Weights
 from kdpipe.stages.base import Call, Stage
 from kdpipe.stages.shared import from_weights
-from kdpipe.stages.shared.training import TrainingSlice, set_up, train_and_save
+from kdpipe.stages.shared.training import TrainingSettings, set_up, train_and_save
 from kdpipe.training.processes import together
 
 
-class TrainSlice(TrainingSlice):
+class TrainSettings(TrainingSettings):
     ref: ModelRef
     weights: Weights | None = None
 
 
-def run(slice_: TrainSlice, call: Call) -> None:
+def run(settings: TrainSettings, call: Call) -> None:
     """Train the model, or take it from its weights, and write its three files into ``call.out``."""
-    if slice_.weights is not None:
-        from_weights.run(slice_, slice_.weights, call)
+    if settings.weights is not None:
+        from_weights.run(settings, settings.weights, call)
         return
-    with together(slice_.compute, __name__, slice_, call):
-        setup = set_up(slice_, call.root, stream("model", slice_.ref.model, slice_.ref.seed))
-        smoothing = slice_.recipe.label_smoothing
+    with together(settings.compute, __name__, settings, call):
+        setup = set_up(settings, call.root, stream("model", settings.ref.model, settings.ref.seed))
+        smoothing = settings.recipe.label_smoothing
         setting = Setting(setup.train.labels, len(setup.subset.classes), {}, {}, smoothing)
         labels = Labels(LabelsOptions(), setting)
-        train_and_save(slice_, setup, labels, None, {}, call)
+        train_and_save(settings, setup, labels, None, {}, call)
 
 
-STAGE = Stage(TrainSlice, run)
+STAGE = Stage(TrainSettings, run)

@@ -19,7 +19,7 @@ from kdpipe.plan.job import Job
 def only_added(old: Any, job: Job) -> bool:
     """Whether ``old``, the settings of an earlier run as JSON, are those of ``job`` but for new
     options that have their default."""
-    return _grown(old, job.slice.model_dump(mode="json"), job.slice)
+    return _grown(old, job.settings.model_dump(mode="json"), job.settings)
 
 
 def _grown(old: Any, new: Any, at: Any) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.plan.plan import Plan
-from kdpipe.plan.plan_results import tables_slice, without_teacher
+from kdpipe.plan.plan_results import tables_settings, without_teacher
 
 
 def closing(plan: Plan, root: str | Path) -> list[str]:
@@ -27,7 +27,7 @@ def answer(plan: Plan, root: Path) -> list[str]:
     from kdpipe.figures.base import Tables
     from kdpipe.report.answer import lines
 
-    pairs = tables_slice(plan.study).pairs
+    pairs = tables_settings(plan.study).pairs
     untaught = {name: without_teacher(pair) for name, pair in plan.study.pairs.items()}
     tables = Tables.load(root, [], pairs)
     tables.transfer = tables.counted()

@@ -50,7 +50,7 @@ def surroundings(job: Job) -> str:
 
 def data_digest(job: Job, root: str | None) -> str:
     """SHA-256 over the listing of a subset's source and the files that its settings name."""
-    settings: Any = job.slice
+    settings: Any = job.settings
     folder = Path(root) if root else None
     total = hashlib.sha256()
     try:

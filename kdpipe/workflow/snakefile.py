@@ -48,7 +48,7 @@ def parameters(plan: Plan, job: Job) -> dict[str, str]:
 
     The versions of packages are among it if the study asks for it.
     """
-    made = {"out": job.target, "slice": job.slice_json, "code": job.code}
+    made = {"out": job.target, "slice": job.settings_json, "code": job.code}
     made["versions"] = canonical(versions())
     return {name: made[name] for name in parameter_names(plan)}
 

@@ -187,9 +187,9 @@ class Why:
         yield from self._later_inputs(job)
         now = parameters(self.plan, job)
         for record in filter(None, map(self._record, map(self._name, job.outputs))):
-            other = record.slice is not None and now["slice"] not in (record.parameters or ())
-            if other and not only_added(record.slice, job):
-                yield from changes.settings(record.slice, job.slice.model_dump(mode="json"))
+            other = record.settings is not None and now["slice"] not in (record.parameters or ())
+            if other and not only_added(record.settings, job):
+                yield from changes.settings(record.settings, job.settings.model_dump(mode="json"))
             if (record.versions is None) != ("versions" not in now):
                 yield "rerun_on_versions of the study changed"
             elif record.versions is not None:
@@ -215,9 +215,9 @@ class Why:
         self, job: Job, record: snakemake_metadata.Record, now: dict[str, str]
     ) -> Iterator[str]:
         said = False
-        if record.slice is not None and now["slice"] not in (record.parameters or ()):
+        if record.settings is not None and now["slice"] not in (record.parameters or ()):
             said = True
-            yield from changes.settings(record.slice, job.slice.model_dump(mode="json"))
+            yield from changes.settings(record.settings, job.settings.model_dump(mode="json"))
         if record.code != job.code:
             said = True
             noted = manifest.read(self.root, record.code or "")

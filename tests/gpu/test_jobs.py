@@ -102,7 +102,7 @@ def test_a_training_is_the_same_stored_held_or_streamed(tmp_path, device, monkey
     monkeypatch.setenv("KDPIPE_DATA", str(data))
     monkeypatch.setenv("KDPIPE_WORKERS", "2")
     crop = resolve(augmentations, {"name": "resized_crop", "scale": (0.3, 1.0)})
-    slice_ = train.TrainSlice(
+    job_settings = train.TrainSettings(
         ref=ModelRef(model="small"),
         network=resolve(builders, "mnist_cnn"),
         data=Selection(set="pictures", domains=["plain"]),
@@ -117,7 +117,7 @@ def test_a_training_is_the_same_stored_held_or_streamed(tmp_path, device, monkey
         ("streamed", "on_the_fly", 0),
     ):
         root = tmp_path / how
-        settings = stage.SubsetSlice(
+        settings = stage.SubsetSettings(
             name="pictures",
             source=resolve(sources, {"name": "image_folder", "path": "pictures"}),
             size=28,
@@ -131,7 +131,7 @@ def test_a_training_is_the_same_stored_held_or_streamed(tmp_path, device, monkey
         )
         stage.run(settings, Call(root, root / subset_dir("pictures"), data_root=data))
         monkeypatch.setattr(store, "HELD", held)
-        train.run(slice_, Call(root, root / "models/small/seed0"))
+        train.run(job_settings, Call(root, root / "models/small/seed0"))
         weights[how] = load_file(root / "models/small/seed0/model.safetensors")
     for name, x in weights["stored"].items():
         assert torch.equal(x, weights["held"][name]), name

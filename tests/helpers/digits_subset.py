@@ -11,7 +11,7 @@ from kdpipe.data.split import SplitFractions
 from kdpipe.data.store import Subset
 from kdpipe.stages import subset as stage
 from kdpipe.stages.base import Call
-from kdpipe.stages.subset import SubsetSlice
+from kdpipe.stages.subset import SubsetSettings
 
 DOMAINS = {
     "grey": "original",
@@ -22,7 +22,7 @@ DOMAINS = {
 }
 
 
-def slice_of(**changes) -> SubsetSlice:
+def settings_of(**changes) -> SubsetSettings:
     values = {
         "name": "digits",
         "source": resolve(sources, "digits"),
@@ -33,9 +33,9 @@ def slice_of(**changes) -> SubsetSlice:
         "per_class": 20,
         "domains": {name: resolve(domains, domain) for name, domain in DOMAINS.items()},
     }
-    return SubsetSlice(**{**values, **changes})
+    return SubsetSettings(**{**values, **changes})
 
 
 def write_subset(folder: Path) -> Subset:
-    stage.run(slice_of(), Call(folder, folder))
+    stage.run(settings_of(), Call(folder, folder))
     return Subset(folder)

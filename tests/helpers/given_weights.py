@@ -34,7 +34,7 @@ def write_images(kit: Any, folder: Path) -> Path:
 
 def taken(root: Path, ref: PluginRef = REF, seed: int = 0, **weights) -> Network:
     """The network that the stage makes of the weights."""
-    slice_ = train.TrainSlice(
+    settings = train.TrainSettings(
         ref=ModelRef(model="m", seed=seed),
         network=ref,
         data=Selection(set="set", domains=["grey"]),
@@ -43,6 +43,6 @@ def taken(root: Path, ref: PluginRef = REF, seed: int = 0, **weights) -> Network
         compute=Compute(),
         weights=Weights(**weights),
     )
-    again = train.TrainSlice.model_validate_json(slice_.model_dump_json())
+    again = train.TrainSettings.model_validate_json(settings.model_dump_json())
     train.run(again, Call(root, root / again.ref.path, data_root=root))
     return load(root / again.ref.path)

@@ -8,7 +8,7 @@ import numpy as np
 
 from kdpipe.base.paths import ModelRef
 from kdpipe.probes.shared.records import Records, Statistic, write_records
-from kdpipe.results.slices import InstanceSlice, PairSlice, TablesSlice
+from kdpipe.results.settings import InstanceSettings, PairSettings, TablesSettings
 
 N = 40
 ACCURACY = Statistic(condition="domain=colour", metric="accuracy", primary=True)
@@ -20,7 +20,7 @@ FOOLED = Statistic(condition="attack=own", metric="fooling_rate", primary=True)
 FOREIGN = Statistic(condition="attack=foreign", metric="fooling_rate", role="control")
 ECE = Statistic(condition="", metric="ece", primary=True)
 
-PAIR = PairSlice(
+PAIR = PairSettings(
     name="pair",
     teacher=ModelRef(model="big"),
     second_teacher=ModelRef(model="big", seed=1),
@@ -28,16 +28,16 @@ PAIR = PairSlice(
     ind_seeds=[0, 1, 2],
     methods={"kl": [0, 1, 2], "hint": [0, 1, 2]},
     instances=[
-        InstanceSlice(
+        InstanceSettings(
             name="acc", probe="accuracy", family="predictions", relational=False, min_gap=0.02
         ),
-        InstanceSlice(
+        InstanceSettings(
             name="same", probe="consensus", family="predictions", relational=True, min_gap=0.02
         ),
-        InstanceSlice(
+        InstanceSettings(
             name="cam", probe="localization", family="attribution", relational=True, min_gap=0.02
         ),
-        InstanceSlice(
+        InstanceSettings(
             name="fool",
             probe="adversarial",
             family="attack",
@@ -45,7 +45,7 @@ PAIR = PairSlice(
             on_teacher=True,
             min_gap=0.02,
         ),
-        InstanceSlice(
+        InstanceSettings(
             name="ece", probe="calibration", family="predictions", relational=False, min_gap=0.02
         ),
     ],
@@ -79,7 +79,7 @@ def records(instance: str, method: str, seed: int) -> Records:
     return r
 
 
-def write_study(root: Path, pair: PairSlice) -> TablesSlice:
+def write_study(root: Path, pair: PairSettings) -> TablesSettings:
     for instance in pair.instances:
 
         def write(ref, method, seed, instance=instance):
@@ -96,4 +96,4 @@ def write_study(root: Path, pair: PairSlice) -> TablesSlice:
         for method in pair.methods:
             for student in pair.students(method):
                 write(student, method, student.seed)
-    return TablesSlice(study="test", pairs=[pair])
+    return TablesSettings(study="test", pairs=[pair])

@@ -7,7 +7,7 @@ import numpy as np
 from kdpipe.base.paths import ModelRef
 from kdpipe.probes.shared.records import Statistic
 from kdpipe.results.collect import SET, Measured, Network, Outcome
-from kdpipe.results.slices import InstanceSlice, PairSlice
+from kdpipe.results.settings import InstanceSettings, PairSettings
 
 KEY = ("", "value")
 
@@ -39,7 +39,7 @@ def measured(
         return [Network(seed, {KEY: o}, [statistic]) for seed, o in enumerate(outcomes)]
 
     return Measured(
-        pair=PairSlice(
+        pair=PairSettings(
             name=pair,
             teacher=ModelRef(model="teacher"),
             student="student",
@@ -47,7 +47,7 @@ def measured(
             methods={name: list(range(len(found))) for name, found in dist.items()},
             instances=[],
         ),
-        instance=InstanceSlice(
+        instance=InstanceSettings(
             name=probe, probe=probe, family="predictions", relational=False, min_gap=0.02
         ),
         statistics=[statistic],

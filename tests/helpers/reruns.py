@@ -34,4 +34,4 @@ def rerun(before: dict[str, Any], after: dict[str, Any]) -> Counter[str]:
 
 
 def identity(job: Job | None) -> tuple[str, str, tuple[str, ...]] | None:
-    return None if job is None else (job.slice_json, job.code, job.inputs)
+    return None if job is None else (job.settings_json, job.code, job.inputs)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from kdpipe.base.paths import ModelRef
-from kdpipe.results.slices import PairSlice
+from kdpipe.results.settings import PairSettings
 
 METHODS = ("kl", "hint", "crd", "soft_label")
 SEEDS = (0, 1, 2)
@@ -204,10 +204,10 @@ def write(root: Path, made: dict[str, pd.DataFrame] | None = None) -> Path:
     return root
 
 
-def pairs() -> list[PairSlice]:
+def pairs() -> list[PairSettings]:
     """The pairs of the made-up study, whose networks lie where those of ``NETWORKS`` do."""
     return [
-        PairSlice(
+        PairSettings(
             name=name,
             teacher=ModelRef(model=NETS.get(name, ("wide", "small"))[0]),
             second_teacher=ModelRef(model=NETS.get(name, ("wide", "small"))[0], seed=1),

@@ -13,7 +13,7 @@ import numpy as np
 from kdpipe.figures.base import Probed, Recorded, Tables
 from kdpipe.figures.shared.pictures import first_of
 from kdpipe.results import words
-from kdpipe.results.slices import PairSlice
+from kdpipe.results.settings import PairSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +85,7 @@ def _places(plane: dict[str, Any], n: int) -> Any:
     return np.c_[grid, np.ones(n)] @ to_colour
 
 
-def _extents(about: dict[str, Any], tables: Tables, pair: PairSlice) -> list[tuple[Any, Any]]:
+def _extents(about: dict[str, Any], tables: Tables, pair: PairSettings) -> list[tuple[Any, Any]]:
     """Lowest and highest point (2,) of each domain that the students were trained on."""
     trained = tables.training_domains.get(pair.independents()[0].path, [])
     seen: dict[str, list[Any]] = {}

@@ -31,33 +31,33 @@ from kdpipe.training.artefact import save
 from kdpipe.training.loop import evaluate
 
 if TYPE_CHECKING:
-    from kdpipe.stages.train import TrainSlice
+    from kdpipe.stages.train import TrainSettings
 
 LOOKED_AT, BATCH = 512, 64
 """Images a split, and at once, whose answers tell the order of the classes."""
 
 
-def run(slice_: TrainSlice, weights: Weights, call: Call) -> None:
+def run(settings: TrainSettings, weights: Weights, call: Call) -> None:
     """Write the three files of a network that others trained; its history is one validation."""
-    slice_.compute.start()
-    ref, weights = slice_.network, weights.of_seed(slice_.ref.seed)
-    subset = Subset(call.root / subset_dir(slice_.data.set))
-    possible = class_names(weights, subset.classes, slice_.data.set)
+    settings.compute.start()
+    ref, weights = settings.network, weights.of_seed(settings.ref.seed)
+    subset = Subset(call.root / subset_dir(settings.data.set))
+    possible = class_names(weights, subset.classes, settings.data.set)
     builder: Builder = ref.make()
     found = find(weights, builder, call.data_root)
     ref = ref.with_options(**builder.pinned())
-    images = some_images(subset, slice_.data, slice_.compute.device)
+    images = some_images(subset, settings.data, settings.compute.device)
     tried = weights.outputs if builder.third_party or weights.outputs != "auto" else None
-    network, classes = fitted(slice_, weights, ref, found, possible, images, tried)
+    network, classes = fitted(settings, weights, ref, found, possible, images, tried)
     order = None
     if order_unknown(weights, subset.classes):
-        answers = partial(answered, slice_, network, subset)
-        order = order_found(subset.classes, slice_.data.set, slice_.ref.path, answers)
+        answers = partial(answered, settings, network, subset)
+        order = order_found(subset.classes, settings.data.set, settings.ref.path, answers)
         classes = ORDERS[order](subset.classes)
-        print(f"{slice_.ref.path}: its outputs count the classes as {order}", flush=True)
+        print(f"{settings.ref.path}: its outputs count the classes as {order}", flush=True)
 
     files = {"subset.json": subset.folder / "subset.json"}
-    made_from = provenance(slice_, files | ({"weights": found.file} if found.file else {}))
+    made_from = provenance(settings, files | ({"weights": found.file} if found.file else {}))
     if not found.file:
         made_from["inputs"]["weights"] = digest(found.state)
     about = {
@@ -77,11 +77,11 @@ def run(slice_: TrainSlice, weights: Weights, call: Call) -> None:
     }
     if order is not None:
         about["order_found"] = order
-    save(call.out, network, about, [{"epoch": 0, **validated(slice_, network, subset, classes)}])
+    save(call.out, network, about, [{"epoch": 0, **validated(settings, network, subset, classes)}])
 
 
 def fitted(
-    slice_: TrainSlice,
+    settings: TrainSettings,
     weights: Weights,
     ref: PluginRef,
     found: Found,
@@ -95,8 +95,8 @@ def fitted(
     for classes in possible:
         try:
             network, part = filled(ref, weights, found, len(classes), images.shape[-1])
-            network.to(slice_.compute.device).eval()
-            check_outputs(network, classes, images, slice_.ref.path, outputs)
+            network.to(settings.compute.device).eval()
+            check_outputs(network, classes, images, settings.ref.path, outputs)
         except KdpipeError as error:
             refused.append(error)
             continue
@@ -153,15 +153,17 @@ def check_outputs(
 
 
 @torch.no_grad()
-def answered(slice_: TrainSlice, network: Network, subset: Subset) -> tuple[np.ndarray, np.ndarray]:
+def answered(
+    settings: TrainSettings, network: Network, subset: Subset
+) -> tuple[np.ndarray, np.ndarray]:
     """Labels, and the number of the output that answers, of some images (n,) that were not trained
     on here."""
-    compute, labels, outputs = slice_.compute, [], []
-    kept = np.isin(subset.index["domain"], slice_.data.domains)
+    compute, labels, outputs = settings.compute, [], []
+    kept = np.isin(subset.index["domain"], settings.data.domains)
     for split in ("val", "test"):
         if not (kept & (subset.index["split"] == split)).any():
             continue
-        images = load_images(subset, slice_.data, split, compute.device)
+        images = load_images(subset, settings.data, split, compute.device)
         some = torch.from_numpy(ranks(stream("class order"), images.ids).argsort()[:LOOKED_AT])
         for rows in some.split(BATCH):
             with compute.autocast():
@@ -173,11 +175,11 @@ def answered(slice_: TrainSlice, network: Network, subset: Subset) -> tuple[np.n
 
 
 def validated(
-    slice_: TrainSlice, network: Network, subset: Subset, classes: list[str]
+    settings: TrainSettings, network: Network, subset: Subset, classes: list[str]
 ) -> dict[str, Any]:
     """Loss and accuracy on the validation images, where there are some of the network's classes."""
     own = (subset.index["split"] == "val") & [
-        domain in slice_.data.domains for domain in subset.index["domain"]
+        domain in settings.data.domains for domain in subset.index["domain"]
     ]
     if not own.any():
         return {}
@@ -185,8 +187,8 @@ def validated(
         read_as(network, classes, subset.classes)
     except UnknownClassesError:
         return {}
-    images = load_images(subset, slice_.data, "val", slice_.compute.device)
-    found = evaluate(network, images, slice_.recipe.batch_size, slice_.compute)
+    images = load_images(subset, settings.data, "val", settings.compute.device)
+    found = evaluate(network, images, settings.recipe.batch_size, settings.compute)
     network.readout = None  # which is no part of the network
     return found
 

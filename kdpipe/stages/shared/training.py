@@ -39,7 +39,7 @@ TRIED = 16  # images that it is found with how a network of others is called
 STATISTICS = 2048  # images that a network's normalisation is computed from, where not all are
 
 
-class TrainingSlice(Options):
+class TrainingSettings(Options):
     """Settings of one training."""
 
     ref: ModelRef | StudentRef
@@ -61,22 +61,22 @@ class Setup:
     network: Network
 
 
-def set_up(slice_: TrainingSlice, root: Path, seed: int) -> Setup:
-    slice_.compute.start()
-    device = slice_.compute.device
-    subset = Subset(root / subset_dir(slice_.data.set))
-    train = load_images(subset, slice_.data, "train", device)
-    val = load_images(subset, slice_.data, "val", device)
-    network = new_network(slice_.network, subset, train, stream("weights", seed), device)
-    if slice_.network.cls.third_party:
-        images = some_images(subset, slice_.data, device)
+def set_up(settings: TrainingSettings, root: Path, seed: int) -> Setup:
+    settings.compute.start()
+    device = settings.compute.device
+    subset = Subset(root / subset_dir(settings.data.set))
+    train = load_images(subset, settings.data, "train", device)
+    val = load_images(subset, settings.data, "val", device)
+    network = new_network(settings.network, subset, train, stream("weights", seed), device)
+    if settings.network.cls.third_party:
+        images = some_images(subset, settings.data, device)
         # What its code keeps without gradients is not to be trained.
         find_form(network, len(subset.classes), images, gradients=False)
     return Setup(subset, train, val, seed, network)
 
 
 def train_and_save(
-    slice_: TrainingSlice,
+    settings: TrainingSettings,
     setup: Setup,
     objective: Objective,
     teacher: Teacher | None,
@@ -88,23 +88,23 @@ def train_and_save(
     Of several processes the first one keeps the checkpoint and writes.
     """
     inputs = {"subset.json": setup.subset.folder / "subset.json", **inputs}
-    made_from = provenance(slice_, inputs)
+    made_from = provenance(settings, inputs)
     writes = parallel.rank() == 0
-    kept = open_checkpoint(call.root, slice_.ref.path, call.code if writes else "", made_from)
+    kept = open_checkpoint(call.root, settings.ref.path, call.code if writes else "", made_from)
     with kept as checkpoint:
         history = fit(
             setup.network,
-            objective.to(torch.device(slice_.compute.device)),
+            objective.to(torch.device(settings.compute.device)),
             teacher,
             setup.train,
             setup.val,
-            slice_.recipe,
-            Pipeline(slice_.augment, setup.seed, setup.subset.size),
-            slice_.compute,
+            settings.recipe,
+            Pipeline(settings.augment, setup.seed, setup.subset.size),
+            settings.compute,
             setup.seed,
             checkpoint,
         )
-        about = describe(setup.network, slice_.network, setup.subset, setup.train)
+        about = describe(setup.network, settings.network, setup.subset, setup.train)
         if writes:
             save(call.out, setup.network, {**about, "provenance": made_from}, history)
 

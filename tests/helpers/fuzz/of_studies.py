@@ -77,7 +77,7 @@ def planned(path: Path, folder: Path) -> None:
     plan = Plan(load(path))
     results = (folder / "results").resolve()
     for job in plan.jobs.values():
-        json.loads(job.slice_json)
+        json.loads(job.settings_json)
         for target in (job.target, *job.outputs):
             place = (results / plan.study.study / target).resolve()
             assert place.is_relative_to(results), f"{target} leaves the results"

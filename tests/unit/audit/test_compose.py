@@ -199,7 +199,7 @@ def test_an_audit_is_an_ordinary_study(here):
     assert set(left_out) == {"consensus", "group_accuracy", "shape_bias", "weights"}
     plan = Plan(study)
     assert not plan.by_stage("distil")
-    assert all(job.slice.weights for job in plan.by_stage("train"))
+    assert all(job.settings.weights for job in plan.by_stage("train"))
 
 
 def test_methods_and_several_checkpoints_of_one(here):
@@ -213,7 +213,7 @@ def test_methods_and_several_checkpoints_of_one(here):
     pair = raw["pairs"]["audit"]
     assert pair["given"] == {"kl": ["student_kl", "student_kl2"], "crd": ["student_crd"]}
     assert pair["baselines"] == ["baseline", "baseline2", "baseline3"]
-    (tables,) = Plan(parse(raw)).jobs["tables"].slice.pairs
+    (tables,) = Plan(parse(raw)).jobs["tables"].settings.pairs
     assert tables.ind_seeds == [0, 1, 2]
     assert tables.methods == {"kl": [0, 1], "crd": [0]}
 

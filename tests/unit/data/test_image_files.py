@@ -16,7 +16,7 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.data.sources import sources
 from kdpipe.data.sources.shared import decode as _decode
 from kdpipe.stages.base import Call
-from kdpipe.stages.subset import SubsetSlice
+from kdpipe.stages.subset import SubsetSettings
 from kdpipe.stages.subset import run as subset
 
 GREY = np.arange(64, dtype=np.float64).reshape(8, 8) / 63
@@ -35,7 +35,7 @@ def picture(path, mode="RGB", **options):
 
 
 def made_subset(root, out, name="image_folder", **options):
-    slice_ = SubsetSlice(
+    settings = SubsetSettings(
         name="images",
         source={"name": name, "options": options},
         split={"train": 0, "val": 0.2, "test": 0.8},
@@ -45,7 +45,7 @@ def made_subset(root, out, name="image_folder", **options):
         domains={"images": {"name": "original"}},
         size=8,
     )
-    subset(slice_, Call(root, out, data_root=root))
+    subset(settings, Call(root, out, data_root=root))
     return json.loads((out / "subset.json").read_text())
 
 

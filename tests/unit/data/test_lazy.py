@@ -34,7 +34,7 @@ from kdpipe.training.recipe import Recipe
 DOMAINS = {"plain": "original", "colour": "random_background", "photo": "photo_blend"}
 
 
-def slice_of(**changes) -> stage.SubsetSlice:
+def settings_of(**changes) -> stage.SubsetSettings:
     values = {
         "name": "pictures",
         "source": resolve(sources, {"name": "image_folder", "path": "pictures"}),
@@ -46,7 +46,7 @@ def slice_of(**changes) -> stage.SubsetSlice:
         "per_class": None,
         "domains": {name: resolve(domains, domain) for name, domain in DOMAINS.items()},
     }
-    return stage.SubsetSlice(**{**values, **changes})
+    return stage.SubsetSettings(**{**values, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def studies(data, tmp_path, monkeypatch):
     monkeypatch.setenv("KDPIPE_DATA", str(data))
     for how in ("store", "on_the_fly"):
         stage.run(
-            slice_of(decode=how),
+            settings_of(decode=how),
             Call(tmp_path, tmp_path / how / subset_dir("pictures"), data_root=data),
         )
     return {how: tmp_path / how for how in ("store", "on_the_fly")}
@@ -110,7 +110,7 @@ def test_streams_do_not_depend_on_the_number_of_processes(sets, monkeypatch, cou
     assert torch.equal(seen[10:12], expected[10:12])
 
 
-def training(**changes) -> train.TrainSlice:
+def training(**changes) -> train.TrainSettings:
     crop = resolve(augmentations, {"name": "resized_crop", "scale": (0.3, 1.0)})
     values = {
         "ref": ModelRef(model="small"),
@@ -120,7 +120,7 @@ def training(**changes) -> train.TrainSlice:
         "recipe": Recipe(epochs=2, batch_size=7),
         "compute": Compute(),
     }
-    return train.TrainSlice(**{**values, **changes})
+    return train.TrainSettings(**{**values, **changes})
 
 
 def test_training_is_the_same_stored_held_or_streamed(studies, tmp_path, monkeypatch):
@@ -177,19 +177,19 @@ def test_probes_see_the_same_images(studies, tmp_path, monkeypatch):
 
 
 def test_what_is_stored_is_decided_by_size_and_number():
-    assert slice_of(store_limit=0.01).stores(2000)
-    assert not slice_of(store_limit=0.01).stores(3000)
-    assert slice_of(store_limit=0.01, decode="store").stores(3000)
-    assert not slice_of(decode="on_the_fly").stores(1)
+    assert settings_of(store_limit=0.01).stores(2000)
+    assert not settings_of(store_limit=0.01).stores(3000)
+    assert settings_of(store_limit=0.01, decode="store").stores(3000)
+    assert not settings_of(decode="on_the_fly").stores(1)
     with pytest.raises(ValueError, match="store_size: it has to be at least size, 28, not 27"):
-        slice_of(store_size=27)
+        settings_of(store_size=27)
 
 
 def test_a_set_of_other_images_has_another_fingerprint(data, studies, sets, tmp_path):
     digest = sets["on_the_fly"].about["pixels_sha256"]
     other = tmp_path / "other"
     miniature.folders(other / "pictures", ["cat", "dog"], 10, start=5)
-    stage.run(slice_of(decode="on_the_fly"), Call(tmp_path, tmp_path / "again", data_root=other))
+    stage.run(settings_of(decode="on_the_fly"), Call(tmp_path, tmp_path / "again", data_root=other))
     about = Subset(tmp_path / "again").about
     assert about["listing_sha256"] == sets["on_the_fly"].about["listing_sha256"]
     assert about["pixels_sha256"] != digest
@@ -232,10 +232,10 @@ def test_a_stage_finds_the_data_where_its_command_says(data, studies, tmp_path, 
     monkeypatch.setenv("KDPIPE_DATA", "/nowhere")
     root = studies["on_the_fly"]
     out = root / "models" / "small" / "seed0"
-    slice_json = training().model_dump_json()
+    settings_json = training().model_dump_json()
     with pytest.raises(KdpipeError, match="/nowhere/pictures"):
-        jobs.run_stage("train", slice_json, root, out)
-    jobs.run_stage("train", slice_json, root, out, data_root=data)
+        jobs.run_stage("train", settings_json, root, out)
+    jobs.run_stage("train", settings_json, root, out, data_root=data)
     assert (out / "model.json").is_file()
     assert os.environ["KDPIPE_DATA"] == "/nowhere"
 

@@ -14,7 +14,7 @@ from kdpipe.data.store import Subset
 from kdpipe.probes.boundary import Boundary, BoundaryOptions
 from kdpipe.stages import subset as stage
 from kdpipe.stages.base import Call
-from kdpipe.stages.subset import SubsetSlice
+from kdpipe.stages.subset import SubsetSettings
 from kdpipe.study.schema import parse
 
 
@@ -29,7 +29,7 @@ def drawn(points: Points, split: str) -> np.ndarray:
 
 
 def subset_of(folder, domains, **options) -> Subset:
-    slice_ = SubsetSlice(
+    settings = SubsetSettings(
         name="points",
         source=resolve(sources, {"name": "points", **PointsOptions(**options).model_dump()}),
         size=8,
@@ -39,7 +39,7 @@ def subset_of(folder, domains, **options) -> Subset:
         per_class=None,
         domains={name: resolve(domains, "original") for name in domains},
     )
-    stage.run(slice_, Call(folder, folder))
+    stage.run(settings, Call(folder, folder))
     return Subset(folder)
 
 

@@ -11,10 +11,10 @@ from kdpipe.base.paths import ModelRef
 from kdpipe.figures import gain, training, why
 from kdpipe.figures.base import Probed, Tables
 from kdpipe.probes.shared.records import Records, Statistic, write_records
-from kdpipe.results.slices import InstanceSlice, PairSlice
+from kdpipe.results.settings import InstanceSettings, PairSettings
 
 # The independent networks are those of "base" and "other"; "small" has networks of its own.
-PAIR = PairSlice(
+PAIR = PairSettings(
     name="main",
     teacher=ModelRef(model="wide"),
     student="small",
@@ -72,7 +72,7 @@ def test_training_curves_stand_with_the_pair_that_compares_them(tables):
 def test_two_instances_of_a_probe_have_records_of_their_own(tmp_path):
     """The first of a pair was read for both."""
     instances = [
-        InstanceSlice(name=n, probe="accuracy", family="f", relational=False, min_gap=0.02)
+        InstanceSettings(name=n, probe="accuracy", family="f", relational=False, min_gap=0.02)
         for n in ("one", "two")
     ]
     pair = PAIR.model_copy(update={"instances": instances})

@@ -19,9 +19,9 @@ from kdpipe.figures.shared import style
 from kdpipe.figures.shared.find import figure_names, find_figure
 from kdpipe.probes import probes
 from kdpipe.results import verdicts, words
-from kdpipe.results.slices import InstanceSlice, PairSlice
+from kdpipe.results.settings import InstanceSettings, PairSettings
 from kdpipe.stages.base import Call
-from kdpipe.stages.figures import FiguresSlice, run
+from kdpipe.stages.figures import FiguresSettings, run
 
 NAMES = figure_names(probes.names(), ["paper", "answer_methods"])
 KNOWN = ["teacher", "teacher2", "ind", "kl", "hint", "crd", "soft_label"]
@@ -29,14 +29,14 @@ KNOWN = ["teacher", "teacher2", "ind", "kl", "hint", "crd", "soft_label"]
 OF_TABLES = ["cka", *(name for name in NAMES if not find_figure(name).reads_records)]
 
 # A pair whose records of CKA may be read.
-RECORDED = PairSlice(
+RECORDED = PairSettings(
     name="main",
     teacher=ModelRef(model="big"),
     student="small",
     ind_seeds=[3],
     methods={"kl": [1]},
     instances=[
-        InstanceSlice(name="features", probe="cka", family="x", relational=True, min_gap=0.02)
+        InstanceSettings(name="features", probe="cka", family="x", relational=True, min_gap=0.02)
     ],
 )
 
@@ -183,7 +183,7 @@ def test_says_why_there_is_nothing_to_draw(tmp_path):
     tables["paper"] = tables["paper"].head(0)
     root = synthetic_study.write(tmp_path / "study", tables)
     run(
-        FiguresSlice(study="s", figures=["colour", "paper", "training"]),
+        FiguresSettings(study="s", figures=["colour", "paper", "training"]),
         Call(root, tmp_path / "out"),
     )
     for name, words_ in (
@@ -199,7 +199,7 @@ def test_draws_without_any_claim_or_control(tmp_path):
     for name in ("transfer", "controls", "paper"):
         tables[name] = tables[name].head(0)
     root = synthetic_study.write(tmp_path / "study", tables)
-    run(FiguresSlice(study="s", figures=NAMES), Call(root, tmp_path / "out"))
+    run(FiguresSettings(study="s", figures=NAMES), Call(root, tmp_path / "out"))
     assert len([*(tmp_path / "out").iterdir()]) == 2 * len(NAMES)
 
 
@@ -207,7 +207,7 @@ def test_same_input_same_bytes(tmp_path):
     root = synthetic_study.write(tmp_path / "study")
     names = ["transfer", "colour", "cka"]
     for folder in ("a", "b"):
-        run(FiguresSlice(study="s", figures=names), Call(root, tmp_path / folder))
+        run(FiguresSettings(study="s", figures=names), Call(root, tmp_path / folder))
     written = {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
     assert {path.name for path in (tmp_path / "a").iterdir()} == written
     for name in written:
@@ -216,7 +216,7 @@ def test_same_input_same_bytes(tmp_path):
 
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(KdpipeError, match=r"measurements\.parquet is missing"):
-        run(FiguresSlice(study="s", figures=["colour"]), Call(tmp_path, tmp_path / "out"))
+        run(FiguresSettings(study="s", figures=["colour"]), Call(tmp_path, tmp_path / "out"))
 
 
 def cells_of(verdict: str, inside: bool = False) -> tuple[list[str], list[Rectangle]]:

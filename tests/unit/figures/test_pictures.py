@@ -17,19 +17,19 @@ from kdpipe.plan.plan import Plan
 from kdpipe.probes.shared.pictures import SIDE, keep, spread, thumbnail
 from kdpipe.probes.shared.records import Records, Statistic, read_records, write_records
 from kdpipe.results.collect import read_network
-from kdpipe.results.slices import InstanceSlice, PairSlice
+from kdpipe.results.settings import InstanceSettings, PairSettings
 from kdpipe.study.schema import parse
 
 
 def pair_of(probe, relational=False):
-    return PairSlice(
+    return PairSettings(
         name="main",
         teacher=ModelRef(model="wide", seed=0),
         student="small",
         ind_seeds=[4, 5],
         methods={"kl": [2, 3]},
         instances=[
-            InstanceSlice(
+            InstanceSettings(
                 name="entry",
                 probe=probe,
                 family="attribution",
@@ -178,12 +178,12 @@ STUDY = {
 
 def test_the_plan_says_which_methods_see_no_teacher():
     plan = Plan(parse(STUDY))
-    drawing, writing = plan.jobs["figures"].slice, plan.jobs["report.html"].slice
+    drawing, writing = plan.jobs["figures"].settings, plan.jobs["report.html"].settings
     assert drawing.answer_methods == {"main": ["kl", "mine"]}
     assert drawing.without_teacher == ["mine"]
     assert writing.without_teacher == {"main": ["mine"]}
     assert "soft_label" in drawing.figures
     taught = {**STUDY["pairs"]["main"], "methods": {"kl": {}}}
-    drawing = Plan(parse({**STUDY, "pairs": {"main": taught}})).jobs["figures"].slice
+    drawing = Plan(parse({**STUDY, "pairs": {"main": taught}})).jobs["figures"].settings
     assert (drawing.answer_methods, "soft_label" in drawing.figures) == ({}, False)
     assert "paper" not in drawing.figures

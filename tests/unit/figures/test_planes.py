@@ -13,17 +13,17 @@ from kdpipe.figures.planes import PALETTE, Planes
 from kdpipe.figures.shared import style
 from kdpipe.plan.plan import Plan
 from kdpipe.probes.shared.records import Records, Statistic, write_records
-from kdpipe.results.slices import InstanceSlice, PairSlice
+from kdpipe.results.settings import InstanceSettings, PairSettings
 from kdpipe.study.schema import parse
 
-PAIR = PairSlice(
+PAIR = PairSettings(
     name="main",
     teacher=ModelRef(model="wide", seed=0),
     student="small",
     ind_seeds=[4, 5],
     methods={"kl": [2, 3], "hint": [6]},
     instances=[
-        InstanceSlice(
+        InstanceSettings(
             name="planes", probe="boundary", family="predictions", relational=True,
             min_gap=0.02,
         )
@@ -204,9 +204,9 @@ def test_the_drawing_depends_on_the_records_it_reads_and_on_no_others():
         "probes/models/small/seed1/vs-big-seed0/predictions",
         "probes/students/one/kl/seed0/vs-big-seed0/predictions",
     }
-    (pair,) = job.slice.recorded
+    (pair,) = job.settings.recorded
     assert (pair.name, [i.name for i in pair.instances]) == ("one", ["planes"])
     plain = {**STUDY, "pairs": {"two": STUDY["pairs"]["two"]}}
     job = Plan(parse(plain)).jobs["figures"]
     assert not [path for path in job.inputs if path.startswith("probes/")]
-    assert job.slice.recorded == []
+    assert job.settings.recorded == []

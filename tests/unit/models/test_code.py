@@ -55,7 +55,7 @@ SAVED = {
 
 
 def taken(root: Path, name: str, weights=OWN, **options) -> Network:
-    slice_ = train.TrainSlice(
+    settings = train.TrainSettings(
         ref=ModelRef(model="m"),
         network=resolve(builders, {"name": name, "trust_code": True, **options}),
         data=Selection(set="set", domains=["grey"]),
@@ -64,8 +64,8 @@ def taken(root: Path, name: str, weights=OWN, **options) -> Network:
         compute=Compute(),
         weights=Weights(**weights),
     )
-    train.run(slice_, Call(root, root / slice_.ref.path, data_root=root))
-    return load(root / slice_.ref.path)
+    train.run(settings, Call(root, root / settings.ref.path, data_root=root))
+    return load(root / settings.ref.path)
 
 
 @pytest.mark.parametrize("name", SAVED)

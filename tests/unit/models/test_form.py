@@ -111,7 +111,7 @@ def taken(
 
 
 def model(root: Path, network: PluginRef, **told) -> Network:
-    slice_ = train.TrainSlice(
+    settings = train.TrainSettings(
         ref=ModelRef(model="m"),
         network=network,
         data=Selection(set="set", domains=["grey"]),
@@ -120,8 +120,8 @@ def model(root: Path, network: PluginRef, **told) -> Network:
         compute=Compute(),
         weights=Weights(mean=MEAN, std=STD, **told),
     )
-    train.run(slice_, Call(root, root / slice_.ref.path, data_root=root))
-    return load(root / slice_.ref.path)
+    train.run(settings, Call(root, root / settings.ref.path, data_root=root))
+    return load(root / settings.ref.path)
 
 
 def form(root: Path) -> dict[str, Any]:
@@ -298,7 +298,7 @@ def test_a_network_that_the_study_trains_is_taken_in_its_form(root, kit):
     kit.write_subset(root / "subset/set", kit.numbered(18), [0, 1, 2] * 6, names, split=split)
     arguments = {"gives": "softmax", "takes": "view"}
     options = {"call": f"{__name__}:Net", "arguments": arguments, "trust_code": True}
-    slice_ = train.TrainSlice(
+    settings = train.TrainSettings(
         ref=ModelRef(model="m"),
         network=resolve(builders, {"name": "factory", **options}),
         data=Selection(set="set", domains=["grey"]),
@@ -306,7 +306,7 @@ def test_a_network_that_the_study_trains_is_taken_in_its_form(root, kit):
         recipe=Recipe(epochs=1, batch_size=4),
         compute=Compute(),
     )
-    train.run(slice_, Call(root, root / slice_.ref.path))
+    train.run(settings, Call(root, root / settings.ref.path))
     assert form(root) == {"outputs": "softmax", "contiguous": True}
-    logits = load(root / slice_.ref.path)(images())
+    logits = load(root / settings.ref.path)(images())
     torch.testing.assert_close(logits.exp().sum(1), torch.ones(5))

@@ -52,20 +52,20 @@ def test_recipe_and_augmentation_are_no_part_of_a_network_that_is_not_trained():
     path = {"weights": {"path": "w.pt", **NORMAL}}
     plain = job(study(**path))
     other = job(study(**path, training={"epochs": 99}, augment=["flip"]))
-    assert plain.slice_json == other.slice_json
+    assert plain.settings_json == other.settings_json
     assert plain.code == other.code
-    assert plain.slice_json != job(study(weights={"path": "v.pt", **NORMAL})).slice_json
+    assert plain.settings_json != job(study(weights={"path": "v.pt", **NORMAL})).settings_json
 
 
 @pytest.mark.parametrize("none", ["none", "None", None])
 def test_none_is_a_network_that_is_trained(none):
-    assert job(study(weights=none)).slice_json == job(study()).slice_json
+    assert job(study(weights=none)).settings_json == job(study()).settings_json
 
 
 def test_word_is_the_name_of_published_weights():
-    slice_ = job(study(network="torchvision/resnet18", weights="IMAGENET1K_V1")).slice
-    assert slice_.weights.published == "IMAGENET1K_V1"
-    assert slice_.network == resolve(
+    settings = job(study(network="torchvision/resnet18", weights="IMAGENET1K_V1")).settings
+    assert settings.weights.published == "IMAGENET1K_V1"
+    assert settings.network == resolve(
         builders,
         {"name": "torchvision", "arch": "resnet18", "antialias": False, "image_size": None},
     )
@@ -96,7 +96,7 @@ def test_one_file_is_one_network():
     with pytest.raises(KdpipeError, match=r"models\.big: seeds: the same weights are one network"):
         parse(study(weights={"path": "w.pt"}, seeds=[0, 1]))
     both = {"path": "w{seed}.pt", "sha256": {0: "0" * 64, 1: "1" * 64}}
-    facts = Plan(parse(study(weights=both, seeds=[0, 1]))).jobs["report.html"].slice.summary
+    facts = Plan(parse(study(weights=both, seeds=[0, 1]))).jobs["report.html"].settings.summary
     assert (facts["networks from weights"], facts["networks trained"]) == (2, 2)
     with pytest.raises(KdpipeError, match=r"weights\.sha256: there is none for seed 2"):
         parse(study(weights=both, seeds=[0, 2]))

@@ -106,7 +106,7 @@ def test_the_study_names_every_source():
 def test_a_plan_needs_no_data():
     plan = Plan(parse(study(root="/nowhere")))
     assert len(plan.by_stage("subset")) == len(sets())
-    assert all(job.slice_json and job.code for job in plan.jobs.values())
+    assert all(job.settings_json and job.code for job in plan.jobs.values())
 
 
 def test_the_size_of_a_network_needs_no_data_where_classes_are_known(tmp_path):

@@ -79,7 +79,7 @@ def test_others_weights_cost_disk_only() -> None:
     study["models"]["big"]["weights"] = {"path": "x.pt", "mean": [0.5] * 3, "std": [0.2] * 3}
     tiny = estimate(study)
     assert cost(tiny).networks == 6
-    assert tiny.training_flops(tiny.plan.jobs["models/big/seed0"].slice) == 0  # type: ignore[arg-type]
+    assert tiny.training_flops(tiny.plan.jobs["models/big/seed0"].settings) == 0  # type: ignore[arg-type]
     assert tiny.need(tiny.plan.jobs["models/big/seed0"]).hours == 0
 
 

@@ -228,20 +228,20 @@ def test_a_job_runs_none_but_its_own_plugins(plan):
             job.target
         )
         if job.stage == "probe":
-            named = {i.probe.name for i in job.slice.instances}
+            named = {i.probe.name for i in job.settings.instances}
             assert plugins(found, "kdpipe.probes") == named, job.target
             assert plugins(found, "kdpipe.distill") == set(), job.target
         if job.stage in ("train", "distil", "teacher_outputs", "subset"):
             assert not {n for n in found if n.startswith("kdpipe.probes")}, job.target
         if job.stage == "distil":
-            wanted = {job.slice.objective.name}
+            wanted = {job.settings.objective.name}
             assert wanted <= plugins(found, "kdpipe.distill") <= {*wanted, "kl", "labels"}
         if job.stage == "train":
             assert plugins(found, "kdpipe.distill") == {"labels"}
-            augmented = {a.name for a in job.slice.augment}
+            augmented = {a.name for a in job.settings.augment}
             assert plugins(found, "kdpipe.data.augment") == augmented, job.target
         if job.stage == "subset":
-            rendered = {d.name for d in job.slice.domains.values()}
+            rendered = {d.name for d in job.settings.domains.values()}
             assert plugins(found, "kdpipe.data.domains") == rendered, job.target
 
 
@@ -260,7 +260,7 @@ def test_edited_probe_changes_the_digests_of_its_jobs_only(plan, monkeypatch):
     measured = {
         job.target
         for job in plan.by_stage("probe")
-        if any(i.probe.name == "shift" for i in job.slice.instances)
+        if any(i.probe.name == "shift" for i in job.settings.instances)
     }
     assert measured
     assert touched == {*measured, "figures", "report.html"}  # which are in words of the probe

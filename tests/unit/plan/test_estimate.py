@@ -31,7 +31,7 @@ def test_hours_follow_epochs_images_and_speed() -> None:
     tiny = estimate()
     need = tiny.need(tiny.plan.jobs[TRAIN])
     # 30 images of 10 classes, half of them for training, in two domains.
-    assert tiny.training_images(tiny.plan.jobs[TRAIN].slice.data) == 300  # type: ignore[attr-defined]
+    assert tiny.training_images(tiny.plan.jobs[TRAIN].settings.data) == 300  # type: ignore[attr-defined]
     size = tiny.size(tiny.plan.study.models["big"].network, "few")
     assert need.hours * 3600 == pytest.approx(300 * 3 * size.flops / 20e9)
     longer = estimate(**training(epochs=7), resources={"gflops": 10})

@@ -9,7 +9,7 @@ import pytest
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef, StudentRef
 from kdpipe.plan.plan import Plan
-from kdpipe.stages.tables import PairSlice
+from kdpipe.stages.tables import PairSettings
 from kdpipe.study.schema import parse
 
 DATA = {"set": "few", "domains": ["grey"]}
@@ -42,14 +42,14 @@ def study(**pair) -> dict:
     return copy.deepcopy(made)
 
 
-def planned(**pair) -> tuple[Plan, PairSlice]:
+def planned(**pair) -> tuple[Plan, PairSettings]:
     plan = Plan(parse(study(**pair)))
-    (only,) = plan.jobs["tables"].slice.pairs
-    return plan, PairSlice.model_validate_json(only.model_dump_json())
+    (only,) = plan.jobs["tables"].settings.pairs
+    return plan, PairSettings.model_validate_json(only.model_dump_json())
 
 
 def probed(plan: Plan, **about) -> set[str]:
-    jobs = [job.slice for job in plan.by_stage("probe")]
+    jobs = [job.settings for job in plan.by_stage("probe")]
     return {job.subject.path for job in jobs if (job.reference is not None) == about["beside"]}
 
 

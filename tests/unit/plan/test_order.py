@@ -36,7 +36,7 @@ def study(classes=None, **pair):
 
 def received(job):
     """The settings as the process of the job validates them."""
-    return type(job.slice).model_validate_json(job.slice_json)
+    return type(job.settings).model_validate_json(job.settings_json)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_what_a_job_receives_is_in_the_order_of_the_study(plan):
     assert list(probe.options.class_map.options.classes) == list(CLASSES)
     for job in plan.jobs.values():
         assert json.dumps(received(job).model_dump(mode="json")) == json.dumps(
-            job.slice.model_dump(mode="json")
+            job.settings.model_dump(mode="json")
         )
 
 
@@ -65,8 +65,8 @@ def test_classes_are_numbered_as_the_study_lists_them(plan, tmp_path):
 def test_another_order_of_the_classes_is_another_job(plan):
     turned = Plan(parse(study(dict(reversed(CLASSES.items()))))).jobs["subset/few"]
     before = plan.jobs["subset/few"]
-    assert turned.slice_json != before.slice_json
-    said = settings(json.loads(before.slice_json), json.loads(turned.slice_json))
+    assert turned.settings_json != before.settings_json
+    said = settings(json.loads(before.settings_json), json.loads(turned.settings_json))
     assert said == ["the order of `classes` changed"]
 
 
@@ -82,7 +82,7 @@ def test_orders_that_mean_nothing_are_no_reason_to_run(plan):
     raw["models"]["small"]["data"]["per_group"] = {"a": 2, "b": 1}
     assert jobs["models/small/seed0"] == Plan(parse(raw)).jobs["models/small/seed0"]
     for target in ("subset/few", "models/big/seed0", "models/ready/seed0"):
-        assert jobs[target].slice_json == plan.jobs[target].slice_json
+        assert jobs[target].settings_json == plan.jobs[target].settings_json
 
 
 def test_options_in_a_file_keep_their_order(tmp_path):

@@ -66,16 +66,16 @@ def test_teacher_outputs_are_tabulated_where_that_loses_nothing(plan):
         "teacher_outputs/two.safetensors",
     ]
     kl, hint = (plan.jobs[f"students/one/{m}/seed0"] for m in ("kl", "hint"))
-    assert kl.slice.tabulated
+    assert kl.settings.tabulated
     assert "teacher_outputs/one.safetensors" in kl.inputs
-    assert not hint.slice.tabulated  # its feature maps are larger than the teacher is slow
+    assert not hint.settings.tabulated  # its feature maps are larger than the teacher is slow
     assert "teacher_outputs/one.safetensors" not in hint.inputs
     assert "models/big/seed0/model.safetensors" in hint.inputs
     # An image with other colours every epoch: nothing to tabulate.
     raw = changed(["models", "small", "augment"], ["color_jitter"])
     augmented = Plan(parse(raw))
     assert targets(augmented, "teacher_outputs") == []
-    assert not augmented.jobs["students/one/kl/seed0"].slice.tabulated
+    assert not augmented.jobs["students/one/kl/seed0"].settings.tabulated
     only_hint = changed(["pairs", "one", "methods"], {"hint": {"layer": "conv2"}})
     assert targets(Plan(parse(only_hint)), "teacher_outputs") == ["teacher_outputs/two.safetensors"]
 
@@ -105,8 +105,8 @@ def test_table_is_computed_in_the_batches_of_the_students_and_for_their_views():
     raw["compute"] = {"device": "cpu", "precision": "fp32", "processes": 2}
     plan = Plan(parse(raw))
     job = plan.jobs["teacher_outputs/one.safetensors"]
-    assert job.slice.batch_size == 32
-    assert job.slice.augment == plan.jobs["students/one/kl/seed0"].slice.augment
+    assert job.settings.batch_size == 32
+    assert job.settings.augment == plan.jobs["students/one/kl/seed0"].settings.augment
     assert "kdpipe.data.augment.flip" in job.modules
 
 
@@ -116,9 +116,9 @@ def test_processes_concern_trainings_only_and_share_a_batch_evenly():
         parse(raw)
     raw["training"]["batch_size"] = 66
     for job in Plan(parse(raw)).jobs.values():
-        if hasattr(job.slice, "compute"):
+        if hasattr(job.settings, "compute"):
             several = job.stage in ("train", "distil")
-            assert job.slice.compute.processes == (3 if several else 1)
+            assert job.settings.compute.processes == (3 if several else 1)
 
 
 def test_probe_jobs_of_the_small_study(plan):
@@ -159,17 +159,17 @@ def test_attacks_read_their_calibration(plan):
 
 
 def test_the_second_teacher_is_a_ceiling_only_where_it_is_no_independent(plan):
-    one, two = plan.jobs["tables"].slice.pairs
+    one, two = plan.jobs["tables"].settings.pairs
     assert one.second_teacher == ModelRef(model="big", seed=1)
     assert two.second_teacher is None
 
 
 def test_a_probe_takes_what_it_leaves_open_from_the_student(plan):
     job = plan.jobs["probes/models/big/seed0/unary/predictions"]
-    (instance,) = job.slice.instances
+    (instance,) = job.settings.instances
     assert instance.probe.options.set == "few"
     assert instance.probe.options.domains == ["grey", "colour"]
-    (consensus,) = plan.jobs["probes/models/big/seed1/vs-big-seed0/predictions"].slice.instances
+    (consensus,) = plan.jobs["probes/models/big/seed1/vs-big-seed0/predictions"].settings.instances
     assert consensus.probe.options.domains == ["grey"]
 
 
@@ -202,7 +202,7 @@ def test_every_input_is_made_by_a_job_and_stays_in_the_results(which, request):
 @pytest.mark.parametrize("which", ["plan", "default_plan"])
 def test_what_is_measured_waits_for_the_gate_of_its_networks_and_does_not_read_it(which, request):
     plan = request.getfixturevalue(which)
-    looked_at = {ref.path for job in plan.by_stage("gate") for ref in job.slice.networks}
+    looked_at = {ref.path for job in plan.by_stage("gate") for ref in job.settings.networks}
     assert looked_at == {*plan.models, *plan.students}
     for job in (*plan.by_stage("probe"), *plan.by_stage("calibrate")):
         weights = [Path(path).parent for path in job.inputs if path.endswith("model.json")]
@@ -216,10 +216,10 @@ def test_what_is_measured_waits_for_the_gate_of_its_networks_and_does_not_read_i
 @pytest.mark.parametrize("which", ["plan", "default_plan"])
 def test_slices_are_json_and_come_back_the_same(which, request):
     for job in request.getfixturevalue(which).jobs.values():
-        text = job.slice_json
+        text = job.settings_json
         assert text == in_order(json.loads(text))
-        again = type(job.slice).model_validate_json(text)
-        assert again == job.slice
+        again = type(job.settings).model_validate_json(text)
+        assert again == job.settings
         assert in_order(again.model_dump(mode="json")) == text
 
 
@@ -231,13 +231,13 @@ def test_the_order_of_keys_in_a_study_changes_no_slice(plan):
     raw["pairs"]["one"]["methods"] = dict(reversed(methods.items()))
     other = Plan(parse(raw))
     for stage in ("subset", "train", "teacher_outputs", "distil", "calibrate", "probe"):
-        assert {j.target: j.slice_json for j in plan.by_stage(stage)} == {
-            j.target: j.slice_json for j in other.by_stage(stage)
+        assert {j.target: j.settings_json for j in plan.by_stage(stage)} == {
+            j.target: j.settings_json for j in other.by_stage(stage)
         }
 
 
 def slices(raw):
-    return {job.target: job.slice_json for job in Plan(parse(raw)).jobs.values()}
+    return {job.target: job.settings_json for job in Plan(parse(raw)).jobs.values()}
 
 
 def stages_touched(raw):
@@ -306,6 +306,6 @@ def test_auto_never_reaches_a_job(monkeypatch):
     monkeypatch.setattr("kdpipe.study.compute.has_gpu", lambda: False)
     monkeypatch.setattr("kdpipe.study.compute.read_cpu_flags", lambda: frozenset({"amx_bf16"}))
     plan = Plan(parse(changed(["compute"], {})))
-    computes = [j.slice.compute for j in plan.jobs.values() if hasattr(j.slice, "compute")]
+    computes = [j.settings.compute for j in plan.jobs.values() if hasattr(j.settings, "compute")]
     assert len(computes) > 10
     assert {(c.device, c.precision) for c in computes} == {("cpu", "bf16")}

@@ -112,7 +112,7 @@ def test_auto_takes_fp32_where_bf16_is_wrong_and_says_why(amx: None, garbage: No
         "256 to 512 channels on 1×1 maps wrong (models.student, layer layer4.0.conv1, off by inf "
         "of its size)"
     )
-    assert plan.jobs["models/student/seed0"].slice.compute.precision == "fp32"
+    assert plan.jobs["models/student/seed0"].settings.compute.precision == "fp32"
 
 
 def test_auto_keeps_bf16_where_it_is_right(amx: None, right: None) -> None:

@@ -17,18 +17,18 @@ from kdpipe.probes.shared.records import Records, Statistic, write_records
 from kdpipe.report.examples import SHOWN, examples
 from kdpipe.report.headline import headline
 from kdpipe.report.warnings import warnings
-from kdpipe.results.slices import InstanceSlice, PairSlice
+from kdpipe.results.settings import InstanceSettings, PairSettings
 from kdpipe.stages.base import Call
-from kdpipe.stages.report import ReportSlice, run
+from kdpipe.stages.report import ReportSettings, run
 
-PAIR = PairSlice(
+PAIR = PairSettings(
     name="colour",
     teacher=ModelRef(model="wide", seed=0),
     student="small",
     ind_seeds=[0, 1, 2],
     methods={"kl": [0, 1]},
     instances=[
-        InstanceSlice(
+        InstanceSettings(
             name="entry", probe="colour", family="predictions", relational=False, min_gap=0.02
         )
     ],
@@ -172,10 +172,10 @@ def test_the_report_shows_settings_n_and_examples(tmp_path, measured):
     frames = synthetic_study.tables(probes=("colour",), methods=("kl",))
     root = tmp_path
     synthetic_study.write(root, {**frames, "transfer": measured[0].transfer})
-    slice_ = ReportSlice(
+    settings = ReportSettings(
         study="s", title="t", figures=[], networks=synthetic_study.NETWORKS, pairs=[PAIR]
     )  # fmt: skip
-    run(slice_, Call(root, root / "report.html"))
+    run(settings, Call(root, root / "report.html"))
     text = (root / "report.html").read_text()
     assert (
         "set: digits; distinct: yes; min gap: 0.02; strengths: 0.4, 0.3333; n = 899 images" in text
@@ -183,7 +183,7 @@ def test_the_report_shows_settings_n_and_examples(tmp_path, measured):
     assert text.count("<img src=") == 2 * SHOWN
     assert "one colour-jittered version" in text
     assert text.index("Distilled:") < text.index('id="answer"')
-    run(slice_, Call(root, root / "again.html"))
+    run(settings, Call(root, root / "again.html"))
     assert (root / "again.html").read_text() == text
 
 

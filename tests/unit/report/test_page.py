@@ -14,9 +14,9 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.report import sentences, values
 from kdpipe.results import words
 from kdpipe.stages.base import Call
-from kdpipe.stages.figures import FiguresSlice
+from kdpipe.stages.figures import FiguresSettings
 from kdpipe.stages.figures import run as draw
-from kdpipe.stages.report import ReportSlice, run
+from kdpipe.stages.report import ReportSettings, run
 
 FIGURES = ["transfer", "colour", "cka", "training", "paper"]
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -25,13 +25,13 @@ VOID = {"meta", "link", "br", "img", "hr", "input"}
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     root = synthetic_study.write(tmp_path_factory.mktemp("study") / "made_up")
-    slice_ = FiguresSlice(study="made_up", figures=FIGURES, networks=synthetic_study.NETWORKS)
-    draw(slice_, Call(root, root / "figures"))
+    settings = FiguresSettings(study="made_up", figures=FIGURES, networks=synthetic_study.NETWORKS)
+    draw(settings, Call(root, root / "figures"))
     return root
 
 
 def report(root, name="report.html", **changes):
-    slice_ = ReportSlice(
+    settings = ReportSettings(
         **{
             "study": "made_up",
             "title": "Students & <teachers>",
@@ -41,7 +41,7 @@ def report(root, name="report.html", **changes):
             **changes,
         }
     )
-    run(slice_, Call(root, root / name))
+    run(settings, Call(root, root / name))
     return (root / name).read_text(encoding="utf-8")
 
 

@@ -102,7 +102,7 @@ def study(tmp_path) -> Path:
 
 
 def tables(root: Path) -> pd.DataFrame:
-    run(made.TablesSlice(study="test", pairs=[made.PAIR]), Call(root, root / "tables"))
+    run(made.TablesSettings(study="test", pairs=[made.PAIR]), Call(root, root / "tables"))
     rows = pd.read_parquet(root / "tables" / "transfer.parquet")
     return rows[rows["primary"] & (rows["role"] == "claim")]
 

@@ -15,7 +15,7 @@ from kdpipe.probes import probes
 from kdpipe.probes.base import ProbeOptions
 from kdpipe.probes.shared.records import Records, Statistic, read_records, write_records
 from kdpipe.results.collect import Outcome
-from kdpipe.results.slices import InstanceSlice, PairSlice, TablesSlice
+from kdpipe.results.settings import InstanceSettings, PairSettings, TablesSettings
 from kdpipe.stages.base import Call
 from kdpipe.stages.tables import run
 from kdpipe.study.schema import load
@@ -31,7 +31,7 @@ def plan(**probe_options: object) -> Plan:
 
 def test_another_smallest_gap_measures_nothing_again():
     one, two = plan(), plan(min_gap=0.3)
-    different = {t for t in one.jobs if one.jobs[t].slice != two.jobs[t].slice}
+    different = {t for t in one.jobs if one.jobs[t].settings != two.jobs[t].settings}
     assert different <= {"tables", "figures", "report.html"}
     assert "tables" in different
 
@@ -50,14 +50,14 @@ def test_a_smallest_gap_below_zero_is_refused():
 
 def calibrated(root: Path, min_gap: float, gap: float = -0.0128) -> dict:
     """The row of ``transfer`` of a calibration error whose gap is beyond doubt; n is 500."""
-    pair = PairSlice(
+    pair = PairSettings(
         name="p",
         teacher=ModelRef(model="big"),
         student="small",
         ind_seeds=[0, 1, 2],
         methods={"crd": [0, 1, 2]},
         instances=[
-            InstanceSlice(
+            InstanceSettings(
                 name="ece",
                 probe="calibration",
                 family="predictions",
@@ -77,7 +77,7 @@ def calibrated(root: Path, min_gap: float, gap: float = -0.0128) -> dict:
         records.add_set(ece, value, value + noise, n=500)
         records.add(share, np.full(500, 0.8 + change))
         write_records(root / pair.record_file(ref, pair.instances[0]), records, {})
-    run(TablesSlice(study="s", pairs=[pair]), Call(root, root / "tables"))
+    run(TablesSettings(study="s", pairs=[pair]), Call(root, root / "tables"))
     import pandas as pd
 
     rows = pd.read_parquet(root / "tables" / "transfer.parquet").set_index("metric")

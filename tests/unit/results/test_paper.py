@@ -8,13 +8,13 @@ import pytest
 
 from kdpipe.base.paths import ModelRef
 from kdpipe.results.paper import paper_rows, published, repeated, same_direction
-from kdpipe.results.slices import PairSlice
+from kdpipe.results.settings import PairSettings
 
 MNIST = "mnist_cnn>mnist_cnn"
 
 
-def pair(paper: str | None = MNIST, **domains: str) -> PairSlice:
-    return PairSlice(
+def pair(paper: str | None = MNIST, **domains: str) -> PairSettings:
+    return PairSettings(
         name="mine",
         teacher=ModelRef(model="t"),
         student="s",

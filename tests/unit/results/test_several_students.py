@@ -13,7 +13,7 @@ from kdpipe.figures.base import Tables
 from kdpipe.figures.shared import style
 from kdpipe.probes.shared.records import Records, Statistic, write_records
 from kdpipe.report.answer import lines
-from kdpipe.results.slices import InstanceSlice, PairSlice, TablesSlice
+from kdpipe.results.settings import InstanceSettings, PairSettings, TablesSettings
 from kdpipe.stages.base import Call
 from kdpipe.stages.tables import run
 
@@ -23,7 +23,7 @@ GIVEN = {
     "theirs": {0: ModelRef(model="third")},
 }
 BASELINES = {k: ModelRef(model=f"base{k}") for k in range(2)}
-PAIR = PairSlice(
+PAIR = PairSettings(
     name="audit",
     teacher=ModelRef(model="big"),
     student="first",
@@ -31,7 +31,7 @@ PAIR = PairSlice(
     methods={"mine": [0, 1], "theirs": [0]},
     taken={**GIVEN, "ind": BASELINES},
     instances=[
-        InstanceSlice(name="f", probe="fidelity", family="p", relational=True, min_gap=0.02)
+        InstanceSettings(name="f", probe="fidelity", family="p", relational=True, min_gap=0.02)
     ],
 )
 LEVEL = {"ind": 0.5, "mine": 0.9, "theirs": 0.505}
@@ -47,7 +47,7 @@ def root(tmp_path_factory) -> Path:
             records.add(same, np.arange(400) < 400 * level + seed)
             path = root / PAIR.record_file(PAIR.network(method, seed), PAIR.instances[0])
             write_records(path, records, {})
-    run(TablesSlice(study="s", pairs=[PAIR]), Call(root, root / "tables"))
+    run(TablesSettings(study="s", pairs=[PAIR]), Call(root, root / "tables"))
     return root
 
 

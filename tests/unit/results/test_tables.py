@@ -15,7 +15,7 @@ from helpers.made_records import ACCURACY, PAIR, N, first, records, write_study
 from kdpipe.base.errors import KdpipeError
 from kdpipe.probes.shared.records import Records, write_records
 from kdpipe.results.columns import TABLES
-from kdpipe.results.slices import PairSlice, TablesSlice
+from kdpipe.results.settings import PairSettings, TablesSettings
 from kdpipe.results.transfer import judge
 from kdpipe.stages.base import Call
 from kdpipe.stages.tables import run
@@ -33,7 +33,7 @@ CONTRACT = {
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory) -> tuple[TablesSlice, Path, Path]:
+def study(tmp_path_factory) -> tuple[TablesSettings, Path, Path]:
     root = tmp_path_factory.mktemp("results")
     tables = write_study(root, PAIR)
     run(tables, Call(root, root / "tables"))
@@ -195,7 +195,7 @@ def test_no_paper_key_no_paper_rows(study):
     assert rows(study[2], "paper") == []
 
 
-def changed(pair: PairSlice, **values) -> PairSlice:
+def changed(pair: PairSettings, **values) -> PairSettings:
     return pair.model_copy(update=values)
 
 
@@ -264,7 +264,7 @@ def test_two_probes_may_not_share_a_row(tmp_path):
     write_study(tmp_path, pair)
     for ref in [pair.teacher, *pair.independents(), *pair.students("kl"), *pair.students("hint")]:
         write_records(tmp_path / pair.record_file(ref, twin), records("acc", "ind", 0), {})
-    tables = TablesSlice(study="test", pairs=[changed(pair, instances=[first_probe, twin])])
+    tables = TablesSettings(study="test", pairs=[changed(pair, instances=[first_probe, twin])])
     with pytest.raises(KdpipeError, match="'acc' and 'twin'"):
         run(tables, Call(tmp_path, tmp_path / "tables"))
 

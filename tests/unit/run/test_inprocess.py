@@ -44,7 +44,7 @@ def test_a_study_ends_with_tables_figures_and_a_report(tmp_path, no_rename_acros
 
     # The same numbering of classes as in a job that is started by its command.
     subset = json.loads((root / "subset" / "few" / "subset.json").read_text())
-    assert subset["classes"] == list(json.loads(plan.jobs["subset/few"].slice_json)["classes"])
+    assert subset["classes"] == list(json.loads(plan.jobs["subset/few"].settings_json)["classes"])
 
     measured = pd.read_parquet(root / "tables" / "measurements.parquet")
     assert set(measured.probe) == {"accuracy", "consensus", "shift"}

@@ -12,7 +12,7 @@ from kdpipe.study.schema import load, parse
 
 
 def planned(plan):
-    return {t: (j.slice_json, j.code, j.inputs, j.outputs) for t, j in plan.jobs.items()}
+    return {t: (j.settings_json, j.code, j.inputs, j.outputs) for t, j in plan.jobs.items()}
 
 
 @pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.stem)

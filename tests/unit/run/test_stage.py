@@ -17,7 +17,7 @@ from kdpipe.stages.base import Call, Stage
 # Failures that last
 
 
-class FakeSlice(Options):
+class FakeSettings(Options):
     level: int = 0
 
 
@@ -29,13 +29,13 @@ class FakeStage:
         self.calls = 0
 
     def module(self) -> types.ModuleType:
-        def run(slice_: FakeSlice, call: Call) -> None:
+        def run(job_settings: FakeSettings, call: Call) -> None:
             self.calls += 1
             if self.ends is not None:
                 raise self.ends
 
         module = types.ModuleType("kdpipe.stages.fake")
-        module.STAGE = Stage(FakeSlice, run)
+        module.STAGE = Stage(FakeSettings, run)
         return module
 
 

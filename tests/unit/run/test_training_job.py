@@ -20,7 +20,7 @@ from kdpipe.data.sources import sources
 from kdpipe.models import builders
 from kdpipe.stages import subset
 from kdpipe.stages.base import Call
-from kdpipe.stages.train import TrainSlice
+from kdpipe.stages.train import TrainSettings
 from kdpipe.training.compute import Compute
 from kdpipe.training.recipe import Recipe
 
@@ -36,7 +36,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 def root(tmp_path_factory) -> Path:
     """A study's folder with a small subset of the digits."""
     root = tmp_path_factory.mktemp("study")
-    slice_ = subset.SubsetSlice(
+    settings = subset.SubsetSettings(
         name="digits",
         source=resolve(sources, "digits"),
         size=28,
@@ -46,14 +46,14 @@ def root(tmp_path_factory) -> Path:
         per_class=10,
         domains={"grey": resolve(domains, "original")},
     )
-    subset.run(slice_, Call(root, root / "subset/digits"))
+    subset.run(settings, Call(root, root / "subset/digits"))
     return root
 
 
 def train(root: Path, recipe: Recipe, prefix: str = "", attempt: int = 1) -> subprocess.Popen:
     """Start the training of ``models/a/seed0`` as a rule does, output in ``log``."""
     ref = ModelRef(model="a")
-    slice_ = TrainSlice(
+    settings = TrainSettings(
         ref=ref,
         network=resolve(builders, "mnist_cnn"),
         data=Selection(set="digits", domains=["grey"]),
@@ -62,7 +62,7 @@ def train(root: Path, recipe: Recipe, prefix: str = "", attempt: int = 1) -> sub
         compute=Compute(),
     )
     words = ["train", "--root", str(root), "--out", str(root / ref.path), "--code", "c"]
-    words += ["--slice", slice_.model_dump_json(), "--attempt", str(attempt)]
+    words += ["--slice", settings.model_dump_json(), "--attempt", str(attempt)]
     command = f'{prefix}exec "$0" -m kdpipe "$@"'
     return subprocess.Popen(
         ["bash", "-c", command, sys.executable, *words],

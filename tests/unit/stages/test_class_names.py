@@ -36,7 +36,7 @@ PLAIN = {"mean": [0.0] * 3, "std": [1.0] * 3}
 
 def taken(root: Path, name: str = "m", **weights) -> tuple[dict, float | None]:
     """``model.json`` and the validation's accuracy of a network from the file w.safetensors."""
-    slice_ = train.TrainSlice(
+    settings = train.TrainSettings(
         ref=ModelRef(model=name),
         network=LINEAR,
         data=Selection(set="set", domains=["grey"]),
@@ -45,8 +45,8 @@ def taken(root: Path, name: str = "m", **weights) -> tuple[dict, float | None]:
         compute=Compute(),
         weights=Weights(path="w.safetensors", **PLAIN, **weights),
     )
-    folder = root / slice_.ref.path
-    train.run(slice_, Call(root, folder, data_root=root))
+    folder = root / settings.ref.path
+    train.run(settings, Call(root, folder, data_root=root))
     (row,) = read_table(folder / "history.parquet").to_pylist()
     return json.loads((folder / "model.json").read_text()), row.get("val_accuracy")
 
@@ -98,7 +98,7 @@ def test_an_order_that_is_said_is_taken(root):
 
 
 def test_the_gate_says_in_which_order_the_classes_seem_to_be(root):
-    wanted = gate.GateSlice(
+    wanted = gate.GateSettings(
         networks=[ModelRef(model="m")], set="set", domain="grey", compute=Compute()
     )
 

@@ -80,7 +80,7 @@ def student(
     """The weights of a student."""
     compute = Compute()
     if tabulated:
-        slice_ = teacher_outputs.TeacherOutputsSlice(
+        settings = teacher_outputs.TeacherOutputsSettings(
             teacher=ModelRef(model=teacher),
             layers=["penultimate"],
             data=DATA,
@@ -91,9 +91,9 @@ def student(
             required=True,
             compute=compute,
         )
-        teacher_outputs.run(slice_, Call(root, root / "teacher_outputs/p.safetensors"))
+        teacher_outputs.run(settings, Call(root, root / "teacher_outputs/p.safetensors"))
     out = root / f"out/{teacher}"
-    slice_ = distil.DistilSlice(
+    settings = distil.DistilSettings(
         ref=StudentRef(pair="p", method="m", seed=0),
         teacher=ModelRef(model=teacher),
         class_map=class_map,
@@ -105,7 +105,9 @@ def student(
         recipe=Recipe(epochs=2, batch_size=8, lr=0.2),
         compute=compute,
     )
-    distil.run(distil.DistilSlice.model_validate_json(slice_.model_dump_json()), Call(root, out))
+    distil.run(
+        distil.DistilSettings.model_validate_json(settings.model_dump_json()), Call(root, out)
+    )
     return load_file(out / "model.safetensors")
 
 

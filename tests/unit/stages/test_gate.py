@@ -55,7 +55,7 @@ def looked_at(root: Path, ends: str = "logits", classes="data") -> dict:
             "trust_code": True,
         },
     )
-    slice_ = train.TrainSlice(
+    settings = train.TrainSettings(
         ref=ref,
         network=call,
         data=Selection(set="set", domains=["grey"]),
@@ -64,8 +64,8 @@ def looked_at(root: Path, ends: str = "logits", classes="data") -> dict:
         compute=Compute(),
         weights=Weights(path="net.pt", mean=MEAN, std=STD, classes=classes),
     )
-    train.run(slice_, Call(root, root / ref.path, data_root=root))
-    wanted = gate.GateSlice(networks=[ref], set="set", domain="grey", compute=Compute())
+    train.run(settings, Call(root, root / ref.path, data_root=root))
+    wanted = gate.GateSettings(networks=[ref], set="set", domain="grey", compute=Compute())
     gate.run(wanted, Call(root, root / "gate/models/m"))
     return json.loads((root / "gate/models/m/seed0.json").read_text())
 

@@ -89,10 +89,10 @@ def test_calibrate_and_probe_stages_end_to_end(study_folder):
     )
     out = study_folder / "probes" / TEACHER.path / "calibration" / "attack_a.json"
     calibrate_stage.run(
-        calibrate_stage.CalibrateSlice(network=TEACHER, instance=attack, compute=Compute()),
+        calibrate_stage.CalibrateSettings(network=TEACHER, instance=attack, compute=Compute()),
         Call(study_folder, out),
     )
-    slice_ = probe_stage.ProbeSlice(
+    settings = probe_stage.ProbeSettings(
         study="tiny",
         family="attack",
         subject=SUBJECT,
@@ -101,7 +101,7 @@ def test_calibrate_and_probe_stages_end_to_end(study_folder):
         compute=Compute(),
     )
     folder = study_folder / "probes" / "out"
-    probe_stage.run(slice_, Call(study_folder, folder))
+    probe_stage.run(settings, Call(study_folder, folder))
     table, about = read_records(folder / "attack_a.parquet")
     assert set(table["unit_id"].to_pylist()) == set(range(6))
     assert (about["probe"], about["instance"], about["relational"]) == (
@@ -115,5 +115,5 @@ def test_calibrate_and_probe_stages_end_to_end(study_folder):
     assert 0 < note["epsilon"] <= 0.3
     assert "provenance" not in note
     first = (folder / "attack_a.parquet").read_bytes()
-    probe_stage.run(slice_, Call(study_folder, folder))
+    probe_stage.run(settings, Call(study_folder, folder))
     assert (folder / "attack_a.parquet").read_bytes() == first

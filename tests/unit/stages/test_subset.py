@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from helpers.digits_subset import DOMAINS, slice_of, write_subset
+from helpers.digits_subset import DOMAINS, settings_of, write_subset
 from kdpipe.base.errors import KdpipeError
 from kdpipe.data.render import resize
 from kdpipe.data.sources import sources
@@ -77,7 +77,7 @@ def test_images_come_channels_first_and_unchanged(subset):
 
 
 def test_subset_stage_writes_the_same_bytes_twice(subset, tmp_path):
-    stage.run(slice_of(), Call(tmp_path, tmp_path))
+    stage.run(settings_of(), Call(tmp_path, tmp_path))
     for name in ("index.parquet", "pixels.npy", "subset.json"):
         assert (tmp_path / name).read_bytes() == (subset.folder / name).read_bytes()
 
@@ -85,7 +85,8 @@ def test_subset_stage_writes_the_same_bytes_twice(subset, tmp_path):
 def test_seed_of_a_set_changes_its_split():
     listing = sources.get("digits")(None, None).listing()
     first, again, other = (
-        assign_splits(slice_of(seed=s, per_class=None), listing, listing.labels) for s in (0, 0, 1)
+        assign_splits(settings_of(seed=s, per_class=None), listing, listing.labels)
+        for s in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).mean() > 0.2
@@ -95,16 +96,16 @@ def test_sets_made_of_the_same_images_keep_the_same_test_images_apart():
     listing = sources.get("digits")(None, None).listing()
     parity = {"even": ["0", "2", "4", "6", "8"], "odd": ["1", "3", "5", "7", "9"]}
     labels, _ = merge_classes(listing.labels, listing.class_names, parity)
-    one = assign_splits(slice_of(per_class=None), listing, listing.labels)
-    two = assign_splits(slice_of(name="parity", classes=parity, per_class=None), listing, labels)
+    one = assign_splits(settings_of(per_class=None), listing, listing.labels)
+    two = assign_splits(settings_of(name="parity", classes=parity, per_class=None), listing, labels)
     np.testing.assert_array_equal(one, two)
 
 
 def test_smaller_set_of_the_same_images_has_no_test_image_that_a_larger_one_trains_on():
     listing = sources.get("digits")(None, None).listing()
-    large = assign_splits(slice_of(per_class=None), listing, listing.labels)
+    large = assign_splits(settings_of(per_class=None), listing, listing.labels)
     for per_class in (10, 37, 150):
-        small = assign_splits(slice_of(per_class=per_class), listing, listing.labels)
+        small = assign_splits(settings_of(per_class=per_class), listing, listing.labels)
         used = small != ""
         assert np.bincount(listing.labels[used]).tolist() == [per_class] * 10
         np.testing.assert_array_equal(small[used], large[used])
@@ -123,7 +124,7 @@ def test_split_shares_hold_in_every_class(counts, per_class, val, test, seed):
     listing = Listing([str(i) for i in labels], labels, [f"c{k}" for k in range(len(counts))])
     fractions = SplitFractions(train=1 - val - test, val=val, test=test)
     split = assign_splits(
-        slice_of(split=fractions, per_class=per_class, seed=seed), listing, labels
+        settings_of(split=fractions, per_class=per_class, seed=seed), listing, labels
     )
     for k, count in enumerate(counts):
         here = split[labels == k]
@@ -137,7 +138,7 @@ def test_a_source_with_a_split_of_its_own_keeps_its_test_images():
     labels = np.repeat([0, 1], 30)
     own = np.where(np.arange(60) % 3 == 0, "test", "train")
     listing = Listing([str(i) for i in range(60)], labels, ["a", "b"], splits=own)
-    split = assign_splits(slice_of(per_class=None), listing, labels)
+    split = assign_splits(settings_of(per_class=None), listing, labels)
     np.testing.assert_array_equal(split == "test", own == "test")
     # 20 images a class are left, in shares of 0.67 to 0.11.
     assert ((split == "train").sum(), (split == "val").sum()) == (34, 6)
@@ -147,12 +148,12 @@ def test_test_images_of_its_own_may_lack_a_class_but_training_images_may_not():
     labels = np.repeat([0, 1], 30)
     own = np.where((np.arange(60) % 3 == 0) & (labels == 0), "test", "train")
     listing = Listing([str(i) for i in range(60)], labels, ["a", "b"], splits=own)
-    split = assign_splits(slice_of(per_class=None), listing, labels)
+    split = assign_splits(settings_of(per_class=None), listing, labels)
     assert set(split[labels == 1]) == {"train", "val"}
     own = np.where((np.arange(60) % 3 == 0) | (labels == 0), "test", "train")
     listing = Listing([str(i) for i in range(60)], labels, ["a", "b"], splits=own)
     with pytest.raises(KdpipeError, match=r"Class 'a' of .* has no image for the train split"):
-        assign_splits(slice_of(per_class=None), listing, labels)
+        assign_splits(settings_of(per_class=None), listing, labels)
 
 
 def test_a_source_of_training_images_only_is_split_as_one_without_a_split():
@@ -160,8 +161,8 @@ def test_a_source_of_training_images_only_is_split_as_one_without_a_split():
     own = np.full(len(listing.labels), "train")
     marked = Listing(listing.refs, listing.labels, listing.class_names, splits=own)
     np.testing.assert_array_equal(
-        assign_splits(slice_of(per_class=None), marked, listing.labels),
-        assign_splits(slice_of(per_class=None), listing, listing.labels),
+        assign_splits(settings_of(per_class=None), marked, listing.labels),
+        assign_splits(settings_of(per_class=None), listing, listing.labels),
     )
 
 
@@ -173,7 +174,7 @@ def test_images_of_unwanted_classes_are_in_no_split():
     assert names == ["low", "high"]
     np.testing.assert_array_equal(labels[listing.labels == 1], 0)
     np.testing.assert_array_equal(labels[listing.labels == 9], 1)
-    split = assign_splits(slice_of(per_class=None), listing, labels)
+    split = assign_splits(settings_of(per_class=None), listing, labels)
     np.testing.assert_array_equal(split != "", np.isin(listing.labels, [0, 1, 9]))
 
 
@@ -186,13 +187,13 @@ def test_class_that_the_source_does_not_have_is_named():
 def test_more_images_than_a_class_has_are_refused():
     listing = sources.get("digits")(None, None).listing()
     with pytest.raises(KdpipeError, match=r"asks for 500 images, but class '0' has 178"):
-        assign_splits(slice_of(per_class=500), listing, listing.labels)
+        assign_splits(settings_of(per_class=500), listing, listing.labels)
 
 
 def test_split_without_an_image_is_refused():
     listing = sources.get("digits")(None, None).listing()
     with pytest.raises(KdpipeError, match=r"no image for the val split: 3 images are too few"):
-        assign_splits(slice_of(per_class=3), listing, listing.labels)
+        assign_splits(settings_of(per_class=3), listing, listing.labels)
 
 
 def test_split_shares_have_to_add_up():

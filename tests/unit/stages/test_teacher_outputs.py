@@ -48,7 +48,7 @@ def study(tmp_path_factory) -> Path:
     """A subset of 60 training digits, a teacher, and a table of its outputs."""
     root = tmp_path_factory.mktemp("study")
     subset.run(
-        subset.SubsetSlice(
+        subset.SubsetSettings(
             name="digits",
             source=resolve(sources, "digits"),
             size=28,
@@ -62,7 +62,7 @@ def study(tmp_path_factory) -> Path:
     )
     ref = ModelRef(model="teacher")
     train.run(
-        train.TrainSlice(ref=ref, augment=[], recipe=Recipe(epochs=2), **COMMON),
+        train.TrainSettings(ref=ref, augment=[], recipe=Recipe(epochs=2), **COMMON),
         Call(root, root / ref.path),
     )
     for batch_size in (29, 32):
@@ -87,7 +87,7 @@ def tabulate(
 ) -> Path:
     """Write the table of a pair; returns its path."""
     out = root / f"teacher_outputs/{pair}.safetensors"
-    slice_ = teacher_outputs.TeacherOutputsSlice(
+    settings = teacher_outputs.TeacherOutputsSettings(
         teacher=ModelRef(model=teacher),
         layers=["penultimate"],
         data=COMMON["data"],
@@ -98,7 +98,7 @@ def tabulate(
         fp16=fp16,
         compute=COMMON["compute"],
     )
-    teacher_outputs.run(slice_, Call(root, out))
+    teacher_outputs.run(settings, Call(root, out))
     return out
 
 
@@ -109,7 +109,7 @@ def distilled(
     pair = pair or f"plain{batch_size}"
     out = study / f"out/{pair}-{objective.name}-{tabulated}-{batch_size}"
     distil.run(
-        distil.DistilSlice(
+        distil.DistilSettings(
             ref=StudentRef(pair=pair, method=objective.name, seed=0),
             teacher=ModelRef(model="teacher"),
             objective=objective,
@@ -239,7 +239,7 @@ def test_teacher_of_another_task_is_refused(study):
     saved(folder)
     with pytest.raises(KdpipeError, match=r"models/three/seed0 was trained on .* class_map"):
         distil.run(
-            distil.DistilSlice(
+            distil.DistilSettings(
                 ref=StudentRef(pair="main", method="kl", seed=0),
                 teacher=ref,
                 objective=resolve(objectives, "kl"),

@@ -21,7 +21,7 @@ def plan():
 
 def test_settings_of_a_job_are_the_same_objects_after_they_were_json(plan):
     for job in plan.jobs.values():
-        assert type(job.slice).model_validate_json(job.slice_json) == job.slice, job.target
+        assert type(job.settings).model_validate_json(job.settings_json) == job.settings, job.target
 
 
 def test_a_reference_is_read_back_from_its_json_and_equals_itself():

@@ -22,7 +22,7 @@ def test_study_is_valid_and_can_be_planned(path):
     assert {job.stage for job in plan.jobs.values()} >= {"subset", "train", "probe", "tables"}
     for job in plan.jobs.values():
         # Plug-ins are looked up, and what is validated again in a job is what was planned.
-        assert type(job.slice).model_validate_json(job.slice_json) == job.slice
+        assert type(job.settings).model_validate_json(job.settings_json) == job.settings
         assert job.code
 
 

@@ -196,7 +196,7 @@ def test_jobs_prints_commands_whose_slices_are_accepted(study_file, plan):
     assert len(lines) == len(plan.jobs)
     for words, job in zip(lines, plan.jobs.values(), strict=True):
         assert words[:2] == ["kdpipe", job.stage]
-        assert words[words.index("--slice") + 1] == job.slice_json
+        assert words[words.index("--slice") + 1] == job.settings_json
         assert words[words.index("--code") + 1] == job.code
         assert words[words.index("--out") + 1] == f"results/small/{job.target}"
         assert job.stage in commands

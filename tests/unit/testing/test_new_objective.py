@@ -78,7 +78,7 @@ def test_a_plan_trains_its_students_and_changes_no_other_job(package):
     students = [after[target] for target in new if target.startswith("students")]
     assert all("angles.match" in job.modules for job in students)
     networks = [t for t in before if t.split("/")[0] in ("subset", "models", "students", "probes")]
-    assert all(before[t].slice_json == after[t].slice_json for t in networks)
+    assert all(before[t].settings_json == after[t].settings_json for t in networks)
     assert all(before[t].code == after[t].code for t in networks)
 
 

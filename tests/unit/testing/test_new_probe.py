@@ -18,9 +18,9 @@ from kdpipe.audit.compose import Wanted, compose
 from kdpipe.audit.networks import Told
 from kdpipe.plan.plan import Plan
 from kdpipe.stages.base import Call
-from kdpipe.stages.figures import FiguresSlice
+from kdpipe.stages.figures import FiguresSettings
 from kdpipe.stages.figures import run as draw
-from kdpipe.stages.report import ReportSlice
+from kdpipe.stages.report import ReportSettings
 from kdpipe.stages.report import run as report
 from kdpipe.study.reference import reference
 from kdpipe.study.schema import parse
@@ -95,12 +95,12 @@ def test_a_plan_measures_and_draws_it_and_changes_no_other_job(package):
 def test_figure_and_report_are_in_its_words(package, study):
     settings = {"study": "made_up", "networks": synthetic_study.NETWORKS}
     figures = ["mirror", "transfer"]
-    draw(FiguresSlice(figures=figures, **settings), Call(study, study / "figures"))
+    draw(FiguresSettings(figures=figures, **settings), Call(study, study / "figures"))
     drawn = (study / "figures/mirror.svg").read_text()
     for text in ("Agreement in the mirror", "(per mille)", "Domain in the mirror"):
         assert text in drawn
     assert "same answer in the mirror" in (study / "figures/transfer.svg").read_text()
-    report(ReportSlice(figures=figures, title="t", **settings), Call(study, study / "r.html"))
+    report(ReportSettings(figures=figures, title="t", **settings), Call(study, study / "r.html"))
     page = (study / "r.html").read_text()
     assert 'id="mirror"' in page
     for text in ("Mirror invariance", "Each test image and its mirror image", 'id="mirror-'):

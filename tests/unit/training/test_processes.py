@@ -72,7 +72,7 @@ def test_processes_share_every_batch_evenly(monkeypatch):
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("study")
-    slice_ = subset.SubsetSlice(
+    job_settings = subset.SubsetSettings(
         name="digits",
         source=resolve(sources, "digits"),
         size=8,
@@ -82,12 +82,12 @@ def root(tmp_path_factory) -> Path:
         per_class=10,
         domains={"colour": resolve(domains, "random_background")},
     )
-    subset.run(slice_, Call(root, root / "subset/digits"))
+    subset.run(job_settings, Call(root, root / "subset/digits"))
     return root
 
 
-def settings(processes: int, epochs: int = 3, lr: float = 0.5) -> train.TrainSlice:
-    return train.TrainSlice(
+def settings(processes: int, epochs: int = 3, lr: float = 0.5) -> train.TrainSettings:
+    return train.TrainSettings(
         ref=ModelRef(model="model"),
         network=resolve(builders, {"name": "mlp", "hidden": [12]}),
         data=Selection(set="digits", domains=["colour"]),
@@ -122,11 +122,11 @@ def test_a_job_starts_its_other_processes_itself(root, alone):
 def test_torchrun_may_start_them(root, alone):
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     job = ["-m", "kdpipe", "train", "--root", str(root), "--out", str(root / "torchrun")]
-    slice_ = ["--slice", canonical(settings(2).model_dump(mode="json"))]
+    job_settings = ["--slice", canonical(settings(2).model_dump(mode="json"))]
     paths = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
     environ = {**os.environ, "PYTHONPATH": paths, "KDPIPE_WARM": "off"}
     done = subprocess.run(
-        [sys.executable, *words, *job, *slice_],
+        [sys.executable, *words, *job, *job_settings],
         capture_output=True,
         text=True,
         env=environ,
@@ -139,8 +139,8 @@ def test_torchrun_may_start_them(root, alone):
 def test_an_interrupted_training_of_two_processes_goes_on_to_the_same_bytes(
     root, monkeypatch, capsys
 ):
-    slice_ = settings(2, epochs=8)  # number 0 asks whether to end at every 20th step
-    train.run(slice_, Call(root, root / "whole", code="some"))
+    job_settings = settings(2, epochs=8)  # number 0 asks whether to end at every 20th step
+    train.run(job_settings, Call(root, root / "whole", code="some"))
     assert "Going on" not in capsys.readouterr().out
     monkeypatch.setenv("KDPIPE_CHECKPOINT_SECONDS", "0")
     write = Checkpoint._write
@@ -153,9 +153,9 @@ def test_an_interrupted_training_of_two_processes_goes_on_to_the_same_bytes(
     with monkeypatch.context() as patched:
         patched.setattr(Checkpoint, "_write", write_and_be_ended)
         with pytest.raises(StoppedError, match="ended by SIGTERM; run it again"):
-            train.run(slice_, Call(root, root / "halves", code="some"))
+            train.run(job_settings, Call(root, root / "halves", code="some"))
     assert not (root / "halves").exists()
-    train.run(slice_, Call(root, root / "halves", code="some"))
+    train.run(job_settings, Call(root, root / "halves", code="some"))
     assert "Going on after epoch" in capsys.readouterr().out
     for name in ("model.safetensors", "history.parquet"):
         assert (root / "whole" / name).read_bytes() == (root / "halves" / name).read_bytes(), name

@@ -232,12 +232,12 @@ def test_smoothing_of_a_recipe_reaches_trained_and_distilled_networks(kit, tmp_p
             "compute": Compute(),
         }
         model, student = ModelRef(model="m"), StudentRef(pair="p", method="kl", seed=0)
-        train.run(train.TrainSlice(ref=model, **common), Call(tmp_path, tmp_path / model.path))
+        train.run(train.TrainSettings(ref=model, **common), Call(tmp_path, tmp_path / model.path))
         objective = resolve(objectives, "kl")
-        slice_ = distil.DistilSlice(
+        job_settings = distil.DistilSettings(
             ref=student, teacher=model, objective=objective, tabulated=False, **common
         )
-        distil.run(slice_, Call(tmp_path, tmp_path / student.path))
+        distil.run(job_settings, Call(tmp_path, tmp_path / student.path))
         rows = [
             read_table(tmp_path / r.path / "history.parquet").to_pylist()[0]
             for r in (model, student)
@@ -372,15 +372,15 @@ def test_unknown_recipe_is_answered_with_the_known(name):
 
 def test_jobs_get_the_recipe_written_out():
     plan = Plan(parse(study(base={"recipe": "crd_cifar"})))
-    recipe = plan.jobs["models/big/seed0"].slice.recipe
+    recipe = plan.jobs["models/big/seed0"].settings.recipe
     assert recipe.milestones == [150, 180, 210]
-    assert "crd_cifar" not in plan.jobs["models/big/seed0"].slice_json
+    assert "crd_cifar" not in plan.jobs["models/big/seed0"].settings_json
 
 
 def test_teacher_and_students_have_augmentations_of_their_own():
     plan = Plan(parse(study()))
     names = {
-        target: [ref.name for ref in plan.jobs[target].slice.augment]
+        target: [ref.name for ref in plan.jobs[target].settings.augment]
         for target in ("models/big/seed0", "models/small/seed0", "students/one/kl/seed0")
     }
     assert names == {
@@ -388,7 +388,7 @@ def test_teacher_and_students_have_augmentations_of_their_own():
         "models/small/seed0": ["pad_crop", "flip"],
         "students/one/kl/seed0": ["pad_crop", "flip"],
     }
-    crop = plan.jobs["models/big/seed0"].slice.augment[1].options
+    crop = plan.jobs["models/big/seed0"].settings.augment[1].options
     assert list(crop["scale"]) == [0.08, 1.0]
 
 

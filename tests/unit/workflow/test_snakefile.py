@@ -45,8 +45,8 @@ def test_a_node_keeps_to_what_auto_became_where_the_study_was_planned(
     monkeypatch.setenv(workflow.PLANNED, told)
     node = workflow.open_plan(study, ".", on_node=True)
     assert node.compute == there
-    assert {j: node.jobs[j].slice_json for j in node.jobs} == {
-        j: planned.jobs[j].slice_json for j in planned.jobs
+    assert {j: node.jobs[j].settings_json for j in node.jobs} == {
+        j: planned.jobs[j].settings_json for j in planned.jobs
     }
 
 

@@ -13,7 +13,7 @@ from kdpipe.base.options import Options
 from kdpipe.base.paths import ModelRef, NetworkRef, StudentRef, probe_dir
 
 
-class InstanceSlice(Options):
+class InstanceSettings(Options):
     """One probe of a pair. ``name`` is the stem of its record files."""
 
     name: str
@@ -28,7 +28,7 @@ class InstanceSlice(Options):
     """Smallest gap that counts, in the unit of the primary statistic."""
 
 
-class PairSlice(Options):
+class PairSettings(Options):
     """A teacher, a student, and what was distilled and measured."""
 
     name: str
@@ -42,7 +42,7 @@ class PairSlice(Options):
     taken: dict[str, dict[int, ModelRef]] = {}
     """Networks that are models of the study, by method (or ``ind``) and seed, where the method is
     no objective of the pair, or the independents are not the networks of ``student``."""
-    instances: list[InstanceSlice]
+    instances: list[InstanceSettings]
     paper: str | None = None
     """The pair's name in ``paper_values.csv``, where it repeats one of the paper's."""
     paper_domains: dict[str, str | list[str]] = {}
@@ -89,7 +89,7 @@ class PairSlice(Options):
             for seed in self.seeds(method):
                 yield method, self.network(method, seed)
 
-    def measured(self, instance: InstanceSlice) -> dict[str, dict[int, NetworkRef]]:
+    def measured(self, instance: InstanceSettings) -> dict[str, dict[int, NetworkRef]]:
         """Every network that has records of ``instance``, by method and seed, students first."""
         methods = ["ind", *self.methods]
         if not instance.relational or instance.on_teacher:
@@ -98,14 +98,14 @@ class PairSlice(Options):
             methods.append("teacher2")
         return {m: {seed: self.network(m, seed) for seed in self.seeds(m)} for m in methods}
 
-    def record_file(self, network: NetworkRef, instance: InstanceSlice) -> Path:
+    def record_file(self, network: NetworkRef, instance: InstanceSettings) -> Path:
         """Where the records of ``network`` lie, relative to the study's results."""
         reference = self.teacher if instance.relational else None
         return Path(probe_dir(network, reference, instance.family)) / f"{instance.name}.parquet"
 
 
-class TablesSlice(Options):
+class TablesSettings(Options):
     """Everything the tables of one study are made from."""
 
     study: str
-    pairs: list[PairSlice]
+    pairs: list[PairSettings]
