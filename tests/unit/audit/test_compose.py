@@ -194,8 +194,8 @@ def test_an_audit_is_an_ordinary_study(here):
     assert pair.given == {"distilled": ["student_distilled"]}
     assert pair.baselines == ["baseline"]
     assert set(study.probes) | set(left_out) == set(probes.names())
-    assert study.probes["shift"].options["distinct"]
-    assert study.probes["boundary"].options["resolution"] == 20
+    assert study.probes["shift"].options.distinct
+    assert study.probes["boundary"].options.resolution == 20
     assert set(left_out) == {"consensus", "group_accuracy", "shape_bias", "weights"}
     plan = Plan(study)
     assert not plan.by_stage("distil")
