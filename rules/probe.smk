@@ -24,6 +24,32 @@ rule calibrate:
         command("calibrate")
 
 
+TARGET = "probes/{network}/prepared/{instance}.safetensors"
+
+
+rule prepare:
+    input:
+        inputs(TARGET),
+    output:
+        f"{ROOT}/{TARGET}",
+    log:
+        log_of(TARGET),
+    benchmark:
+        benchmark_of(TARGET)
+    priority: first(TARGET)
+    conda:
+        "../envs/kdpipe.yaml"
+    threads: PLAN.compute.threads
+    resources:
+        **need(TARGET),
+    params:
+        **job(TARGET),
+    message:
+        "prepare {wildcards.instance} of {wildcards.network}"
+    shell:
+        command("prepare")
+
+
 TARGET = "probes/{network}/{against}/{family}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import string
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import unquote
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from kdpipe.base.options import Options
+from kdpipe.base.provenance import canonical
 
 MODEL_FILES = ("model.safetensors", "model.json", "history.parquet")
 
@@ -109,6 +111,15 @@ def teacher_outputs_file(pair: str) -> str:
 
 def calibration_file(network: NetworkRef, instance: str) -> str:
     return f"probes/{network.path}/calibration/{instance}.json"
+
+
+def prepared_file(network: NetworkRef, instance: str, set_name: str, domains: list[str]) -> str:
+    """What a probe needs of one teacher or attacker on the images of these domains.
+
+    Where a study leaves set or domains to the student, one teacher may have several such files.
+    """
+    images = hashlib.sha256(canonical([set_name, domains]).encode()).hexdigest()
+    return f"probes/{network.path}/prepared/{instance}-{images[:8]}.safetensors"
 
 
 def gate_dir(network: NetworkRef) -> str:

@@ -10,6 +10,7 @@ from kdpipe.plan.estimate import FLOAT, Estimate
 from kdpipe.plan.plan import Plan
 from kdpipe.plan.throughput import duration, throughput
 from kdpipe.stages.order import STAGES, TRAININGS
+from kdpipe.stages.prepare import PrepareSettings
 from kdpipe.stages.shared.training import TrainingSettings
 
 TFLOPS = 10.0
@@ -20,7 +21,8 @@ can be measured: about what one GPU of a data centre sustains in these trainings
 @dataclass(frozen=True)
 class Cost:
     """``networks`` that are trained, the operations of all trainings, and bytes on disk: weights,
-    decoded images, teacher outputs (records and pictures are small beside them)."""
+    decoded images, teacher outputs, attacked images (records and pictures are small beside them).
+    """
 
     networks: int
     flops: float
@@ -66,7 +68,19 @@ def cost(estimate: Estimate) -> Cost:
         if found.written:
             network = plan.study.models[pair.teacher.model].network
             flops += found.views * estimate.size(network, found.set).flops
+    disk += sum(size for sizes in _prepared(estimate).values() for size in sizes)
     return Cost(len(trained), flops, disk)
+
+
+def _prepared(estimate: Estimate) -> dict[str, list[int]]:
+    """Of each probe, bytes that are stored of every teacher and attacker; 0 beyond the limit."""
+    found: dict[str, list[int]] = {}
+    for job in estimate.plan.by_stage("prepare"):
+        assert isinstance(job.settings, PrepareSettings)
+        probe = job.settings.instance.probe
+        size = estimate.prepared_bytes(probe) if estimate.stores(probe) else 0
+        found.setdefault(job.settings.instance.name, []).append(size)
+    return found
 
 
 def _networks(plan: Plan) -> list[tuple[str, TrainingSettings]]:
@@ -82,7 +96,7 @@ def _networks(plan: Plan) -> list[tuple[str, TrainingSettings]]:
 def print_cost(
     plan: Plan, data_root: Path | None, tflops: float | None = None, cores: int | None = None
 ) -> None:
-    """Tables of jobs per stage, of the networks and of teacher outputs, and what it comes to.
+    """Tables of jobs per stage, networks, teacher outputs and prepared probes, and the sum.
 
     Hours are stated at ``tflops``; without it, and where the plan is for a machine like this one,
     the throughput of this machine is measured.
@@ -118,11 +132,15 @@ def print_cost(
     for name in plan.study.pairs:
         table = estimate.table(name)
         tables.add_row(name, table.reason, f"{table.bytes / 1e9:.3f}")
+    prepared = Table("probe", "teachers and attackers looked at once", "GB at most")
+    for name, sizes in _prepared(estimate).items():
+        prepared.add_row(name, str(len(sizes)), f"{sum(sizes) / 1e9:.3f}")
     console = Console()
     console.width = max(console.width, 110)  # of a pipe it is 80
     console.print(stages)
     console.print(networks)
     console.print(tables)
+    console.print(prepared)
     console.print(f"device {plan.compute.device}, precision {plan.compute.precision}")
     if plan.precision_reason:
         console.print(plan.precision_reason, soft_wrap=True)

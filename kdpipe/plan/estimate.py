@@ -7,9 +7,11 @@ counted on torch's meta device, the images from the source's listing, and both a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import NetworkRef
@@ -25,6 +27,7 @@ from kdpipe.stages.calibrate import CalibrateSettings
 from kdpipe.stages.distil import DistilSettings
 from kdpipe.stages.gate import FEWEST, FLOPS, GateSettings
 from kdpipe.stages.order import TRAININGS
+from kdpipe.stages.prepare import PrepareSettings
 from kdpipe.stages.probe import ProbeSettings
 from kdpipe.stages.shared.training import TrainingSettings
 from kdpipe.stages.subset import SubsetSettings
@@ -170,7 +173,7 @@ class Estimate:
 
     def _looking(self, job: Job) -> tuple[float, float]:
         """Gates, probes, calibrations, teacher outputs: what each network looks at, how often."""
-        settings = job.settings
+        settings, kept = job.settings, 0
         if isinstance(settings, GateSettings):
             looks = [self._look(ref, settings.set) for ref in settings.networks[:1]]
             flops = len(settings.networks) * max(FLOPS[self.device], 2 * FEWEST * looks[0].flops)
@@ -186,23 +189,46 @@ class Estimate:
             images = self._probed(options, "val")
             flops = looks[0].flops * probe.cls.calibration_passes(options, images)
             names = [options.set]
+        elif isinstance(settings, PrepareSettings):
+            probe = settings.instance.probe
+            looks = [self._look(settings.network, probe.options.set)]
+            kept = self.prepared_bytes(probe)
+            flops = float(looks[0].flops * self._in_all(probe, probe.cls.prepared_passes))
+            names = [probe.options.set]
+            if not self.stores(probe):
+                flops, kept = 0.0, 0
         else:
             assert isinstance(settings, ProbeSettings)
             looks, names, flops = [], [], 0.0
             for instance in settings.instances:
                 probe = instance.probe
-                options = probe.options
-                refs = [settings.subject, *probe.cls.networks(options)]
-                refs += [settings.reference] if settings.reference else []
-                own = [self._look(ref, options.set) for ref in refs]
-                passes = probe.cls.passes(options, self._probed(options, options.split))
-                flops += len(options.domains) * passes * sum(size.flops for size in own)
-                looks += own
-                names.append(options.set)
+                refs = [*probe.cls.networks(probe.options), settings.reference]
+                student = self._look(settings.subject, probe.options.set)
+                others = [self._look(ref, probe.options.set) for ref in refs if ref]
+                flops += self._in_all(probe, probe.cls.passes) * student.flops
+                if not (probe.cls.prepared and self.stores(probe)):
+                    again = probe.cls.prepared_passes if probe.cls.prepared else probe.cls.passes
+                    flops += self._in_all(probe, again) * sum(size.flops for size in others)
+                looks += [student, *others]
+                names.append(probe.options.set)
         held = max(self.pixels_mb(name) for name in names)
         values = max(BATCH * size.activations + 4 * size.parameters for size in looks)
         memory = held + (FLOAT * values / 2**20 if self.device == "cpu" else 0)
-        return flops / self.speed, memory
+        return flops / self.speed, memory + kept / 2**20
+
+    def prepared_bytes(self, probe: PluginRef) -> int:
+        """About how much a probe prepares of one network, in all its domains."""
+        size = self.plan.study.data.sets[str(probe.options.set)].size
+        return self._in_all(probe, lambda options, n: probe.cls.prepared_bytes(options, n, size))
+
+    def stores(self, probe: PluginRef) -> bool:
+        """Whether that is within the limit, and computed once for all students."""
+        return self.prepared_bytes(probe) <= self.plan.study.compute.prepared_gb * 1e9
+
+    def _in_all(self, probe: PluginRef, of_domain: Callable[[Any, int], int]) -> int:
+        """What ``of_domain`` says of a domain's images, in all domains of a probe."""
+        options = probe.options
+        return len(options.domains) * of_domain(options, self._probed(options, options.split))
 
     def _look(self, ref: NetworkRef, name: str) -> Size:
         return self.size(self.plan.architecture(ref), name)

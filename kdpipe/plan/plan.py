@@ -28,6 +28,7 @@ from kdpipe.probes import probes
 from kdpipe.stages.calibrate import CalibrateSettings
 from kdpipe.stages.distil import DistilSettings
 from kdpipe.stages.gate import GateSettings
+from kdpipe.stages.prepare import PrepareSettings
 from kdpipe.stages.probe import ProbeSettings
 from kdpipe.stages.shared.bench import Instance
 from kdpipe.stages.subset import SubsetSettings
@@ -139,10 +140,13 @@ class Plan:
             if cls.relational and second is not None:
                 self._train(second)
                 subjects.append(second)
-            if cls.calibrated:
-                for attacked in (pair.teacher, *cls.networks(ref.options)):
-                    self._train(attacked)
-                    self._calibrate(attacked, Instance(name=instance, probe=ref))
+            if cls.calibrated or cls.prepared:
+                for network in (pair.teacher, *cls.networks(ref.options)):
+                    self._train(network)
+                    if cls.calibrated:
+                        self._calibrate(network, Instance(name=instance, probe=ref))
+                    if cls.prepared:
+                        self._prepare(network, Instance(name=instance, probe=ref))
             for subject in subjects:
                 target = paths.probe_dir(subject, against, cls.family)
                 group = groups.setdefault(target, _ProbeGroup(subject, against, cls.family))
@@ -241,11 +245,37 @@ class Plan:
                 f"probes.{instance.name} would be calibrated on {network.path} in two ways; use "
                 f"one probe entry for each pair, with its own domains."
             )
+        self._once("calibrate", target, settings, network, instance, [])
+
+    def _prepare(self, network: ModelRef, instance: Instance) -> None:
+        """What the probe jobs of all students share."""
+        settings = PrepareSettings(
+            network=network,
+            instance=instance,
+            limit_gb=self.study.compute.prepared_gb,
+            compute=self.compute,
+            leave_out=self.leave_out,
+        )
+        calibrated = instance.probe.cls.calibrated
+        fitted = [paths.calibration_file(network, instance.name)] if calibrated else []
+        target = _prepared(network, instance)
+        self._once("prepare", target, settings, network, instance, fitted)
+
+    def _once(
+        self,
+        stage: str,
+        target: str,
+        settings: Options,
+        network: ModelRef,
+        instance: Instance,
+        read: list[str],
+    ) -> None:
+        """A job of a probe that looks at a teacher or attacker once for all students."""
         subset = f"{paths.subset_dir(instance.probe.options.set)}/subset.json"
         plugins = [*_plugins(instance), self.study.models[network.model].network]
-        inputs = [subset, *_files(network)[:2]]
+        inputs = [subset, *_files(network)[:2], *read]
         gate = [paths.gate_dir(network)]
-        self._add("calibrate", target, settings, inputs, [target], plugins, gate)
+        self._add(stage, target, settings, inputs, [target], plugins, gate)
 
     def _probe(self, target: str, group: _ProbeGroup) -> None:
         instances = [Instance(name=n, probe=r) for n, r in sorted(group.instances.items())]
@@ -267,9 +297,11 @@ class Plan:
             inputs.append(f"{paths.subset_dir(instance.probe.options.set)}/subset.json")
             extra = cls.networks(instance.probe.options)
             networks.extend(extra)
-            if cls.calibrated and group.reference is not None:
-                for attacked in (group.reference, *extra):
-                    inputs.append(paths.calibration_file(attacked, instance.name))
+            for ref in (group.reference, *extra) if group.reference is not None else ():
+                if cls.calibrated:
+                    inputs.append(paths.calibration_file(ref, instance.name))
+                if cls.prepared:
+                    inputs.append(_prepared(ref, instance))
         for network in networks:
             inputs += _files(network)[:2]
         plugins = [
@@ -343,6 +375,11 @@ def _computed(study: Study) -> tuple[Compute, str]:
 def _plugins(instance: Instance) -> list[PluginRef | None]:
     """The probe, and the class map that it goes through."""
     return [instance.probe, instance.probe.options.class_map]
+
+
+def _prepared(network: ModelRef, instance: Instance) -> str:
+    options = instance.probe.options
+    return paths.prepared_file(network, instance.name, options.set, options.domains)
 
 
 def _files(ref: NetworkRef) -> list[str]:

@@ -77,7 +77,7 @@ def throughput(estimate: Estimate, cores: int | None = None) -> Throughput | Non
     usual = sum(speeds.values()) / len(speeds)
     seconds = sum(flops / speeds.get(key, usual) for key, flops in work.items())
     for job in plan.jobs.values():
-        if job.stage in ("probe", "calibrate", "teacher_outputs"):
+        if job.stage in ("probe", "calibrate", "prepare", "teacher_outputs"):
             seconds += estimate.need(job).hours * 3600 * estimate.speed / usual
     return Throughput(seconds, usual, cores or len(os.sched_getaffinity(0)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -13,7 +14,16 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef
 from kdpipe.data.images import as_float
 from kdpipe.models.base import Network
-from kdpipe.probes.base import BATCH, Bench, ImageSet, Probe, ProbeOptions, condition, probes
+from kdpipe.probes.base import (
+    BATCH,
+    Bench,
+    ImageSet,
+    Part,
+    Probe,
+    ProbeOptions,
+    condition,
+    probes,
+)
 from kdpipe.probes.shared.description import Metric, Panels
 from kdpipe.probes.shared.gradients import need_gradient
 from kdpipe.probes.shared.ifgsm import BISECTIONS, calibrate, fooling_rate, ifgsm
@@ -62,6 +72,7 @@ class Adversarial(Probe):
     relational = True
     on_teacher = True
     calibrated = True
+    prepared = True
     title = "Adversarial weakness"
     compared = "fooled by what fools the teacher"
     how = (
@@ -97,19 +108,25 @@ class Adversarial(Probe):
 
     @classmethod
     def passes(cls, options: Any, n: int) -> int:
-        return (1 + len(cls.networks(options))) * cls._attack_passes(options, n)
+        """Once before the attacks, and once after that of the teacher and of each other one."""
+        return (2 + len(cls.networks(options))) * n
 
     @classmethod
     def calibration_passes(cls, options: Any, n: int) -> int:
         if options.epsilon != "auto":
-            return cls._attack_passes(options, n)
+            return cls.prepared_passes(options, n)
         looked_at = n if options.target_of == "right" else 0
-        return (1 + BISECTIONS) * cls._attack_passes(options, n) + looked_at
+        return (1 + BISECTIONS) * cls.prepared_passes(options, n) + looked_at
 
-    @staticmethod
-    def _attack_passes(options: AdversarialOptions, n: int) -> int:
+    @classmethod
+    def prepared_passes(cls, options: Any, n: int) -> int:
         """Forward and backward at every step, and once each before and after."""
         return (3 * options.steps + 2) * n
+
+    @classmethod
+    def prepared_bytes(cls, options: Any, n: int, size: int) -> int:
+        """The attacked images, in float32."""
+        return n * 3 * size**2 * 4
 
     def calibrate(self, bench: Bench) -> dict[str, Any]:
         o = self.options
@@ -146,41 +163,42 @@ class Adversarial(Probe):
             )
         return images.images[right], labels[right]
 
+    def prepare(
+        self, bench: Bench, network: Network, images: ImageSet, fitted: Mapping[str, Any]
+    ) -> Iterator[Part]:
+        """A batch of attacked images a part, and the attacked network's classes of them."""
+        labels = torch.from_numpy(images.labels).to(images.pixels.device)
+        clean = bench.clean_logits(network, images).argmax(1)
+        batches = (x.split(BATCH) for x in (images.pixels, labels, clean))
+        for pixels, target, before in zip(*batches, strict=True):
+            attacked = ifgsm(network, as_float(pixels), target, **_strength(fitted))
+            after = bench.logits(network, attacked).argmax(1)
+            yield {"images": attacked, "before": before, "after": after}
+
     def measure(self, bench: Bench) -> Records:
-        o = self.options
         assert bench.reference_ref is not None
-        attackers = {"teacher": (bench.teacher, bench.calibrations[bench.reference_ref.path])}
-        if o.foreign is not None:
-            attackers["foreign"] = (
-                bench.others[o.foreign.path],
-                bench.calibrations[o.foreign.path],
-            )
+        attackers = {"teacher": bench.reference_ref}
+        if self.options.foreign is not None:
+            attackers["foreign"] = self.options.foreign
         records = Records()
-        for images in bench.image_sets(o):
-            for name, (attacker, setting) in attackers.items():
-                self._attack(bench, images, name, attacker, setting, records)
+        for images in bench.image_sets(self.options):
+            for name, attacker in attackers.items():
+                self._attack(bench, images, name, attacker, records)
         return records
 
     def _attack(
-        self,
-        bench: Bench,
-        images: ImageSet,
-        name: str,
-        attacker: Network,
-        setting: dict[str, Any],
-        records: Records,
+        self, bench: Bench, images: ImageSet, name: str, attacker: ModelRef, records: Records
     ) -> None:
-        strength = {key: setting[key] for key in ("epsilon", "step", "steps")}
-        labels = torch.from_numpy(images.labels).to(images.pixels.device)
+        setting = bench.calibrations[attacker.path]
         answers = []
-        # A batch at a time: the attacked images are needed once, and may not fit in memory.
-        for pixels, target in zip(images.pixels.split(BATCH), labels.split(BATCH), strict=True):
-            adversarial = ifgsm(attacker, as_float(pixels), target, **strength)
-            answers.append(
-                [bench.logits(net, adversarial).argmax(1) for net in (attacker, bench.subject)]
-            )
-        attacked, after = (torch.cat(parts).numpy() for parts in zip(*answers, strict=True))
-        fooled = attacked != bench.clean_logits(attacker, images).argmax(1).numpy()
+        # A part at a time: the attacked images are needed once, and may not fit in memory.
+        for part in bench.prepared(self, images, attacker):
+            shown = part["images"].to(images.pixels.device)
+            shown = shown.contiguous(memory_format=torch.channels_last)
+            mine = bench.logits(bench.subject, shown).argmax(1)
+            answers.append((part["before"], part["after"], mine))
+        before, attacked, after = (torch.cat(x).numpy() for x in zip(*answers, strict=True))
+        fooled = attacked != before
         if not fooled.any():
             raise KdpipeError(
                 f"The attack with epsilon {setting['epsilon']:.4g} fooled the network on none of "
@@ -203,8 +221,12 @@ class Adversarial(Probe):
             )
 
         records.add(described("attack_success"), fooled, unit_ids=images.ids)
-        for metric, value in strength.items():
+        for metric, value in _strength(setting).items():
             records.add_set(described(metric), float(value))
         if "reached" in setting:
             off = abs(setting["fooling_rate"] - setting["target"])
             records.add_set(described("target_missed"), 0.0 if setting["reached"] else off)
+
+
+def _strength(setting: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: setting[key] for key in ("epsilon", "step", "steps")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -36,6 +36,9 @@ from kdpipe.probes.shared.records import Records
 from kdpipe.training.compute import Compute
 
 BATCH = 256
+
+Part = Mapping[str, Tensor]
+"""Some of what a probe needs of a teacher on the images of a domain: tensors by name."""
 
 
 class ProbeOptions(Options):
@@ -113,7 +116,8 @@ class Bench:
     """Everything a probe may look at: the networks of its job and the images of its set.
 
     ``reference`` is the teacher of a relational probe. ``others`` holds further networks the
-    probe asked for, ``calibrations`` what was calibrated on a network, both by network path.
+    probe asked for, ``calibrations`` what was calibrated on a network, ``stored`` what the stage
+    ``prepare`` stored of a network and gives by domain, each by network path.
     """
 
     subset: Subset
@@ -124,6 +128,7 @@ class Bench:
     reference_ref: ModelRef | None = None
     others: dict[str, Network] = field(default_factory=dict)
     calibrations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stored: dict[str, Callable[[str], Iterator[Part]]] = field(default_factory=dict)
     _images: dict[Any, ImageSet] = field(default_factory=dict)
     _logits: dict[Any, Tensor] = field(default_factory=dict)
 
@@ -132,6 +137,20 @@ class Bench:
         """The reference, for probes that are ``relational``."""
         assert self.reference is not None, "a relational probe runs with a reference"
         return self.reference
+
+    def prepared(
+        self, probe: Probe, images: ImageSet, network: ModelRef | None = None
+    ) -> Iterator[Part]:
+        """The parts that ``probe.prepare`` gives for ``network``, or for the teacher.
+
+        They come from the file of the stage ``prepare``, or are computed here where there is none.
+        """
+        ref = network or self.reference_ref
+        path = ref.path if ref else ""
+        if path in self.stored:
+            return self.stored[path](images.domain)
+        of = self.teacher if ref == self.reference_ref else self.others[path]
+        return probe.prepare(self, of, images, self.calibrations.get(path, {}))
 
     def image_set(self, options: ProbeOptions, domain: str, split: str | None = None) -> ImageSet:
         """Images of ``domain``; where ``limit`` bounds them, a fixed random choice."""
@@ -186,6 +205,11 @@ class Probe(Described, ABC):
     layers of the networks, which a compiled one does not show; one that ``needs_places`` can look
     only at layers with feature maps of more than one place.
 
+    One that is ``calibrated`` or ``prepared`` looks at the teacher, and at the ``networks`` it
+    names, in jobs of their own, once for all students: ``calibrate`` fits settings, ``prepare``
+    computes what depends on such a network and the images alone. ``measure`` finds the settings
+    in ``bench.calibrations`` and the rest through ``bench.prepared``.
+
     >>> from kdpipe.probes.shared.records import Statistic
     >>> @probes.register("confidence")
     ... class Confidence(Probe):
@@ -212,6 +236,7 @@ class Probe(Described, ABC):
     relational: bool = False
     on_teacher: bool = False
     calibrated: bool = False
+    prepared: bool = False
     looks_inside: bool = False
     needs_places: bool = False
 
@@ -232,7 +257,8 @@ class Probe(Described, ABC):
     def passes(cls, options: Any, n: int) -> int:
         """About how many forward passes each network makes for a domain of ``n`` images.
 
-        A backward pass counts as two. Time limits on a cluster are estimated from it.
+        A backward pass counts as two. Time limits on a cluster are estimated from it. Of a probe
+        that is ``prepared``: how many the student makes.
         """
         return n
 
@@ -241,8 +267,32 @@ class Probe(Described, ABC):
         """The same of a calibration."""
         return cls.passes(options, n)
 
+    @classmethod
+    def prepared_passes(cls, options: Any, n: int) -> int:
+        """The same of ``prepare``, for each network that it is called for."""
+        return cls.passes(options, n)
+
+    @classmethod
+    def prepared_bytes(cls, options: Any, n: int, size: int) -> int:
+        """How much ``prepare`` gives for a domain of ``n`` images, ``size`` pixels wide.
+
+        0 for what is small beside the images.
+        """
+        return 0
+
     def calibrate(self, bench: Bench) -> dict[str, Any]:
         """Settings fitted once per network (``bench.subject``), where ``calibrated`` is set."""
+        raise NotImplementedError
+
+    def prepare(
+        self, bench: Bench, network: Network, images: ImageSet, fitted: Mapping[str, Any]
+    ) -> Iterator[Part]:
+        """What every student is compared with, part by part, where ``prepared`` is set.
+
+        It depends on ``network``, ``images`` and ``fitted`` alone (what ``calibrate`` fitted to
+        the network). The parts come back from a file with the same numbers, on the CPU and
+        contiguous. Raises KdpipeError where the images or the network do not allow it.
+        """
         raise NotImplementedError
 
     @abstractmethod

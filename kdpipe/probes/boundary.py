@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +14,17 @@ from torch import Tensor
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.seeding import stream
 from kdpipe.data.images import as_float
-from kdpipe.probes.base import BATCH, Bench, ImageSet, Probe, ProbeOptions, condition, probes
+from kdpipe.models.base import Network
+from kdpipe.probes.base import (
+    BATCH,
+    Bench,
+    ImageSet,
+    Part,
+    Probe,
+    ProbeOptions,
+    condition,
+    probes,
+)
 from kdpipe.probes.shared.description import Metric, Panels
 from kdpipe.probes.shared.records import Records, Statistic
 
@@ -121,6 +131,7 @@ class Boundary(Probe):
 
     Options = BoundaryOptions
     relational = True
+    prepared = True
     title = "Decision boundary"
     compared = "same labels on planes of images"
     how = (
@@ -148,26 +159,27 @@ class Boundary(Probe):
     def passes(cls, options: Any, n: int) -> int:
         return options.triplets * options.resolution**2
 
+    def prepare(
+        self, bench: Bench, network: Network, images: ImageSet, fitted: Mapping[str, Any]
+    ) -> Iterator[Part]:
+        """A plane a part: the classes that the teacher gives its grid points."""
+        for _, plane in self._planes(images):
+            if plane is not None:
+                yield {"labels": self._labels(bench, network, plane)}
+
     def measure(self, bench: Bench) -> Records:
         o = self.options
         records = Records(notes={"planes": {}, "without_plane": {}, "classes": {}})
         for images in bench.image_sets(o):
-            if len(images) < 3:
-                raise KdpipeError(
-                    f"Probe {self.name} needs three images of domain '{images.domain}', but there "
-                    f"are {len(images)}; raise its limit or enlarge the set."
-                )
-            rng = np.random.default_rng(stream("triplets", o.set or "", images.domain))
+            teacher = (part["labels"].numpy() for part in bench.prepared(self, images))
             found: dict[str, list[float]] = {"boundary_agreement": [], "boundary_iou": []}
             pictured = 0
-            for triplet in range(o.triplets):
-                chosen = self._triplet(images, rng)
-                plane = Plane.through(as_float(images.pixels[torch.from_numpy(chosen)]))
+            for triplet, (chosen, plane) in enumerate(self._planes(images)):
                 if plane is None:
                     for values in found.values():
                         values.append(float("nan"))
                     continue
-                mine, theirs = self._labels(bench, plane)
+                mine, theirs = self._labels(bench, bench.subject, plane).numpy(), next(teacher)
                 found["boundary_agreement"].append(float((mine == theirs).mean()))
                 found["boundary_iou"].append(class_iou(mine, theirs))
                 if pictured < o.pictured:
@@ -194,6 +206,19 @@ class Boundary(Probe):
                 records.add(statistic, values, unit="triplet")
         return records
 
+    def _planes(self, images: ImageSet) -> Iterator[tuple[np.ndarray, Plane | None]]:
+        """Rows (3,) of the images of each triplet, and the plane through them if they span one."""
+        o = self.options
+        if len(images) < 3:
+            raise KdpipeError(
+                f"Probe {self.name} needs three images of domain '{images.domain}', but there "
+                f"are {len(images)}; raise its limit or enlarge the set."
+            )
+        rng = np.random.default_rng(stream("triplets", o.set or "", images.domain))
+        for _ in range(o.triplets):
+            chosen = self._triplet(images, rng)
+            yield chosen, Plane.through(as_float(images.pixels[torch.from_numpy(chosen)]))
+
     def _triplet(self, images: ImageSet, rng: np.random.Generator) -> np.ndarray:
         """Rows (3,) of three images."""
         if self.options.classes == "any":
@@ -207,13 +232,10 @@ class Boundary(Probe):
         three = rng.choice(there, 3, replace=False)
         return np.array([rng.choice(np.flatnonzero(images.labels == k)) for k in three])
 
-    def _labels(self, bench: Bench, plane: Plane) -> tuple[np.ndarray, np.ndarray]:
-        """Classes (resolution²,) that network and teacher give the grid points."""
-        mine, theirs = [], []
-        for points in plane.images(plane.grid(self.options.resolution, self.options.margin)):
-            mine.append(bench.logits(bench.subject, points).argmax(1))
-            theirs.append(bench.logits(bench.teacher, points).argmax(1))
-        return torch.cat(mine).numpy(), torch.cat(theirs).numpy()
+    def _labels(self, bench: Bench, network: Network, plane: Plane) -> Tensor:
+        """Classes (resolution²,) that a network gives the grid points."""
+        points = plane.images(plane.grid(self.options.resolution, self.options.margin))
+        return torch.cat([bench.logits(network, some).argmax(1) for some in points])
 
     def _about(self, plane: Plane, images: ImageSet, chosen: np.ndarray) -> dict[str, Any]:
         """What a picture needs beside the labels: bounds of the grid, and the three images.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.base.seeding import stream
 from kdpipe.data.images import as_float
 from kdpipe.models.base import Network
-from kdpipe.probes.base import Bench, ImageSet, Probe, ProbeOptions, condition, probes
+from kdpipe.probes.base import Bench, ImageSet, Part, Probe, ProbeOptions, condition, probes
 from kdpipe.probes.shared.description import Metric
 from kdpipe.probes.shared.records import Records, Statistic
 
@@ -93,6 +93,7 @@ class CKA(Probe):
     Options = CKAOptions
     family = "representation"
     relational = True
+    prepared = True
     looks_inside = True
     title = "Representation"
     compared = "features alike (linear CKA)"
@@ -110,10 +111,19 @@ class CKA(Probe):
     def layers(cls, options: Any) -> tuple[list[str], list[str]]:
         return options.layers, options.teacher_layers
 
+    def prepare(
+        self, bench: Bench, network: Network, images: ImageSet, fitted: Mapping[str, Any]
+    ) -> Iterator[Part]:
+        """One part: the kernel of each of the teacher's layers."""
+        yield self._grams(network, images, self._teacher_layers(network))
+
+    def _teacher_layers(self, teacher: Network) -> list[str]:
+        return list(self.options.teacher_layers or teacher.layers.cka)
+
     def measure(self, bench: Bench) -> Records:
         o = self.options
         mine = list(o.layers or bench.subject.layers.cka)
-        theirs = list(o.teacher_layers or bench.teacher.layers.cka)
+        theirs = self._teacher_layers(bench.teacher)
         counts: dict[str, int] = {}
         notes = {"layers": mine, "teacher_layers": theirs, "images": counts}
         records = Records(notes=notes)
@@ -126,15 +136,15 @@ class CKA(Probe):
                 )
             rng = np.random.default_rng(stream("halves", n))
             halves = [rng.permutation(n)[: n // 2] for _ in range(o.replicates)]
-            grams = self._grams(bench, bench.subject, images, mine)
-            teacher_grams = self._grams(bench, bench.teacher, images, theirs)
+            grams = self._grams(bench.subject, images, mine)
+            (teacher_grams,) = bench.prepared(self, images)
             for t, teacher_layer in enumerate(theirs):
                 for s, layer in enumerate(mine):
                     hidden = t == max(0, len(theirs) - 2) and s == max(0, len(mine) - 2)
                     where = condition(
                         domain=images.domain, teacher_layer=teacher_layer, student_layer=layer
                     )
-                    k, m = teacher_grams[t], grams[s]
+                    k, m = teacher_grams[teacher_layer].numpy(), grams[layer].numpy()
                     for metric, unbiased in (("cka_unbiased", True), ("cka_biased", False)):
                         primary = hidden and unbiased and images.domain == o.primary_domain
                         # Replicates cost time: only the statistic that is tested carries them.
@@ -154,13 +164,11 @@ class CKA(Probe):
         return records
 
     @torch.no_grad()
-    def _grams(
-        self, bench: Bench, network: Network, images: ImageSet, layers: list[str]
-    ) -> list[np.ndarray]:
+    def _grams(self, network: Network, images: ImageSet, layers: list[str]) -> dict[str, Tensor]:
         """Kernel of each layer. Features of all images are kept in float32, layer by layer."""
         parts: dict[str, list[Tensor]] = {name: [] for name in layers}
         for pixels in images.pixels.split(CKA_BATCH):
             _, features = network.with_features(as_float(pixels), layers, as_maps=False)
             for name in layers:
                 parts[name].append(features[name].flatten(1).float())
-        return [gram(parts.pop(name)) for name in layers]
+        return {name: torch.from_numpy(gram(parts.pop(name))) for name in layers}

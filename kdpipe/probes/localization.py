@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from kdpipe.base.errors import KdpipeError
 from kdpipe.data.images import as_float
 from kdpipe.models.base import Network
-from kdpipe.probes.base import Bench, ImageSet, Probe, condition, probes
+from kdpipe.probes.base import Bench, ImageSet, Part, Probe, condition, probes
 from kdpipe.probes.shared.description import Metric, Panels
 from kdpipe.probes.shared.gradients import need_gradient
 from kdpipe.probes.shared.pictures import PicturedOptions, keep, spread, thumbnail
@@ -125,6 +126,7 @@ class Localization(Probe):
     Options = LocalizationOptions
     family = "attribution"
     relational = True
+    prepared = True
     looks_inside = True
     needs_places = True
     title = "Localisation"
@@ -162,16 +164,23 @@ class Localization(Probe):
     def passes(cls, options: Any, n: int) -> int:
         return 3 * n
 
+    def prepare(
+        self, bench: Bench, network: Network, images: ImageSet, fitted: Mapping[str, Any]
+    ) -> Iterator[Part]:
+        """The teacher's maps, batch by batch, and those that are kept for figures."""
+        need_gradient(network, as_float(images.pixels[:1]), "teacher to explain")
+        for rows in self._batches(images):
+            if len(rows):
+                maps = self._maps(network, images, rows, self.options.teacher_layer)
+                yield {"maps": torch.from_numpy(maps)}
+
     def measure(self, bench: Bench) -> Records:
         records = Records()
         for images in bench.image_sets(self.options):
-            one = as_float(images.pixels[:1])
-            need_gradient(bench.subject, one, "network to explain")
-            need_gradient(bench.teacher, one, "teacher to explain")
-            parts = [
-                self._compare(bench, images, rows)
-                for rows in torch.arange(len(images)).split(CAM_BATCH)
-            ]
+            need_gradient(bench.subject, as_float(images.pixels[:1]), "network to explain")
+            teacher = (part["maps"].numpy() for part in bench.prepared(self, images))
+            *batches, pictured = self._batches(images)
+            parts = [self._compare(bench, images, rows, next(teacher)) for rows in batches]
             found = {
                 metric: np.concatenate([part[metric] for part in parts]) for metric in parts[0]
             }
@@ -200,27 +209,37 @@ class Localization(Probe):
             ]
             for statistic in statistics:
                 records.add(statistic, found[statistic.metric], unit_ids=images.ids)
-            self._picture(bench, images, records)
+            if len(pictured):
+                self._picture(bench, images, pictured, next(teacher), records)
         return records
 
-    def _picture(self, bench: Bench, images: ImageSet, records: Records) -> None:
-        """Keep a few images with both maps, at the layers' own resolutions."""
-        rows = spread(len(images), self.options.pictured)
-        if not len(rows):
-            return
-        batch, labels = as_float(images.pixels[torch.from_numpy(rows)]), images.labels[rows]
-        mine = grad_cam(bench.subject, batch, labels, self.options.layer)
-        theirs = grad_cam(bench.teacher, batch, labels, self.options.teacher_layer)
-        for k, row in enumerate(rows):
-            where = condition(domain=images.domain, image=images.ids[row])
-            keep(records, where, image=thumbnail(batch[k]), map=mine[k], teacher_map=theirs[k])
-            records.notes["pictures"][where]["class"] = bench.classes[labels[k]]
+    def _batches(self, images: ImageSet) -> list[Tensor]:
+        """Rows that are looked at together: all of them in turn, then those of the figures."""
+        pictured = torch.from_numpy(spread(len(images), self.options.pictured))
+        return [*torch.arange(len(images)).split(CAM_BATCH), pictured]
 
-    def _compare(self, bench: Bench, images: ImageSet, rows: Tensor) -> dict[str, np.ndarray]:
-        """Every metric (n,) of the images of ``rows``."""
+    @staticmethod
+    def _maps(network: Network, images: ImageSet, rows: Tensor, layer: str) -> np.ndarray:
+        """Grad-CAM (n, h, w) of the images of ``rows``."""
         batch, labels = as_float(images.pixels[rows]), images.labels[rows.numpy()]
-        mine = grad_cam(bench.subject, batch, labels, self.options.layer)
-        theirs = grad_cam(bench.teacher, batch, labels, self.options.teacher_layer)
+        return grad_cam(network, batch, labels, layer)
+
+    def _picture(
+        self, bench: Bench, images: ImageSet, rows: Tensor, theirs: np.ndarray, records: Records
+    ) -> None:
+        """Keep a few images with both maps, at the layers' own resolutions."""
+        mine = self._maps(bench.subject, images, rows, self.options.layer)
+        pictures = as_float(images.pixels[rows])
+        for k, row in enumerate(rows.tolist()):
+            where = condition(domain=images.domain, image=images.ids[row])
+            keep(records, where, image=thumbnail(pictures[k]), map=mine[k], teacher_map=theirs[k])
+            records.notes["pictures"][where]["class"] = bench.classes[images.labels[row]]
+
+    def _compare(
+        self, bench: Bench, images: ImageSet, rows: Tensor, theirs: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Every metric (n,) of the images of ``rows``, whose maps of the teacher are ``theirs``."""
+        mine = self._maps(bench.subject, images, rows, self.options.layer)
         (h1, w1), (h2, w2) = mine.shape[1:], theirs.shape[1:]
         found = {"all_zero_maps": all_zero(mine), "all_zero_teacher_maps": all_zero(theirs)}
         sizes = {

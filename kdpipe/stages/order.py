@@ -11,6 +11,7 @@ STAGES = {
     "distil": "Distil one student.",
     "gate": "Look at networks once, before anything is measured on them.",
     "calibrate": "Fit a probe's settings to one network, such as the strength of an attack.",
+    "prepare": "Compute what a probe needs of one teacher, once for all students.",
     "probe": "Measure every property of one family on one network.",
     "tables": "Join all records into the tables.",
     "figures": "Draw the figures from the tables.",

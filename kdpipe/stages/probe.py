@@ -13,6 +13,7 @@ from kdpipe.probes.shared.records import write_left_out, write_records
 from kdpipe.results.left_out import NotApplicableError, tried
 from kdpipe.stages.base import Call, Stage
 from kdpipe.stages.shared.bench import Instance, make, open_bench, read_calibration
+from kdpipe.stages.shared.prepared import stored
 from kdpipe.training.compute import Compute
 
 
@@ -75,11 +76,13 @@ def run(settings: ProbeSettings, call: Call) -> None:
             "options": probe.options.model_dump(mode="json"),
         }
         try:
-            if probe.calibrated and settings.reference is not None:
-                attacked = [settings.reference, *type(probe).networks(probe.options)]
-                bench.calibrations = {
-                    n.path: read_calibration(call.root, n, name) for n in attacked
-                }
+            if settings.reference is not None:
+                looked_at = [settings.reference, *type(probe).networks(probe.options)]
+                if probe.calibrated:
+                    bench.calibrations = {
+                        n.path: read_calibration(call.root, n, name) for n in looked_at
+                    }
+                bench.stored = stored(call.root, probe, name, looked_at) if probe.prepared else {}
             records = tried(partial(probe.measure, bench), leave_out=settings.leave_out)
         except NotApplicableError as left_out:
             write = partial(write_left_out, reason=str(left_out), about=meta)

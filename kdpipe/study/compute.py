@@ -46,6 +46,12 @@ class ComputeWish(Options):
         False,
         description="Store teacher outputs in 16 instead of 32 bits: half the disk, lossy.",
     )
+    prepared_gb: float = Field(
+        4.0,
+        gt=0,
+        description="Limit of what one probe stores of one teacher for all students (attacked "
+        "images in float32 above all), in GB; beyond it every student's job computes it.",
+    )
     cpu_fallback: bool = Field(
         False,
         description="Let a job without a GPU compute on the CPU: slower, and with other bytes.",

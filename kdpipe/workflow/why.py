@@ -332,10 +332,10 @@ def made_with(root: Path, job: Job) -> dict[str, str] | None:
 
 def title(job: Job) -> str:
     """A job as a person would call it."""
-    if job.stage in ("probe", "calibrate"):
+    if job.stage in ("probe", "calibrate", "prepare"):
         *network, against, last = job.target.removeprefix("probes/").split("/")
-        beside = "" if job.stage == "calibrate" or against == "unary" else f" beside {against[3:]}"
-        return f"{job.stage} {last.removesuffix('.json')} of {'/'.join(network)}{beside}"
+        beside = f" beside {against[3:]}" if against.startswith("vs-") else ""
+        return f"{job.stage} {last.partition('.')[0]} of {'/'.join(network)}{beside}"
     return job.stage if job.target.partition(".")[0] == job.stage else f"{job.stage} {job.target}"
 
 

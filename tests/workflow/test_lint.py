@@ -101,6 +101,7 @@ def test_slurm_profile_groups_what_is_small(empty: Workspace) -> None:
         "teachers": 1,
         "students": 1,
         "calibrations": 1,
+        "preparations": 1,
         "probes": 2,
         "results": 1,
     }

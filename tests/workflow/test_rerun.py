@@ -63,11 +63,11 @@ CASES: dict[str, tuple[Callable[[Workspace], object], dict[str, int]]] = {
     ),
     "option of a relational probe": (
         setting("probes.localization.limit", 21),
-        {"probe": 4, **ENDS},
+        {"prepare": 1, "probe": 4, **ENDS},
     ),
     "option of a calibrated probe": (
         setting("probes.adversarial.steps", 3),
-        {"calibrate": 1, "probe": 5, **ENDS},
+        {"calibrate": 1, "prepare": 1, "probe": 5, **ENDS},
     ),
     # --- seeds
     "seed of a model": (
@@ -92,7 +92,7 @@ CASES: dict[str, tuple[Callable[[Workspace], object], dict[str, int]]] = {
     # All but the predictions of the independent students that are not compared with the teacher.
     "epochs of the teacher": (
         setting("models.big.training", {"epochs": 2}),
-        {"train": 1, **DISTILLED, "gate": 3, "calibrate": 1, "probe": 16, **ENDS},
+        {"train": 1, **DISTILLED, "gate": 3, "calibrate": 1, "prepare": 2, "probe": 16, **ENDS},
     ),
     "weight of an objective": (
         setting(f"{KL}.alpha", 0.8),
@@ -115,6 +115,7 @@ CASES: dict[str, tuple[Callable[[Workspace], object], dict[str, int]]] = {
             "distil": 4,
             "gate": 4,
             "calibrate": 1,
+            "prepare": 2,
             "probe": 18,
             **ENDS,
         },
@@ -132,12 +133,12 @@ CASES: dict[str, tuple[Callable[[Workspace], object], dict[str, int]]] = {
     # --- code
     "code of the training loop": (
         appended("training/loop.py", CODE),
-        {"train": 3, **DISTILLED, "gate": 4, "calibrate": 1, "probe": 18, **ENDS},
+        {"train": 3, **DISTILLED, "gate": 4, "calibrate": 1, "prepare": 2, "probe": 18, **ENDS},
     ),
     "code of a probe": (appended("probes/accuracy.py", CODE), {"probe": 5, **ENDS}),
     "a new option with a default": (
         replaced("probes/adversarial.py", "    steps: int", f"{NEW_OPTION}    steps: int"),
-        {"calibrate": 1, "probe": 5, **ENDS},
+        {"calibrate": 1, "prepare": 1, "probe": 5, **ENDS},
     ),
     "code of an objective": (
         appended("distill/kl.py", CODE),

@@ -192,6 +192,7 @@ MEASURED = {
     "distil": 4,
     "gate": 4,
     "calibrate": 1,
+    "prepare": 2,
     "probe": 18,
 }
 TARGETS["probes"] = MEASURED

@@ -50,10 +50,14 @@ def test_disk_is_weights_pixels_and_tables() -> None:
     pixels = 300 * 2 * 28 * 28 * 3  # 30 images of 10 classes in 2 domains
     table = tiny.table("answers")
     more = table.bytes if table.written else 0
+    more += 30 * 28 * 28 * 3 * 4  # attacked images, in float32
     assert cost(tiny).disk == pytest.approx(7 * 4 * parameters + pixels + more)
     study = raw()
     study["data"]["sets"]["few"]["decode"] = "on_the_fly"
     assert cost(estimate(study)).disk == pytest.approx(7 * 4 * parameters + more)
+    study["compute"]["prepared_gb"] = 1e-6
+    without = 7 * 4 * parameters + more - 30 * 28 * 28 * 3 * 4
+    assert cost(estimate(study)).disk == pytest.approx(without)
 
 
 def test_a_table_of_teacher_outputs_is_counted_once() -> None:

@@ -68,27 +68,44 @@ def test_memory_follows_batch_and_factor() -> None:
 def test_probes_cost_what_they_look_at() -> None:
     """Images of the split up to the limit, as often as the probe says, by the networks it needs."""
     attack = {"set": "few", "domains": ["grey", "colour"], "primary": "grey"}
-    probe = "probes/models/small/seed0/vs-big-seed0/attack"
-    calibration = "probes/models/big/seed0/calibration/adversarial.json"
 
-    def looked_at(**options: Any) -> tuple[float, float]:
+    def looked_at(limit_gb: float = 4.0, **options: Any) -> list[float]:
+        """Images that each job looks at: calibration, attack on the teacher, student's probe."""
         raw = yaml.safe_load(TINY.read_text())
         raw["probes"]["adversarial"] = {**attack, **options}
         raw["pairs"] = {"answers": {**raw["pairs"]["answers"], "probes": ["adversarial"]}}
-        found = estimate(probes=raw["probes"], pairs=raw["pairs"])
-        nets = [found.size(found.plan.study.models[m].network, "few") for m in ("big", "small")]
-        need = [found.need(found.plan.jobs[target]).hours for target in (probe, calibration)]
-        images = [hours * 3600 * 20e9 for hours in need]
-        return images[0] / sum(size.flops for size in nets), images[1] / nets[0].flops
+        compute = {"device": "cpu", "prepared_gb": limit_gb}
+        found = estimate(probes=raw["probes"], pairs=raw["pairs"], compute=compute)
+        flops = found.size(found.plan.study.models["small"].network, "few").flops
+        jobs = [found.plan.by_stage(stage)[0] for stage in ("calibrate", "prepare", "probe")]
+        return [found.need(job).hours * 3600 * 20e9 / flops for job in jobs]
 
-    # Five steps forward and back, and the answers before and after: 17 passes.
-    assert looked_at(limit=7, epsilon=0.1) == pytest.approx((2 * 17 * 7, 17 * 7))
-    assert looked_at(limit=7, target_of="all") == pytest.approx((2 * 17 * 7, 31 * 17 * 7))
+    # Five steps forward and back, and the answers before and after: 17 passes. The student answers
+    # before and after, in two domains.
+    assert looked_at(limit=7, epsilon=0.1) == pytest.approx([17 * 7, 2 * 17 * 7, 2 * 2 * 7])
+    assert looked_at(limit=7, target_of="all")[0] == pytest.approx(31 * 17 * 7)
     # Once more, to see which it has right.
-    assert looked_at(limit=7) == pytest.approx((2 * 17 * 7, (31 * 17 + 1) * 7))
-    assert looked_at(limit=7, steps=1, epsilon=0.1) == pytest.approx((2 * 5 * 7, 5 * 7))
+    assert looked_at(limit=7)[0] == pytest.approx((31 * 17 + 1) * 7)
+    assert looked_at(limit=7, steps=1)[1:] == pytest.approx([2 * 5 * 7, 2 * 2 * 7])
     # 30 images of 10 classes, three in ten of them for testing.
-    assert looked_at(epsilon=0.1)[0] == pytest.approx(2 * 17 * 90)
+    assert looked_at(epsilon=0.1)[1] == pytest.approx(2 * 17 * 90)
+    # The teacher is attacked for every student where its attacked images would be too large.
+    beyond = looked_at(limit_gb=1e-6, limit=7, epsilon=0.1)
+    assert beyond == pytest.approx([17 * 7, 0, 2 * 17 * 7 + 2 * 2 * 7])
+
+
+def test_what_is_stored_for_all_students_takes_memory() -> None:
+    raw = yaml.safe_load(TINY.read_text())
+    few = raw["data"]["sets"]["few"]
+    few.update(size=128, source={"name": "model_vs_human", "path": "absent"})
+    few.pop("per_class")
+    raw["probes"]["adversarial"]["limit"] = 6_000
+    plan = Plan(parse({**raw, "compute": {"device": "cpu"}}))
+    found = Estimate(plan, Path("/nowhere"))
+    attack = next(j for j in plan.by_stage("prepare") if "adversarial" in j.target)
+    looked_at = found.need(plan.by_stage("calibrate")[0])
+    stored = 6_000 * 3 * 128**2 * 4 / 2**20
+    assert found.need(attack).memory_mb == pytest.approx(looked_at.memory_mb + stored, abs=500)
 
 
 def test_images_that_stay_where_they_are_take_no_memory() -> None:

@@ -153,6 +153,12 @@ def test_attacks_read_their_calibration(plan):
     for job in plan.by_stage("probe"):
         wanted = calibrations if job.target.endswith("/attack") else []
         assert sorted(i for i in job.inputs if "/calibration/" in i) == wanted
+        # The attacked images of both attackers are made from their own strengths.
+        prepared = [i for i in job.inputs if "/prepared/adversarial-" in i]
+        assert len(prepared) == len(wanted)
+        for file, fitted in zip(sorted(prepared), wanted, strict=True):
+            assert file.split("/prepared/")[0] == fitted.split("/calibration/")[0]
+            assert fitted in plan.jobs[file].inputs
     attack = plan.jobs["probes/students/one/kl/seed5/vs-big-seed0/attack"]
     for network in ("models/big/seed0", "models/big/seed1", "students/one/kl/seed5"):
         assert f"{network}/model.safetensors" in attack.inputs
@@ -204,7 +210,7 @@ def test_what_is_measured_waits_for_the_gate_of_its_networks_and_does_not_read_i
     plan = request.getfixturevalue(which)
     looked_at = {ref.path for job in plan.by_stage("gate") for ref in job.settings.networks}
     assert looked_at == {*plan.models, *plan.students}
-    for job in (*plan.by_stage("probe"), *plan.by_stage("calibrate")):
+    for job in plan.by_stage("calibrate", "prepare", "probe"):
         weights = [Path(path).parent for path in job.inputs if path.endswith("model.json")]
         assert set(job.after) == {f"gate/{path.parent}" for path in weights}
         assert not set(job.after) & set(job.inputs)
@@ -230,7 +236,7 @@ def test_the_order_of_keys_in_a_study_changes_no_slice(plan):
     methods = raw["pairs"]["one"]["methods"]
     raw["pairs"]["one"]["methods"] = dict(reversed(methods.items()))
     other = Plan(parse(raw))
-    for stage in ("subset", "train", "teacher_outputs", "distil", "calibrate", "probe"):
+    for stage in ("subset", "train", "teacher_outputs", "distil", "calibrate", "prepare", "probe"):
         assert {j.target: j.settings_json for j in plan.by_stage(stage)} == {
             j.target: j.settings_json for j in other.by_stage(stage)
         }
@@ -254,7 +260,7 @@ def test_an_edit_changes_only_what_depends_on_it():
     loss = stages_touched(changed(["pairs", "one", "methods", "kl", "temperature"], 2))
     assert loss == {"distil", "report"}
     attack = stages_touched(changed(["probes", "adversarial", "steps"], 3))
-    assert attack == {"calibrate", "probe"}
+    assert attack == {"calibrate", "prepare", "probe"}
     seed = changed(["pairs", "one", "seeds"], [0, 5, 6])
     before, after = slices(small()), slices(seed)
     new = {t for t in after if before.get(t) != after[t]} - {"tables", "figures", "report.html"}

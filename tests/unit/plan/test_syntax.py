@@ -82,18 +82,18 @@ SHOWN: dict[str, Edit] = {
 BEHAVIOUR: dict[str, tuple[Edit, set[str]]] = {
     "a constant": (
         ("probes/base.py", "BATCH = 256", "BATCH = 255"),
-        {"calibrate", "probe"},
+        {"calibrate", "prepare", "probe"},
     ),
     "an operator": ((LOOP, "done.steps += 1", "done.steps -= 1"), TRAINED),
     "when an error is raised": ((LOOP, "if not np.isfinite(loss)", "if np.isnan(loss)"), TRAINED),
     "the name of a column": ((LOOP, 'f"train_{name}"', 'f"training_{name}"'), TRAINED),
     "a column of the records": (
         ("probes/shared/records.py", 'Column("metric"', 'Column("statistic"'),
-        {"calibrate", "probe"},
+        {"calibrate", "prepare", "probe"},
     ),
     "the type of a column": (
         ("training/artefact.py", 'Column("lr", NUMBER', 'Column("lr", TEXT'),
-        {*TRAINED, "calibrate", "probe"},
+        {*TRAINED, "calibrate", "prepare", "probe"},
     ),
     "the kind of an error": ((LOOP, "raise KdpipeError(", "raise ValueError("), TRAINED),
     "a default": (("training/recipe.py", "Field(1.0, gt=0, d", "Field(2.0, gt=0, d"), TRAINED),

@@ -1,4 +1,4 @@
-"""The stages calibrate and probe on a study's folder."""
+"""The stages calibrate, prepare and probe on a study's folder."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import torch
 
 from helpers.small_bodies import scenes
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.paths import ModelRef
+from kdpipe.base.paths import ModelRef, prepared_file
 from kdpipe.base.plugin import resolve
 from kdpipe.models import builders
 from kdpipe.models.base import build
 from kdpipe.probes.cka import CKAOptions
 from kdpipe.probes.shared.records import read_records
 from kdpipe.stages import calibrate as calibrate_stage
+from kdpipe.stages import prepare as prepare_stage
 from kdpipe.stages import probe as probe_stage
 from kdpipe.stages.base import Call
 from kdpipe.stages.shared.bench import Instance, open_bench
@@ -77,7 +78,7 @@ def test_other_classes_are_refused(study_folder, kit):
         open_bench(study_folder, "tiny", SUBJECT, None, [], Compute())
 
 
-def test_calibrate_and_probe_stages_end_to_end(study_folder):
+def test_calibrate_prepare_and_probe_stages_end_to_end(study_folder):
     """The attack is calibrated on the val images, applied to the test images, and recorded."""
     shared = {"set": "tiny", "domains": ["grey"]}
     attack = Instance(
@@ -91,6 +92,12 @@ def test_calibrate_and_probe_stages_end_to_end(study_folder):
     calibrate_stage.run(
         calibrate_stage.CalibrateSettings(network=TEACHER, instance=attack, compute=Compute()),
         Call(study_folder, out),
+    )
+    prepare_stage.run(
+        prepare_stage.PrepareSettings(
+            network=TEACHER, instance=attack, limit_gb=1, compute=Compute()
+        ),
+        Call(study_folder, study_folder / prepared_file(TEACHER, attack.name, *shared.values())),
     )
     settings = probe_stage.ProbeSettings(
         study="tiny",
