@@ -19,7 +19,7 @@ def tell(plan: Plan, root: Path, not_asked: Mapping[str, str]) -> int:
     ``root``: where the results are. ``not_asked``: why a property is no part of the study, by
     property; those take nothing away from the exit code.
     """
-    from kdpipe.figures.base import Tables
+    from kdpipe.results.tables import Tables
     from kdpipe.workflow.closing import answer
 
     print("", *answer(plan, root), sep="\n")

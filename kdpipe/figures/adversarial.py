@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdpipe.figures.base import Tables, figures
+from kdpipe.figures.base import figures
 from kdpipe.figures.shared.property import PropertyFigure
 from kdpipe.results import words
+from kdpipe.results.tables import Tables
 
 
 @figures.register("adversarial")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdpipe.figures.base import Figure, Probed, Recorded, Tables, figures
+from kdpipe.figures.base import Figure, figures
 from kdpipe.figures.shared.pictures import bare, first_of, pictures, show
 from kdpipe.probes.shared.conditions import condition
 from kdpipe.results import words
+from kdpipe.results.tables import Probed, Recorded, Tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdpipe.figures.base import Figure, Tables, figures
+from kdpipe.figures.base import Figure, figures
 from kdpipe.results import words
+from kdpipe.results.tables import Tables
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from kdpipe.figures.base import Figure, Probed, Recorded, Tables, figures
+from kdpipe.figures.base import Figure, figures
 from kdpipe.figures.shared.pictures import first_of
 from kdpipe.results import words
+from kdpipe.results.tables import Probed, Recorded, Tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

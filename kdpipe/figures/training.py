@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdpipe.base.paths import ModelRef, parse_network
-from kdpipe.figures.base import Figure, Tables, figures
+from kdpipe.figures.base import Figure, figures
 from kdpipe.results import words
+from kdpipe.results.tables import Tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

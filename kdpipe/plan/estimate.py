@@ -29,10 +29,9 @@ from kdpipe.stages.gate import FEWEST, FLOPS, GateSettings
 from kdpipe.stages.order import TRAININGS
 from kdpipe.stages.prepare import PrepareSettings
 from kdpipe.stages.probe import ProbeSettings
-from kdpipe.stages.shared.training import TrainingSettings
+from kdpipe.stages.shared.training import TrainingSettings, TrainSettings
 from kdpipe.stages.subset import SubsetSettings
 from kdpipe.stages.teacher_outputs import TeacherOutputsSettings
-from kdpipe.stages.train import TrainSettings
 
 GFLOPS = {"cpu": 20.0, "cuda": 10_000.0}
 """Operations a second, in billions, of a thread of a CPU and of a GPU: a quarter of what the

@@ -31,9 +31,9 @@ from kdpipe.stages.gate import GateSettings
 from kdpipe.stages.prepare import PrepareSettings
 from kdpipe.stages.probe import ProbeSettings
 from kdpipe.stages.shared.bench import Instance
+from kdpipe.stages.shared.training import TrainSettings
 from kdpipe.stages.subset import SubsetSettings
 from kdpipe.stages.teacher_outputs import TeacherOutputsSettings
-from kdpipe.stages.train import TrainSettings
 from kdpipe.study.entries import Pair
 from kdpipe.study.schema import Study
 from kdpipe.training.compute import Compute

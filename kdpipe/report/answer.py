@@ -11,7 +11,7 @@ from kdpipe.report.headline import Sentence, apart, headline, not_measured
 from kdpipe.results.settings import PairSettings
 
 if TYPE_CHECKING:
-    from kdpipe.figures.base import Tables
+    from kdpipe.results.tables import Tables
 
 
 def sentences(

@@ -11,8 +11,8 @@ from kdpipe.results import verdicts, words
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kdpipe.figures.base import Tables
     from kdpipe.results.settings import PairSettings
+    from kdpipe.results.tables import Tables
 
 
 class Audited(NamedTuple):

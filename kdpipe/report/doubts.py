@@ -13,7 +13,7 @@ from kdpipe.results import gate, words
 from kdpipe.results.settings import PairSettings
 
 if TYPE_CHECKING:
-    from kdpipe.figures.base import Tables
+    from kdpipe.results.tables import Tables
 
 SHOWN = 3
 """Networks that are named; the others are counted."""

@@ -6,15 +6,15 @@ import base64
 import io
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kdpipe.figures.base import Probed
 from kdpipe.results import verdicts, words
 from kdpipe.results.settings import InstanceSettings, PairSettings
+from kdpipe.results.tables import Probed
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from kdpipe.data.store import Subset
-    from kdpipe.figures.base import Tables
+    from kdpipe.results.tables import Tables
 
 SHOWN = 6
 LARGEST = 96

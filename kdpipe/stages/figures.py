@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from kdpipe.base.options import Options
-from kdpipe.figures.base import Tables
 from kdpipe.figures.shared.find import find_figure
 from kdpipe.results.settings import PairSettings
+from kdpipe.results.tables import Tables
 from kdpipe.stages.base import Call, Stage
 
 

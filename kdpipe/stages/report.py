@@ -12,7 +12,6 @@ from kdpipe.base.options import Options
 from kdpipe.base.paths import subset_dir
 from kdpipe.base.provenance import versions, write_atomically
 from kdpipe.data.store import Subset
-from kdpipe.figures.base import Probed, Tables
 from kdpipe.figures.shared.find import find_figure
 from kdpipe.figures.shared.pictures import first_of
 from kdpipe.report import answer, audit, networks, sentences, values
@@ -24,6 +23,7 @@ from kdpipe.report.page import render
 from kdpipe.report.warnings import warnings
 from kdpipe.results import accepted, verdicts, words
 from kdpipe.results.settings import InstanceSettings, PairSettings
+from kdpipe.results.tables import Probed, Tables
 from kdpipe.stages.base import Call, Stage
 
 

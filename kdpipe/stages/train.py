@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from kdpipe.base.paths import ModelRef
 from kdpipe.base.seeding import stream
 from kdpipe.distill.base import Setting
 from kdpipe.distill.labels import Labels, LabelsOptions
-from kdpipe.models.weights.options import Weights
 from kdpipe.stages.base import Call, Stage
 from kdpipe.stages.shared import from_weights
-from kdpipe.stages.shared.training import TrainingSettings, set_up, train_and_save
+from kdpipe.stages.shared.training import TrainSettings, set_up, train_and_save
 from kdpipe.training.processes import together
-
-
-class TrainSettings(TrainingSettings):
-    ref: ModelRef
-    weights: Weights | None = None
 
 
 def run(settings: TrainSettings, call: Call) -> None:

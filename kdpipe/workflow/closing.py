@@ -24,8 +24,8 @@ def answer(plan: Plan, root: Path) -> list[str]:
 
     Raises KdpipeError when the tables are not there.
     """
-    from kdpipe.figures.base import Tables
     from kdpipe.report.answer import lines
+    from kdpipe.results.tables import Tables
 
     pairs = tables_settings(plan.study).pairs
     untaught = {name: without_teacher(pair) for name, pair in plan.study.pairs.items()}

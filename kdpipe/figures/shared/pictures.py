@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdpipe.figures.base import Probed, Recorded, Tables
+from kdpipe.results.tables import Probed, Recorded, Tables
 
 
 def pictures(recorded: Recorded) -> dict[str, dict[str, Any]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from kdpipe.figures.base import Figure, Tables
+from kdpipe.figures.base import Figure
 from kdpipe.probes import probes
 from kdpipe.results import words
+from kdpipe.results.tables import Tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

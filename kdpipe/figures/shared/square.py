@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kdpipe.figures.base import Probed, Recorded, Tables
 from kdpipe.figures.shared.pictures import first_of
 from kdpipe.results import words
 from kdpipe.results.settings import PairSettings
+from kdpipe.results.tables import Probed, Recorded, Tables
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.figures.base import Figure, Tables
+from kdpipe.figures.base import Figure
 from kdpipe.figures.shared.pictures import first_of, pictures, show
 from kdpipe.probes import probes
 from kdpipe.results import words
+from kdpipe.results.tables import Tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

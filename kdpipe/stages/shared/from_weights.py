@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,12 +26,9 @@ from kdpipe.models.weights.state_dicts import Part
 from kdpipe.stages.base import Call
 from kdpipe.stages.shared.class_names import class_names, order_found, order_unknown
 from kdpipe.stages.shared.classes import UnknownClassesError, read_as
-from kdpipe.stages.shared.training import formed, load_images, some_images
+from kdpipe.stages.shared.training import TrainSettings, formed, load_images, some_images
 from kdpipe.training.artefact import save
 from kdpipe.training.loop import evaluate
-
-if TYPE_CHECKING:
-    from kdpipe.stages.train import TrainSettings
 
 LOOKED_AT, BATCH = 512, 64
 """Images a split, and at once, whose answers tell the order of the classes."""

@@ -27,6 +27,7 @@ from kdpipe.distill.base import Objective
 from kdpipe.models import BuilderRef
 from kdpipe.models.base import Network, build
 from kdpipe.models.shared.form import find_form
+from kdpipe.models.weights.options import Weights
 from kdpipe.stages.base import Call
 from kdpipe.training.artefact import channel_statistics, save
 from kdpipe.training.checkpoint import Checkpoint, seconds_between
@@ -48,6 +49,11 @@ class TrainingSettings(Options):
     augment: list[AugmentationRef]
     recipe: Recipe
     compute: Compute
+
+
+class TrainSettings(TrainingSettings):
+    ref: ModelRef
+    weights: Weights | None = None
 
 
 @dataclass(frozen=True)

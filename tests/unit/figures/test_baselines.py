@@ -9,9 +9,9 @@ import pytest
 from helpers import synthetic_study
 from kdpipe.base.paths import ModelRef
 from kdpipe.figures import gain, training, why
-from kdpipe.figures.base import Probed, Tables
 from kdpipe.probes.shared.records import Records, Statistic, write_records
 from kdpipe.results.settings import InstanceSettings, PairSettings
+from kdpipe.results.tables import Probed, Tables
 
 # The independent networks are those of "base" and "other"; "small" has networks of its own.
 PAIR = PairSettings(

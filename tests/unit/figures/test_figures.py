@@ -14,12 +14,12 @@ from helpers import synthetic_study
 from helpers.places import REPOSITORY
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef
-from kdpipe.figures.base import Tables
 from kdpipe.figures.shared import style
 from kdpipe.figures.shared.find import figure_names, find_figure
 from kdpipe.probes import probes
 from kdpipe.results import verdicts, words
 from kdpipe.results.settings import InstanceSettings, PairSettings
+from kdpipe.results.tables import Tables
 from kdpipe.stages.base import Call
 from kdpipe.stages.figures import FiguresSettings, run
 

@@ -9,7 +9,6 @@ import torch
 
 from kdpipe.base.paths import ModelRef
 from kdpipe.figures import figures
-from kdpipe.figures.base import Tables
 from kdpipe.figures.shared import style
 from kdpipe.figures.shared.find import find_figure
 from kdpipe.figures.shared.pictures import pictures
@@ -18,6 +17,7 @@ from kdpipe.probes.shared.pictures import SIDE, keep, spread, thumbnail
 from kdpipe.probes.shared.records import Records, Statistic, read_records, write_records
 from kdpipe.results.collect import read_network
 from kdpipe.results.settings import InstanceSettings, PairSettings
+from kdpipe.results.tables import Tables
 from kdpipe.study.schema import parse
 
 

@@ -8,12 +8,12 @@ from matplotlib.colors import to_hex
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef
-from kdpipe.figures.base import Tables
 from kdpipe.figures.planes import PALETTE, Planes
 from kdpipe.figures.shared import style
 from kdpipe.plan.plan import Plan
 from kdpipe.probes.shared.records import Records, Statistic, write_records
 from kdpipe.results.settings import InstanceSettings, PairSettings
+from kdpipe.results.tables import Tables
 from kdpipe.study.schema import parse
 
 PAIR = PairSettings(

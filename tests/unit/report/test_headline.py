@@ -12,12 +12,12 @@ from PIL import Image
 
 from helpers import synthetic_study
 from kdpipe.base.paths import ModelRef
-from kdpipe.figures.base import Tables
 from kdpipe.probes.shared.records import Records, Statistic, write_records
 from kdpipe.report.examples import SHOWN, examples
 from kdpipe.report.headline import headline
 from kdpipe.report.warnings import warnings
 from kdpipe.results.settings import InstanceSettings, PairSettings
+from kdpipe.results.tables import Tables
 from kdpipe.stages.base import Call
 from kdpipe.stages.report import ReportSettings, run
 

@@ -14,13 +14,13 @@ from helpers import synthetic_study
 from kdpipe.base.chance import level
 from kdpipe.base.paths import ModelRef, gate_file
 from kdpipe.figures import figures
-from kdpipe.figures.base import Tables
 from kdpipe.figures.shared import style
 from kdpipe.report import sentences
 from kdpipe.report.answer import lines
 from kdpipe.report.doubts import doubts
 from kdpipe.report.headline import headline
 from kdpipe.results import gate
+from kdpipe.results.tables import Tables
 from kdpipe.results.write import write_table
 from kdpipe.stages.base import Call
 from kdpipe.stages.tables import run

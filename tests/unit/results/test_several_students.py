@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from kdpipe.base.paths import ModelRef
-from kdpipe.figures.base import Tables
 from kdpipe.figures.shared import style
 from kdpipe.probes.shared.records import Records, Statistic, write_records
 from kdpipe.report.answer import lines
 from kdpipe.results.settings import InstanceSettings, PairSettings, TablesSettings
+from kdpipe.results.tables import Tables
 from kdpipe.stages.base import Call
 from kdpipe.stages.tables import run
 

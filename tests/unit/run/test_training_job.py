@@ -20,7 +20,7 @@ from kdpipe.data.sources import sources
 from kdpipe.models import builders
 from kdpipe.stages import subset
 from kdpipe.stages.base import Call
-from kdpipe.stages.train import TrainSettings
+from kdpipe.stages.shared.training import TrainSettings
 from kdpipe.training.compute import Compute
 from kdpipe.training.recipe import Recipe
 
