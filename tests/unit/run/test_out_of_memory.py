@@ -46,10 +46,10 @@ from kdpipe.data.images import as_float
 from helpers.small_training import fitted, small_network
 from kdpipe.base.errors import PassingError
 from kdpipe.run.stage import memory_said
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))
 network = small_network()
 network.body[0].register_forward_hook(lambda m, i, o: torch.ones(2**29) and o)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, used + 2**29))
 try:
     with memory_said("models/t/seed0"):
         fitted(network=network)
