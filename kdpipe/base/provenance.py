@@ -80,7 +80,11 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # safetensors gives its files to their owner alone; a shared folder is for a group.
+        temporary.touch()
+        mode = temporary.stat().st_mode & 0o777
         write(temporary)
+        temporary.chmod(mode)
         sync(temporary)
         os.replace(temporary, path)
         sync(path.parent)

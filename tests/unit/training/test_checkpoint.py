@@ -338,4 +338,18 @@ def test_mistake_in_a_writer_is_no_full_disk(tmp_path):
         write_atomically(tmp_path / "output", lambda p: 1 / 0)
 
 
+def test_weights_can_be_read_by_whom_the_umask_lets(tmp_path):
+    """safetensors writes files that their owner alone may read."""
+    from safetensors.torch import save_file
+
+    before = os.umask(0o027)
+    try:
+        write_atomically(
+            tmp_path / "model.safetensors", lambda p: save_file({"w": torch.ones(1)}, p)
+        )
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o640
+
+
 # Asked to end
