@@ -21,9 +21,9 @@ def test_counts_direct_and_indirect() -> None:
     # The gate of its three seeds, for which the two probe families of each wait.
     assert found["students/mnist/kl/seed0"] == 1 + 3 * 2 + 3
     assert found["models/student/seed0"] == 1 + 3 * 2 + 3
-    # Its gate, its own probes, its outputs, nine students and theirs with three gates, and the
-    # probes of three independent ones, which are compared with it.
-    assert found["models/teacher/seed0"] == 1 + 1 + 1 + 9 * 3 + 3 + 3 + 3
+    # Its gate, its own probes, its part of relational probes, its outputs, nine students and their
+    # probes with three gates, and the probes of three independent ones, which are compared with it.
+    assert found["models/teacher/seed0"] == 1 + 1 + 1 + 1 + 9 * 3 + 3 + 3 + 3
     assert found["subset/digits"] == len(plan.jobs) - 1
 
 
