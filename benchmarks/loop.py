@@ -101,15 +101,15 @@ def measure(pair: PairOfNetworks, method: str, compute: Compute, steps: int, rep
         build(resolve(builders, dict(ref)), pair.n_classes, MEAN, STD, seed).to(device)
         for seed, ref in enumerate((pair.teacher, pair.student))
     )
-    cls = objectives.get(method)
-    options = cls.Options(**OBJECTIVES[method].options)
+    ref = OBJECTIVES[method]
+    cls, options = ref.cls, ref.options
     setting = Setting(
         images.labels.cpu(),
         pair.n_classes,
         shapes(student, images, cls.student_layers(options)),
         shapes(teacher_network, images, cls.teacher_layers(options)),
     )
-    objective: Objective = cls(options, setting).to(device)
+    objective: Objective = ref.make(setting).to(device)
     layers = cls.student_layers(options)
     teacher = LiveTeacher(teacher_network, cls.teacher_layers(options), 64)
     refs = [resolve(augmentations, name) for name in pair.augment]

@@ -47,6 +47,8 @@ class Registry(Generic[T]):
             return f"{self.package}.{name}"
         if name in self._offered():
             return self._offered()[name]
+        if name in self._found:  # registered by a notebook or a test, in no file of a package
+            return self._found[name].__module__
         raise KdpipeError(
             f"There is no {self.kind[:-1]} called '{name}'; known are: {', '.join(self.names())}."
         )

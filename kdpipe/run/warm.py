@@ -36,6 +36,8 @@ def ask(argv: list[str]) -> int | None:
     if not path:
         return None
     connection = socket.socket(socket.AF_UNIX)
+    # A signal that comes before this process knows its job waits until it can be sent on.
+    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
     try:
         connection.connect(path)
         request = {"argv": argv, "cwd": os.getcwd(), "environ": dict(os.environ)}
@@ -45,12 +47,14 @@ def ask(argv: list[str]) -> int | None:
         connection.sendall(body)
         pid = int(_exactly(connection, 16))
     except (OSError, ValueError):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
         return None  # the server went away before it began: nothing has run
     from kdpipe.run import orphan
 
     orphan.watch()  # the job watches the server's side, this process its own
     for number in FORWARDED:
         signal.signal(number, lambda n, _frame: _send_signal(pid, n))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
     with suppress(OSError, ValueError):
         return int(_exactly(connection, 16))
     return LOST

@@ -7,6 +7,7 @@ import pytest
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.plugin import resolve
+from kdpipe.data.domains import domains
 from kdpipe.data.sources import sources
 from kdpipe.data.sources.points import Points, PointsOptions, directions
 from kdpipe.data.split import SplitFractions
@@ -28,7 +29,7 @@ def drawn(points: Points, split: str) -> np.ndarray:
     return np.stack(points.decode(rows))[:, 0, 0]
 
 
-def subset_of(folder, domains, **options) -> Subset:
+def subset_of(folder, names, **options) -> Subset:
     settings = SubsetSettings(
         name="points",
         source=resolve(sources, {"name": "points", **PointsOptions(**options).model_dump()}),
@@ -37,7 +38,7 @@ def subset_of(folder, domains, **options) -> Subset:
         seed=0,
         classes=None,
         per_class=None,
-        domains={name: resolve(domains, "original") for name in domains},
+        domains={name: resolve(domains, "original") for name in names},
     )
     stage.run(settings, Call(folder, folder))
     return Subset(folder)

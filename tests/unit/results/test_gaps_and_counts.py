@@ -25,13 +25,13 @@ def plan(**probe_options: object) -> Plan:
     study = load(DEFAULT)
     name = next(n for n, ref in study.probes.items() if ref.name == "calibration")
     ref = study.probes[name]
-    changed = ref.model_copy(update={"options": {**ref.options, **probe_options}})
+    changed = ref.with_options(**probe_options)
     return Plan(study.model_copy(update={"probes": {**study.probes, name: changed}}))
 
 
 def test_another_smallest_gap_measures_nothing_again():
     one, two = plan(), plan(min_gap=0.3)
-    different = {t for t in one.jobs if one.jobs[t].settings != two.jobs[t].settings}
+    different = {t for t in one.jobs if one.jobs[t].settings_json != two.jobs[t].settings_json}
     assert different <= {"tables", "figures", "report.html"}
     assert "tables" in different
 

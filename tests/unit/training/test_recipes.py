@@ -389,7 +389,7 @@ def test_teacher_and_students_have_augmentations_of_their_own():
         "students/one/kl/seed0": ["pad_crop", "flip"],
     }
     crop = plan.jobs["models/big/seed0"].settings.augment[1].options
-    assert list(crop["scale"]) == [0.08, 1.0]
+    assert list(crop.scale) == [0.08, 1.0]
 
 
 def test_batches_of_one_image_are_refused():
