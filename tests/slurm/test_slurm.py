@@ -27,9 +27,9 @@ def test_same_tables_as_a_local_run(
     shutil.rmtree(study.results)
     study.assert_finishes(study.submit("tables", *GPU))
     numbers = study.submissions()
-    # Subset, two trainings as one group that takes turns on the GPU, teacher outputs, the gate of
-    # both models as one group, student, its gate, five probes as one group, tables.
-    assert len(numbers) == 8, study.screen.read_text()
+    # Subset, two trainings as one group that takes turns on the GPU, teacher outputs, student, the
+    # gates of all three as one group, five probes as one group, tables.
+    assert len(numbers) == 7, study.screen.read_text()
     asked = quiet("squeue", "-h", "-t", "all", "-j", numbers[1], "-O", "tres-per-job:40").stdout
     assert asked.strip() == "gres:gpu:1"
     states = {job["id"]: job["state"] for job in cluster.jobs()}
