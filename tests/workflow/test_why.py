@@ -110,7 +110,7 @@ def test_states_of_the_results(finished_copy: Workspace, case: str) -> None:
 
 def test_before_the_first_run(empty: Workspace) -> None:
     _, jobs = empty.dry_run_and_why()
-    assert len(jobs) == 35
+    assert len(jobs) == 37
     assert "train models/big/seed0 would run:\n  it never ran" in empty.why("models/big/seed0")
 
 
@@ -130,7 +130,7 @@ def test_changes_in_words(finished_copy: Workspace) -> None:
     assert "  after train models/big/seed0: kdpipe/training/recipe.py changed" in said
     assert "colour: `hue` changed" in finished_copy.why("tables")
     summary = finished_copy.why()
-    assert summary.startswith("34 of 35 jobs would run.\n")
+    assert summary.startswith("36 of 37 jobs would run.\n")
     assert "objective: `temperature` changed from 4.0 to 5.0: 2 distil" in summary
 
 
