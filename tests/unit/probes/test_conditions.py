@@ -4,20 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from helpers.any_names import NAMES
 from kdpipe.probes.shared.conditions import condition, condition_values
-
-NAMES = [
-    "Real World",
-    "a;b=c",
-    "50%",
-    "$x$ <b>&\"'",
-    "{w}*?[1]",
-    "ψ–犬",
-    "~home",
-    "_x",
-    "#1,2",
-    "a%3Bb",
-]
 
 
 @pytest.mark.parametrize("name", NAMES)
