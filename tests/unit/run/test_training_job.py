@@ -12,14 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from helpers.few_digits import write_digits
 from kdpipe.base.paths import ModelRef
 from kdpipe.base.plugin import resolve
-from kdpipe.data.domains import domains
 from kdpipe.data.selection import Selection
-from kdpipe.data.sources import sources
 from kdpipe.models import builders
-from kdpipe.stages import subset
-from kdpipe.stages.base import Call
 from kdpipe.stages.shared.training import TrainSettings
 from kdpipe.training.compute import Compute
 from kdpipe.training.recipe import Recipe
@@ -36,17 +33,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 def root(tmp_path_factory) -> Path:
     """A study's folder with a small subset of the digits."""
     root = tmp_path_factory.mktemp("study")
-    settings = subset.SubsetSettings(
-        name="digits",
-        source=resolve(sources, "digits"),
-        size=28,
-        split=subset.SplitFractions(train=0.6, val=0.2, test=0.2),
-        seed=0,
-        classes=None,
-        per_class=10,
-        domains={"grey": resolve(domains, "original")},
-    )
-    subset.run(settings, Call(root, root / "subset/digits"))
+    write_digits(root, 28, "grey", "original")
     return root
 
 

@@ -10,19 +10,18 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from helpers.few_digits import write_digits
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef, StudentRef
 from kdpipe.base.plugin import PluginRef, resolve
 from kdpipe.data.augment import augmentations
-from kdpipe.data.domains import domains
 from kdpipe.data.images import as_float
 from kdpipe.data.selection import Selection
-from kdpipe.data.sources import sources
 from kdpipe.data.store import Subset
 from kdpipe.distill import objectives
 from kdpipe.models import builders
 from kdpipe.models.base import Network, build
-from kdpipe.stages import distil, subset, teacher_outputs, train
+from kdpipe.stages import distil, teacher_outputs, train
 from kdpipe.stages.base import Call
 from kdpipe.stages.shared.training import load_images
 from kdpipe.training.artefact import load, save
@@ -47,19 +46,7 @@ def saved(folder: Path) -> Network:
 def study(tmp_path_factory) -> Path:
     """A subset of 60 training digits, a teacher, and a table of its outputs."""
     root = tmp_path_factory.mktemp("study")
-    subset.run(
-        subset.SubsetSettings(
-            name="digits",
-            source=resolve(sources, "digits"),
-            size=28,
-            split=subset.SplitFractions(train=0.6, val=0.2, test=0.2),
-            seed=0,
-            classes=None,
-            per_class=10,
-            domains={"grey": resolve(domains, "original")},
-        ),
-        Call(root, root / "subset/digits"),
-    )
+    write_digits(root, 28, "grey", "original")
     ref = ModelRef(model="teacher")
     train.run(
         train.TrainSettings(ref=ref, augment=[], recipe=Recipe(epochs=2), **COMMON),

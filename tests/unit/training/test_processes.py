@@ -13,17 +13,16 @@ import torch
 from pyarrow.parquet import read_table
 from safetensors.torch import load_file
 
+from helpers.few_digits import write_digits
 from helpers.places import REPOSITORY, TESTS
 from helpers.two_processes import trained
 from kdpipe.base.errors import KdpipeError, StoppedError
 from kdpipe.base.paths import ModelRef
 from kdpipe.base.plugin import resolve
 from kdpipe.base.provenance import canonical
-from kdpipe.data.domains import domains
 from kdpipe.data.selection import Selection
-from kdpipe.data.sources import sources
 from kdpipe.models import builders
-from kdpipe.stages import subset, train
+from kdpipe.stages import train
 from kdpipe.stages.base import Call
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.compute import Compute
@@ -72,17 +71,7 @@ def test_processes_share_every_batch_evenly(monkeypatch):
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("study")
-    job_settings = subset.SubsetSettings(
-        name="digits",
-        source=resolve(sources, "digits"),
-        size=8,
-        split=subset.SplitFractions(train=0.6, val=0.2, test=0.2),
-        seed=0,
-        classes=None,
-        per_class=10,
-        domains={"colour": resolve(domains, "random_background")},
-    )
-    subset.run(job_settings, Call(root, root / "subset/digits"))
+    write_digits(root, 8, "colour", "random_background")
     return root
 
 
