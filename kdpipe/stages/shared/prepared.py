@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from kdpipe.base.provenance import in_order, write_atomically
 from kdpipe.probes.base import Part, Probe
 from kdpipe.results.left_out import NotApplicableError
 
-LEFT_OUT = "left_out"
-NOT_STORED = "not_stored"
+ABOUT = "about"
+"""The one key of a file's metadata: safetensors writes several in an order that changes from run to
+run, and with them the bytes of the file."""
 
 
 def write_prepared(
@@ -36,7 +38,8 @@ def write_prepared(
         for number, part in enumerate(parts)
         for name, tensor in part.items()
     }
-    metadata = {"about": in_order(about), LEFT_OUT: left_out, NOT_STORED: not_stored}
+    words = {**about, "left_out": left_out, "not_stored": not_stored}
+    metadata = {ABOUT: in_order(words)}
     write_atomically(path, lambda place: save_file(tensors, place, metadata))
 
 
@@ -45,8 +48,8 @@ def read_prepared(path: Path) -> Callable[[str], Iterator[Part]] | None:
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        about, keys = file.metadata(), list(file.keys())
-    if about[NOT_STORED]:
+        about, keys = json.loads(file.metadata()[ABOUT]), list(file.keys())
+    if about["not_stored"]:
         return None
     found: dict[str, dict[int, dict[str, str]]] = {}
     for key in keys:
@@ -55,8 +58,8 @@ def read_prepared(path: Path) -> Callable[[str], Iterator[Part]] | None:
 
     def parts(domain: str) -> Iterator[Part]:
         stored = found.get(folder_name(domain), {})
-        if not stored and about[LEFT_OUT]:
-            raise NotApplicableError(about[LEFT_OUT])
+        if not stored and about["left_out"]:
+            raise NotApplicableError(about["left_out"])
         with safe_open(path, framework="pt") as file:
             for number in range(len(stored)):
                 yield {name: file.get_tensor(key) for name, key in stored[number].items()}

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from safetensors import safe_open
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef, calibration_file, prepared_file
 from kdpipe.base.plugin import resolve
+from kdpipe.base.provenance import file_digest
 from kdpipe.models import builders
 from kdpipe.models.base import build
 from kdpipe.plan.plan import Plan
@@ -23,7 +25,7 @@ from kdpipe.results.left_out import NotApplicableError
 from kdpipe.stages import calibrate, prepare, probe
 from kdpipe.stages.base import Call
 from kdpipe.stages.shared.bench import Instance, open_bench
-from kdpipe.stages.shared.prepared import read_prepared
+from kdpipe.stages.shared.prepared import read_prepared, write_prepared
 from kdpipe.study.schema import parse
 from kdpipe.training import artefact
 from kdpipe.training.compute import Compute
@@ -125,11 +127,20 @@ def test_beyond_the_limit_every_student_computes_it(root):
     prepared(root, one, limit_gb=0.99 * size / 1e9)
     with safe_open(file_of(root, TEACHER, one), "pt") as file:
         assert list(file.keys()) == []
-        assert "compute.prepared_gb is" in file.metadata()["not_stored"]
+        assert "compute.prepared_gb is" in json.loads(file.metadata()["about"])["not_stored"]
     assert probed(root, one).read_bytes() == expected
     prepared(root, one, limit_gb=1.01 * size / 1e9)
     with safe_open(file_of(root, TEACHER, one), "pt") as file:
         assert file.get_tensor("grey/0/images").shape == (40, 3, 28, 28)
+
+
+def test_the_same_parts_give_the_same_bytes(tmp_path):
+    path, parts = tmp_path / "parts.safetensors", [{"b": torch.ones(3), "a": torch.zeros(2)}]
+    found = set()
+    for _ in range(20):
+        write_prepared(path, {"grey": parts}, {"settings": {"b": 1, "a": 2}}, left_out="because")
+        found.add(file_digest(path))
+    assert len(found) == 1
 
 
 def test_what_does_not_apply_to_the_teacher_is_left_out_with_its_reason(root):
