@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from kdpipe.base.chance import Level, broken
-from kdpipe.probes.shared.records import Statistic
+from kdpipe.probes.shared.records import BESIDE_TEACHER, Statistic
 from kdpipe.results import reasons
 from kdpipe.results import statistics as st
 from kdpipe.results.collect import SET, Measured, Network, Outcome, aligned, outcomes_of
@@ -123,7 +123,7 @@ def _row(measured: Measured, statistic: Statistic, method: str, networks: list[N
         "scope": c.scope,
         "teacher": teacher.value if teacher else None,
         "target": c.target,
-        "ceiling": second.value if second and statistic.target == "one" else None,
+        "ceiling": second.value if second and statistic.target in BESIDE_TEACHER else None,
         "ind_mean": mean(c.ind),
         "ind_std": std(c.ind),
         "dist_mean": mean(c.dist),
@@ -155,7 +155,7 @@ def compare(
     if target != "teacher":
         teacher = None
     everyone = [*dist, *ind, *([teacher] if teacher else [])]
-    fixed = 1.0 if target == "one" else float("nan")
+    fixed = BESIDE_TEACHER.get(target, float("nan"))
     is_set = any(outcome.unit == SET for outcome in everyone)
     rows = aligned(everyone, replicates=is_set)
     of_dist, of_ind, of_teacher = np.split(rows, [len(dist), len(dist) + len(ind)])

@@ -26,7 +26,7 @@ from kdpipe.models.base import Network
 from kdpipe.probes import probes
 from kdpipe.probes.base import Bench, Probe
 from kdpipe.probes.shared.conditions import condition, condition_values
-from kdpipe.probes.shared.records import Records
+from kdpipe.probes.shared.records import BESIDE_TEACHER, Records
 from kdpipe.testing import trial_images
 from kdpipe.testing.contracts import Check, checks, found, run, sentence, validated
 from kdpipe.training.compute import Compute
@@ -274,8 +274,8 @@ def unary_needs_no_teacher(trial: ProbeTrial) -> str | None:
     alone, beside = (trial.measured(trial.bench(teacher=t)) for t in (None, TEACHER))
     if repr(values(alone)) != repr(values(beside)):
         return "beside a teacher it has other values; set relational = True"
-    if any(s.target == "one" for s in alone.statistics):
-        return "the target of a statistic is 'one', which is for similarities to a teacher"
+    if own := {s.target for s in alone.statistics} & {*BESIDE_TEACHER}:
+        return f"the target of a statistic is '{own.pop()}', which is for likeness to a teacher"
     return None
 
 
@@ -287,14 +287,16 @@ def relational_reads_its_teacher(trial: ProbeTrial) -> str | None:
 
 
 def the_teacher_reaches_the_target(trial: ProbeTrial) -> str | None:
-    """The teacher beside itself: a primary similarity (target ``one``) is 1; a probe whose target
-    is the teacher's own value can be measured on it (``on_teacher``)."""
+    """The teacher beside itself: a primary similarity (target ``one``) is 1, a primary distance
+    (target ``zero``) is 0; a probe whose target is the teacher's own value can be measured on it
+    (``on_teacher``)."""
     records = trial.measured(trial.bench(seed=TEACHER, teacher=TEACHER))
     (primary,) = (s for s in records.statistics if s.primary and s.role == "claim")
     if primary.target == "teacher" and not trial.cls.on_teacher:
         return "its target is the teacher's own value, but it is not measured on it: on_teacher"
-    if primary.target != "one":
+    if primary.target not in BESIDE_TEACHER:
         return None
+    target = BESIDE_TEACHER[primary.target]
     units = values(records)
     own = [
         v
@@ -302,10 +304,10 @@ def the_teacher_reaches_the_target(trial: ProbeTrial) -> str | None:
         if key[:2] == (primary.condition, primary.metric) and key[2] != "replicate"
         for v in of.values()
     ]
-    off = max((abs(v - 1) for v in own if v == v), default=0.0)
-    return (
-        None if off < 1e-4 else f"{primary.metric} of the teacher with itself is off 1 by {off:.3g}"
-    )
+    off = max((abs(v - target) for v in own if v == v), default=0.0)
+    if off < 1e-4:
+        return None
+    return f"{primary.metric} of the teacher with itself is off {target:g} by {off:.3g}"
 
 
 def looks_inside_is_true(trial: ProbeTrial) -> str | None:

@@ -10,8 +10,7 @@ import torch
 from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.regression import KLDivergence
 
-from kdpipe.probes.base import ProbeOptions
-from kdpipe.probes.fidelity import Fidelity
+from kdpipe.probes.fidelity import Fidelity, FidelityOptions
 
 
 def measure(kit, student, teacher):
@@ -20,7 +19,7 @@ def measure(kit, student, teacher):
     bench = kit.bench(
         kit.numbered(n), [0] * n, kit.answers(student), kit.answers(teacher), classes=classes
     )
-    return Fidelity(ProbeOptions(set="set", domains=["grey"])).measure(bench)
+    return Fidelity(FidelityOptions(set="set", domains=["grey"])).measure(bench)
 
 
 @pytest.mark.parametrize("n_classes", [2, 10])

@@ -42,12 +42,16 @@ RECORDS = Table(
 )
 # fmt: on
 
+BESIDE_TEACHER = {"one": 1.0, "zero": 0.0}
+"""By ``Statistic.target``, what a teacher has beside itself: all similarity, no distance."""
+
 
 class Statistic(Options):
     """What a (condition, metric) of a probe means to the tables.
 
     ``target``: what perfect inheritance would give. ``teacher`` is the teacher's own value,
-    ``one`` is 1 (similarity to the teacher); ``none`` has no target and therefore no gap.
+    ``one`` is 1 (similarity to the teacher), ``zero`` is 0 (distance from the teacher); ``none``
+    has no target and therefore no gap.
     ``min_gap``: the smallest gap that counts, for a metric of another unit than the primary one;
     None for the probe's option of that name. ``tables``: a statistic that is the same for every
     student (the strength of an attack, a count of images) is measured and not compared; what only
@@ -58,7 +62,7 @@ class Statistic(Options):
     metric: str
     primary: bool = False
     role: Literal["claim", "control"] = "claim"
-    target: Literal["teacher", "one", "none"] = "teacher"
+    target: Literal["teacher", "one", "zero", "none"] = "teacher"
     min_gap: float | None = None
     tables: Literal["all", "measurements", "none"] = "all"
     missing: str = ""

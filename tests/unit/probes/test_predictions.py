@@ -7,7 +7,7 @@ from scipy.stats import entropy
 
 from kdpipe.probes.accuracy import Accuracy, AccuracyOptions
 from kdpipe.probes.base import ProbeOptions
-from kdpipe.probes.fidelity import Fidelity
+from kdpipe.probes.fidelity import Fidelity, FidelityOptions
 from kdpipe.probes.shape_bias import ShapeBias
 
 
@@ -80,7 +80,7 @@ def test_fidelity_against_scipy(kit):
     rng = np.random.default_rng(2)
     mine, theirs = rng.normal(0, 2, (2, 8, 3))
     bench = kit.bench(kit.numbered(8), [0] * 8, kit.answers(mine), kit.answers(theirs))
-    records = Fidelity(options()).measure(bench)
+    records = Fidelity(options(FidelityOptions)).measure(bench)
     p, q = (np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in (theirs, mine))
     np.testing.assert_allclose(
         kit.values(records, "predictive_kl"), entropy(p, q, axis=1), rtol=1e-5

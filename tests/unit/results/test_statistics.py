@@ -14,8 +14,10 @@ from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 
 from kdpipe.results import statistics as st
 from kdpipe.results.bootstrap import nanmean_replicates
+from kdpipe.results.collect import Outcome
 from kdpipe.results.comparison import Comparison, Term, from_replicates, from_units
 from kdpipe.results.reasons import NOT_MEASURABLE, SMALL
+from kdpipe.results.transfer import compare
 from kdpipe.results.win_rate import win_rates, wins
 
 
@@ -96,6 +98,17 @@ def test_constant_target_has_no_variance_of_its_own():
 
 
 # Fieller
+
+
+def test_a_distance_from_the_teacher_has_the_target_zero():
+    """Half as far as the independents: half of the gap, which is minus their distance."""
+    far, near = (
+        [Outcome("sample", np.arange(3), np.full(3, d)) for d in distances]
+        for distances in ((1.5, 2.5), (0.5, 1.5))
+    )
+    found = compare(near, far, teacher=None, target="zero")
+    assert found.gap == -2.0
+    assert found.diff / found.gap == 0.5
 
 
 def test_fieller_solves_its_quadratic():
