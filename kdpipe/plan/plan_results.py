@@ -48,10 +48,17 @@ def _pair(study: Study, name: str, pair: Pair) -> PairSettings:
             **{name: list(refs) for name, refs in given.items()},
         },
         taken={**given, **({"ind": study.independents(pair)} if pair.baselines else {})},
+        paired=_paired(study, pair),
         instances=instances,
         paper=pair.paper,
         paper_domains=pair.paper_conditions,
     )
+
+
+def _paired(study: Study, pair: Pair) -> bool:
+    """Whether distilled students share their draws with the independent ones of the same seed."""
+    own = pair.student is not None and pair.independent == [pair.student]
+    return own and study.paired and study.models[pair.like].weights is None
 
 
 def measured(study: Study) -> set[str]:

@@ -123,6 +123,11 @@ TRANSFER = Table(
             "reason", TEXT, "", "Why a primary claim has no gap (`not measurable`, `smaller than "
             "min_gap`) or no verdict (`no independent student`, `at chance: …`, `no value for …`); "
             "else empty."),
+        Column(
+            "seed_term", TEXT, "", "How seeds enter intervals: `paired`, by the variance of the "
+            "differences seed by seed, where distilled and independent students share start and "
+            "draws and have the same seeds, at least 5; `separate`, by the variances of the two "
+            "sides; `none`, where a side has one seed."),
     ),
 )
 

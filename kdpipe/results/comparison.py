@@ -26,6 +26,21 @@ class Term(NamedTuple):
     df: float
 
 
+class Pairing(NamedTuple):
+    """Seeds of both sides, (K_d,) and (K_i,), where student k is paired with independent k.
+
+    Two such students share their start, the order of images and every other draw, so that their
+    values are correlated.
+    """
+
+    dist: NDArray[np.int64]
+    ind: NDArray[np.int64]
+
+    def of(self, known_dist: NDArray[np.bool_], known_ind: NDArray[np.bool_]) -> Pairing:
+        """The seeds that have a value."""
+        return Pairing(self.dist[known_dist], self.ind[known_ind])
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Distilled and independent networks on one statistic.
@@ -35,6 +50,7 @@ class Comparison:
     set statistic without replicates). ``n_units``: how many units a value is of; None where it is
     of none, such as a distance between weights. ``discordant``: with one network a side and binary
     outcomes, the number of units on which only the distilled, only the independent one has 1.
+    ``pairing``: the seeds of both sides where they are paired, else None.
     """
 
     dist: Array
@@ -43,6 +59,7 @@ class Comparison:
     unit: Term | None
     n_units: int | None
     discordant: tuple[int, int] | None = None
+    pairing: Pairing | None = None
 
     @property
     def scope(self) -> Literal["method", "networks"]:
@@ -59,6 +76,20 @@ class Comparison:
         """What there is to inherit; NaN without a target."""
         return self.target - mean(self.ind)
 
+    @property
+    def by_seed(self) -> Array | None:
+        """Values of ``dist`` and ``ind``, (2, K), seed by seed; None where they are not paired or
+        one side has a seed that the other lacks.
+
+        No value is left out to make the sides equal: means and variances are of the same networks.
+        """
+        if self.pairing is None:
+            return None
+        of_dist, of_ind = (np.argsort(seeds) for seeds in self.pairing)
+        if not np.array_equal(self.pairing.dist[of_dist], self.pairing.ind[of_ind]):
+            return None
+        return np.stack([self.dist[of_dist], self.ind[of_ind]])
+
 
 def mean(values: Array) -> float:
     """Mean of the values that are not NaN; NaN when there are none."""
@@ -71,7 +102,12 @@ def std(values: Array) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
 
-def from_units(dist: Array, ind: Array, target: Array | float | None = None) -> Comparison:
+def from_units(
+    dist: Array,
+    ind: Array,
+    target: Array | float | None = None,
+    pairing: Pairing | None = None,
+) -> Comparison:
     """Compare statistics that are means over units.
 
     ``dist`` (K_d, n), ``ind`` (K_i, n): outcomes by seed and unit, NaN where a unit does not
@@ -79,9 +115,11 @@ def from_units(dist: Array, ind: Array, target: Array | float | None = None) -> 
     outcome are left out, and so are units without any. Where the networks then still differ in
     which units count, the unit term is a bootstrap over units instead of the closed form.
     """
-    dist, ind = _with_outcomes(dist), _with_outcomes(ind)
+    known_d, known_i = _has_outcomes(dist), _has_outcomes(ind)
+    dist, ind = dist[known_d], ind[known_i]
     if isinstance(target, np.ndarray):
-        teacher, value = _with_outcomes(np.atleast_2d(target)), mean(target)
+        teacher, value = np.atleast_2d(target), mean(target)
+        teacher = teacher[_has_outcomes(teacher)]
     else:
         teacher, value = np.empty((0, dist.shape[1])), np.nan if target is None else target
     students = np.concatenate([dist, ind])
@@ -100,6 +138,7 @@ def from_units(dist: Array, ind: Array, target: Array | float | None = None) -> 
         unit=_unit_term(errors, divisor=n if complete else 1, df=n - 1) if n > 1 else None,
         n_units=int(counted.sum()),
         discordant=_discordant(dist[:, counted], ind[:, counted]),
+        pairing=pairing.of(known_d, known_i) if pairing else None,
     )
 
 
@@ -111,6 +150,7 @@ def from_replicates(
     ind_replicates: Array,
     target_replicates: Array | None = None,
     n_units: int | None = None,
+    pairing: Pairing | None = None,
 ) -> Comparison:
     """Compare statistics of whole image sets, given their bootstrap replicates.
 
@@ -128,12 +168,13 @@ def from_replicates(
         target=target,
         unit=_unit_term(errors, divisor=1, df=count - 1) if count > 1 else None,
         n_units=n_units,
+        pairing=pairing.of(known_d, known_i) if pairing else None,
     )
 
 
-def _with_outcomes(values: Array) -> Array:
-    """The rows of (K, n) that are not NaN throughout."""
-    return values[np.isfinite(values).any(axis=1)]
+def _has_outcomes(values: Array) -> NDArray[np.bool_]:
+    """Which rows of (K, n) are not NaN throughout, (K,)."""
+    return np.asarray(np.isfinite(values).any(axis=1))
 
 
 def _errors(dist: Array, ind: Array, target: Array | None) -> Array:

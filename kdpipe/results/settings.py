@@ -42,6 +42,9 @@ class PairSettings(Options):
     taken: dict[str, dict[int, ModelRef]] = {}
     """Networks that are models of the study, by method (or ``ind``) and seed, where the method is
     no objective of the pair, or the independents are not the networks of ``student``."""
+    paired: bool = False
+    """Whether student k of every method that the study distils and independent student k share
+    their start, the order of images and every other draw."""
     instances: list[InstanceSettings]
     paper: str | None = None
     """The pair's name in ``paper_values.csv``, where it repeats one of the paper's."""
@@ -66,6 +69,10 @@ class PairSettings(Options):
     def given(self) -> list[str]:
         """Methods whose students were distilled elsewhere."""
         return [method for method in self.methods if method in self.taken]
+
+    def is_paired(self, method: str) -> bool:
+        """Whether students of ``method`` are paired with the independent ones, seed by seed."""
+        return self.paired and method not in self.taken
 
     @property
     def first_method(self) -> str:

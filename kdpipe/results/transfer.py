@@ -10,10 +10,11 @@ from kdpipe.base.chance import Level, broken
 from kdpipe.probes.shared.records import BESIDE_TEACHER, Statistic
 from kdpipe.results import reasons
 from kdpipe.results import statistics as st
-from kdpipe.results.collect import SET, Measured, Network, Outcome, aligned, outcomes_of
+from kdpipe.results.collect import SET, Key, Measured, Network, Outcome, aligned, outcomes_of
 from kdpipe.results.columns import Row
 from kdpipe.results.comparison import (
     Comparison,
+    Pairing,
     from_replicates,
     from_units,
     mean,
@@ -101,7 +102,11 @@ def _row(measured: Measured, statistic: Statistic, method: str, networks: list[N
     teacher = measured.teacher.outcomes.get(key) if measured.teacher else None
     second = measured.second_teacher.outcomes.get(key) if measured.second_teacher else None
     c = compare(
-        outcomes_of(networks, key), outcomes_of(measured.ind, key), teacher, statistic.target
+        outcomes_of(networks, key),
+        outcomes_of(measured.ind, key),
+        teacher,
+        statistic.target,
+        pairing_of(measured, method, key),
     )
     diff, gap = st.diff_interval(c), st.gap_interval(c)
     closed, low, high = float("nan"), float("nan"), float("nan")
@@ -145,13 +150,29 @@ def _row(measured: Measured, statistic: Statistic, method: str, networks: list[N
         "verdict": None,
         "min_gap": min_gap,
         "reason": None,
+        "seed_term": st.seed_term(c),
     }
 
 
+def pairing_of(measured: Measured, method: str, key: Key) -> Pairing | None:
+    """Seeds of the students that have the statistic; None where they are not paired."""
+    if not measured.pair.is_paired(method):
+        return None
+    return Pairing(
+        dist=np.array([n.seed for n in measured.dist[method] if key in n.outcomes]),
+        ind=np.array([n.seed for n in measured.ind if key in n.outcomes]),
+    )
+
+
 def compare(
-    dist: list[Outcome], ind: list[Outcome], teacher: Outcome | None, target: str
+    dist: list[Outcome],
+    ind: list[Outcome],
+    teacher: Outcome | None,
+    target: str,
+    pairing: Pairing | None = None,
 ) -> Comparison:
-    """Align the networks by unit and compare them; ``target`` as in ``Statistic.target``."""
+    """Align the networks by unit and compare them; ``target`` as in ``Statistic.target``,
+    ``pairing`` as in ``Comparison``."""
     if target != "teacher":
         teacher = None
     everyone = [*dist, *ind, *([teacher] if teacher else [])]
@@ -160,7 +181,7 @@ def compare(
     rows = aligned(everyone, replicates=is_set)
     of_dist, of_ind, of_teacher = np.split(rows, [len(dist), len(dist) + len(ind)])
     if not is_set:
-        return from_units(of_dist, of_ind, of_teacher[0] if teacher else fixed)
+        return from_units(of_dist, of_ind, of_teacher[0] if teacher else fixed, pairing)
     return from_replicates(
         dist=np.array([outcome.value for outcome in dist]),
         ind=np.array([outcome.value for outcome in ind]),
@@ -169,4 +190,5 @@ def compare(
         ind_replicates=of_ind,
         target_replicates=of_teacher[0] if teacher else None,
         n_units=max((o.set_size for o in everyone if o.set_size is not None), default=None),
+        pairing=pairing,
     )

@@ -44,6 +44,12 @@ class Study(Options):
     resources: Limits = Field(
         Limits(), description="What jobs request from a scheduler, if the estimate is wrong."
     )
+    paired: bool = Field(
+        True,
+        description="Whether distilled students and the independent student of the same model and "
+        "seed share initial weights, order of the images, augmentation and dropout, so that their "
+        "difference is the teacher's doing. `false`: every network draws its own.",
+    )
     rerun_on_versions: bool = Field(
         False, description="Whether a new version of Python or a package triggers a rerun."
     )
