@@ -12,6 +12,7 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.base.options import Options
 from kdpipe.models.base import Builder, Layers, builders
 from kdpipe.models.shared.blur_pool import BlurPool
+from kdpipe.models.shared.dropout import Dropout
 
 SIDE = 28
 """Height and width of MNIST's images."""
@@ -66,11 +67,11 @@ class MnistCnn(Builder):
                 conv2=nn.Conv2d(32, 64, 3),
                 relu2=nn.ReLU(),
                 pool=pool,
-                dropout1=nn.Dropout(0.25),
+                dropout1=Dropout(0.25),
                 flatten=Flatten(),
                 fc1=nn.Linear(64 * pooled**2, 128),
                 relu3=nn.ReLU(),
-                dropout2=nn.Dropout(0.5),
+                dropout2=Dropout(0.5),
                 fc2=nn.Linear(128, n_classes),
             )
         )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from kdpipe.base.options import Options
 from kdpipe.models.base import Builder, Layers, builders
+from kdpipe.models.shared.dropout import Dropout
 from kdpipe.models.shared.init import he_normal
 
 
@@ -33,7 +34,7 @@ class Block(nn.Module):
         self.bn1, self.relu1 = nn.BatchNorm2d(before), nn.ReLU()
         self.conv1 = nn.Conv2d(before, after, 3, stride, 1, bias=False)
         self.bn2, self.relu2 = nn.BatchNorm2d(after), nn.ReLU()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.conv2 = nn.Conv2d(after, after, 3, 1, 1, bias=False)
         self.shortcut = None if before == after else nn.Conv2d(before, after, 1, stride, bias=False)
 
