@@ -169,8 +169,9 @@ def leaves_outputs_alone(trial: ObjectiveTrial) -> str | None:
 
 
 def same_loss_from_the_same_seed(trial: ObjectiveTrial) -> str | None:
-    """Random numbers come from torch's generator alone, so that the same seed gives the same loss
-    to the last bit, whatever ran before."""
+    """Random numbers come from torch's generators alone, so that the same seed gives the same loss
+    to the last bit, whatever ran before. Training exchanges these generators' states around the
+    objective, so that its draws cannot move the network's dropout."""
     first, second = (trial.value(trial.made(3), trial.step(), 7) for _ in range(2))
     return None if first == second else f"the loss is {first} and then {second}"
 

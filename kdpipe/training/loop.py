@@ -21,6 +21,7 @@ from kdpipe.distill.base import Objective, Step
 from kdpipe.models.base import Network
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.compute import Compute
+from kdpipe.training.draws import OwnStream
 from kdpipe.training.optimiser import optimiser_and_schedule
 from kdpipe.training.recipe import Recipe
 from kdpipe.training.teacher import TabulatedTeacher, Teacher
@@ -61,17 +62,23 @@ class Images:
 
 
 class Student(nn.Module):
-    """What is trained, as one module: the network and what the objective learns beside it."""
+    """What is trained, as one module: the network and what the objective learns beside it.
 
-    def __init__(self, network: Network, objective: Objective) -> None:
+    What the objective draws comes from ``draws``, so that the network's dropout is the same
+    whatever the objective.
+    """
+
+    def __init__(self, network: Network, objective: Objective, draws: OwnStream) -> None:
         super().__init__()
         self.network = network
         self.objective = objective
+        self.draws = draws
         self.layers = type(objective).student_layers(objective.options)
 
     def forward(self, images: Tensor, step: Step) -> dict[str, Tensor]:
         step.logits, step.features = self.network.with_features(images, self.layers)
-        return self.objective(step)
+        with self.draws:
+            return self.objective(step)
 
 
 @dataclass
@@ -113,13 +120,15 @@ def fit(
         "optimiser": optimiser,
         "schedule": schedule,
     }
-    student: nn.Module = Student(network, objective)
+    device, agree = train.labels.device, parallel.Agreement()
+    key = (seed, *([rank] if (rank := parallel.rank()) else []))
+    own_draws = OwnStream(stream("objective's draws", *key), device)
+    student: nn.Module = Student(network, objective, own_draws)
     if parallel.world() > 1:
         student = spread(student, compute)
-    device, agree = train.labels.device, parallel.Agreement()
     done = Progress()
 
-    torch.manual_seed(stream("training", seed, *([rank] if (rank := parallel.rank()) else [])))
+    torch.manual_seed(stream("training", *key))
     if (state := parallel.first(checkpoint.load())) is not None:
         for name, part in parts.items():
             part.load_state_dict(state[name])
@@ -127,6 +136,7 @@ def fit(
         torch.set_rng_state(own["rng"])
         if compute.device == "cuda":
             torch.cuda.set_rng_state(own["device_rng"])
+        own_draws.states = own["objective_rng"]
         done = Progress(**{**state["progress"], "sums": own["sums"]})
         where = f"epoch {len(done.history)} of {recipe.epochs}"
         print(f"Going on after {where} and {done.steps} steps of the next.", flush=True)
@@ -136,8 +146,9 @@ def fit(
         if agree(checkpoint.due):
             own = {
                 "rng": torch.get_rng_state(),
-                # Dropout and CRD's negatives are drawn on the device.
+                # A network on a GPU draws its dropout there.
                 "device_rng": torch.cuda.get_rng_state() if compute.device == "cuda" else None,
+                "objective_rng": list(own_draws.states),
                 "sums": done.sums,
             }
             checkpoint.save(
@@ -167,7 +178,8 @@ def fit(
                     )
                 terms = student(images, step)
             optimiser.zero_grad(set_to_none=True)
-            terms["loss"].backward()
+            with own_draws:  # a hook of the objective may add noise to a gradient
+                terms["loss"].backward()
             optimiser.step()
             with torch.no_grad():
                 correct = (step.logits.argmax(1) == step.labels).float().mean()

@@ -20,12 +20,14 @@ from kdpipe.data.augment import augmentations
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
 from kdpipe.distill.base import Setting, Step
+from kdpipe.distill.crd import CRDOptions
 from kdpipe.distill.kl import KL, KLOptions
 from kdpipe.models import builders
 from kdpipe.models.base import build
 from kdpipe.run.stage import memory_said
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.compute import Compute
+from kdpipe.training.draws import OwnStream
 from kdpipe.training.loop import Images, Student, fit, spread
 from kdpipe.training.recipe import Recipe
 from kdpipe.training.teacher import LiveTeacher
@@ -125,11 +127,17 @@ def test_bf16_trains_about_as_fp32(device):
         assert a["train_loss"] != b["train_loss"]
 
 
-def test_students_of_two_objectives_share_their_draws(device):
-    """KL without its own term is training on labels: the same order, augmentation and dropout."""
+@pytest.mark.parametrize(
+    "options",
+    [KLOptions(gamma=1, alpha=0, temperature=4), CRDOptions(beta=0, negatives=6, dimension=5)],
+    ids=["kl", "crd"],
+)
+def test_students_of_two_objectives_share_their_draws(device, options):
+    """Without its own term each is training on labels: the same order, augmentation and dropout,
+    though CRD draws negatives."""
     labels, _, _ = fitted("labels", device=device)
-    objective = make_objective("kl").to(device)
-    objective.options = KLOptions(gamma=1, alpha=0, temperature=4)
+    objective = make_objective("kl" if isinstance(options, KLOptions) else "crd").to(device)
+    objective.options = options
     train, val = (
         Images(i.pixels.to(device), i.labels.to(device), i.ids)
         for i in (some_images(), some_images(12, seed=1))
@@ -138,7 +146,7 @@ def test_students_of_two_objectives_share_their_draws(device):
     fit(
         network,
         objective,
-        LiveTeacher(small_network(seed=11).to(device), ()),
+        LiveTeacher(small_network(seed=11).to(device), type(objective).teacher_layers(options)),
         train,
         val,
         Recipe(epochs=4, batch_size=8, lr=0.5),
@@ -157,7 +165,8 @@ def test_distributed_training_of_one_process_has_the_gradients_of_a_plain_one(tm
 
     def gradients(spread_out: bool) -> list[torch.Tensor]:
         torch.manual_seed(1)
-        student = Student(small_network().to(device), make_objective("labels").to(device))
+        own = OwnStream(0, torch.device(device))
+        student = Student(small_network().to(device), make_objective("labels").to(device), own)
         module = spread(student, Compute(device=device)) if spread_out else student
         step = Step(rows=torch.arange(16, device=device), labels=labels, logits=torch.empty(0))
         module(pixels, step)["loss"].backward()
@@ -171,6 +180,25 @@ def test_distributed_training_of_one_process_has_the_gradients_of_a_plain_one(tm
         dist.destroy_process_group()
     for one, two in zip(found, gradients(False), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.cuda_only
+def test_swapping_the_random_state_does_not_wait_for_the_device(device):
+    own = OwnStream(3, torch.device(device))
+    torch.manual_seed(5)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(2):
+            with own:
+                inner = torch.rand(4, device=device)
+            outer = torch.rand(4, device=device)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for seed, found in ((3, inner), (5, outer)):
+        generator = torch.Generator(device).manual_seed(seed)
+        for _ in range(2):
+            want = torch.rand(4, device=device, generator=generator)
+        assert torch.equal(found, want)
 
 
 @pytest.mark.cuda_only
