@@ -188,6 +188,7 @@ class Plan:
             teacher=pair.teacher,
             class_map=self._class_map(pair) if uses_teacher else None,
             objective=objective,
+            start_as=self.study.start_of(pair, ref.seed),
             tabulated=tabulated,
             rounded=tabulated and self.study.compute.teacher_outputs_fp16,
             network=model.network,

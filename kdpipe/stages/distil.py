@@ -18,6 +18,7 @@ from kdpipe.stages.shared.training import (
     TrainingSettings,
     feature_shapes,
     set_up,
+    stream_of,
     train_and_save,
 )
 from kdpipe.training.processes import together
@@ -31,6 +32,9 @@ class DistilSettings(TrainingSettings):
     class_map: ClassMapRef | None = None
     """How a teacher of other classes decides on those of the data set."""
     objective: ObjectiveRef
+    start_as: ModelRef | None = None
+    """The independent student with which it shares initial weights, order of the images,
+    augmentation and dropout; None where it shares them with no network."""
     tabulated: bool
     rounded: bool = False
     """Whether the table, if there is one, holds fp16: another student than the teacher makes."""
@@ -39,8 +43,7 @@ class DistilSettings(TrainingSettings):
 def run(settings: DistilSettings, call: Call) -> None:
     """Distil the student and write its three files into ``call.out``."""
     with together(settings.compute, __name__, settings, call):
-        ref = settings.ref
-        setup = set_up(settings, call.root, stream("student", ref.pair, ref.method, ref.seed))
+        setup = set_up(settings, call.root, stream_of(settings.start_as or settings.ref))
         cls, options = settings.objective.cls, settings.objective.options
         layers = cls.teacher_layers(options)
         teacher: Teacher | None = None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from kdpipe.base.seeding import stream
 from kdpipe.distill.base import Setting
 from kdpipe.distill.labels import Labels, LabelsOptions
 from kdpipe.stages.base import Call, Stage
 from kdpipe.stages.shared import from_weights
-from kdpipe.stages.shared.training import TrainSettings, set_up, train_and_save
+from kdpipe.stages.shared.training import TrainSettings, set_up, stream_of, train_and_save
 from kdpipe.training.processes import together
 
 
@@ -17,7 +16,7 @@ def run(settings: TrainSettings, call: Call) -> None:
         from_weights.run(settings, settings.weights, call)
         return
     with together(settings.compute, __name__, settings, call):
-        setup = set_up(settings, call.root, stream("model", settings.ref.model, settings.ref.seed))
+        setup = set_up(settings, call.root, stream_of(settings.ref))
         smoothing = settings.recipe.label_smoothing
         setting = Setting(setup.train.labels, len(setup.subset.classes), {}, {}, smoothing)
         labels = Labels(LabelsOptions(), setting)

@@ -165,6 +165,13 @@ class Study(Options):
                 f"independent student; give the teacher a seed that is not in "
                 f"models.{pair.teacher.model}.seeds"
             )
+        if pair.teacher in self._starts(pair):
+            raise ValueError(
+                f"{where}.seeds: student {pair.teacher.seed} would start from the same weights as "
+                f"its teacher, seed {pair.teacher.seed} of '{pair.teacher.model}', because students "
+                f"are paired; leave {pair.teacher.seed} out of the seeds, give the teacher another "
+                f"seed, or set paired: false"
+            )
         for key, names in (("methods", set(pair.methods)), ("given", set(pair.given))):
             if reserved := RESERVED_METHODS & names:
                 raise ValueError(f"{where}.{key}: '{reserved.pop()}' is a reserved name")
@@ -212,6 +219,17 @@ class Study(Options):
                     f"probes.{instance}.{option}: it is the teacher of {where}; give another "
                     f"network"
                 )
+            if ref in self.independents(pair).values():
+                raise ValueError(
+                    f"probes.{instance}.{option}: it is an independent student of {where}, which "
+                    f"would be compared with itself; give another network"
+                )
+            if ref in self._starts(pair):
+                raise ValueError(
+                    f"probes.{instance}.{option}: student {ref.seed} of {where} would start from "
+                    f"the same weights, because students are paired; give another seed that is not "
+                    f"in {where}.seeds, or set paired: false"
+                )
 
     def _check_given(self, where: str, pair: Pair) -> None:
         """Given students come from weights and have no other part in their pair."""
@@ -244,6 +262,20 @@ class Study(Options):
                 f"{where}.seed: '{ref.model}' comes from weights, which are there for seed "
                 f"{', '.join(map(str, model.seeds))}, not {ref.seed}"
             )
+
+    def start_of(self, pair: Pair, seed: int) -> ModelRef | None:
+        """The network with which student ``seed`` of every method shares its start and all that is
+        random in its training; None where students are not paired."""
+        if not self.paired or pair.student is None:
+            return None
+        return ModelRef(model=pair.student, seed=seed)
+
+    def _starts(self, pair: Pair) -> list[ModelRef]:
+        """Networks that start where a distilled student of the pair does."""
+        if not pair.methods or pair.student is None or self.models[pair.student].weights:
+            return []
+        starts = [self.start_of(pair, seed) for seed in pair.seeds]
+        return [ref for ref in starts if ref is not None]
 
     def independents(self, pair: Pair) -> dict[int, ModelRef]:
         """Students without a teacher, by the seed they have in the tables."""

@@ -67,6 +67,13 @@ class Setup:
     network: Network
 
 
+def stream_of(ref: ModelRef | StudentRef) -> int:
+    """The seed of everything random in the training of a network that shares it with no other."""
+    if isinstance(ref, ModelRef):
+        return stream("model", ref.model, ref.seed)
+    return stream("student", ref.pair, ref.method, ref.seed)
+
+
 def set_up(settings: TrainingSettings, root: Path, seed: int) -> Setup:
     settings.compute.start()
     device = settings.compute.device

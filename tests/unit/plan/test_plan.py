@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from helpers.places import DEFAULT
+from helpers.reruns import rerun
 from helpers.small_study import changed, small
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef
@@ -267,6 +268,20 @@ def test_an_edit_changes_only_what_depends_on_it():
     looked_at = {"gate/students/one/kl", "gate/students/one/hint"}
     assert new == {t for t in after if "seed6" in t} | looked_at
     assert stages_touched(seed) == {"distil", "gate", "probe", *results}
+
+
+def test_students_start_as_the_independent_ones_of_their_seed(plan):
+    starts = {job.target: job.settings.start_as for job in plan.by_stage("distil")}
+    for target, start in starts.items():
+        assert start == ModelRef(model="small", seed=plan.students[target].seed)
+    unpaired = Plan(parse({**small(), "paired": False}))
+    assert {job.settings.start_as for job in unpaired.by_stage("distil")} == {None}
+    # The students are other ones then, and so is what is measured on them; nothing else is.
+    assert stages_touched({**small(), "paired": False}) == {"distil"}
+    students = len(plan.students)
+    again = rerun(small(), {**small(), "paired": False})
+    assert again["distil"] == students == len(starts)
+    assert not {"subset", "train", "teacher_outputs", "calibrate", "prepare"} & set(again)
 
 
 def test_the_default_study_plans(default_plan):

@@ -75,6 +75,21 @@ BAD = {
         {"model": "big", "seed": 0},
         "probes.adversarial.foreign",
     ),
+    "foreign attacker is an independent student": (
+        ["probes", "adversarial", "foreign"],
+        {"model": "small", "seed": 1},
+        "probes.adversarial.foreign: it is an independent student of pairs.one",
+    ),
+    "foreign attacker starts where a student does": (
+        ["probes", "adversarial", "foreign"],
+        {"model": "small", "seed": 5},
+        "probes.adversarial.foreign: student 5 of pairs.one would start from the same weights",
+    ),
+    "student that starts where its teacher does": (
+        ["pairs", "two", "seeds"],
+        [0, 9],
+        "pairs.two.seeds: student 9 would start from the same weights as its teacher",
+    ),
     "unknown foreign attacker": (
         ["probes", "adversarial", "foreign"],
         {"model": "ghost"},
@@ -111,6 +126,18 @@ def test_a_bad_study_is_refused_in_one_line_that_names_the_key(case):
     assert key in message
     assert "\n" not in message
     assert message.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [(["pairs", "two", "seeds"], [0, 9]), (["probes", "adversarial", "foreign", "model"], "small")],
+)
+def test_unpaired_students_share_a_start_with_no_network(path, value):
+    raw = changed(path, value)
+    raw["probes"]["adversarial"]["foreign"]["seed"] = 5
+    with pytest.raises(KdpipeError, match="or set paired: false"):
+        parse(raw)
+    parse({**raw, "paired": False})
 
 
 def test_the_small_study_itself_is_good():
