@@ -57,8 +57,8 @@ class Objective(nn.Module):
 
     Parameters of an objective (regressors, embeddings) are trained with the student; its buffers
     (memory banks) are part of a training checkpoint. What it draws from torch's generators comes
-    from a stream of its own, which the network's dropout does not share. ``title`` is what figures and report call it,
-    its own name if empty; ``place`` is where it stands among the methods there.
+    from a stream of its own, which the network's dropout does not share. ``title`` is what figures
+    and report call it, its own name if empty; ``place`` is where it stands among the methods there.
 
     >>> class DistanceOptions(ObjectiveOptions):
     ...     beta: float = Field(1.0, ge=0, description="Weight of the distance.")

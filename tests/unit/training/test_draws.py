@@ -69,9 +69,13 @@ def test_an_interrupted_training_goes_on_with_the_same_draws(monkeypatch, tmp_pa
 
 def test_an_error_inside_gives_the_outer_stream_back():
     own, before = OwnStream(3, CPU), torch.get_rng_state()
-    with pytest.raises(KilledError), own:
+
+    def draw_and_fail() -> None:
         torch.rand(2)
         raise KilledError
+
+    with pytest.raises(KilledError), own:
+        draw_and_fail()
     assert torch.equal(torch.get_rng_state(), before)
 
 
