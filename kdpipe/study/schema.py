@@ -169,8 +169,8 @@ class Study(Options):
             raise ValueError(
                 f"{where}.seeds: student {pair.teacher.seed} would start from the same weights as "
                 f"its teacher, seed {pair.teacher.seed} of '{pair.teacher.model}', because "
-                f"students are paired; leave {pair.teacher.seed} out of the seeds, give the teacher another "
-                f"seed, or set paired: false"
+                f"students are paired; leave {pair.teacher.seed} out of the seeds, give the "
+                f"teacher another seed, or set paired: false"
             )
         for key, names in (("methods", set(pair.methods)), ("given", set(pair.given))):
             if reserved := RESERVED_METHODS & names:
