@@ -151,6 +151,22 @@ def scope_note(transfer: pd.DataFrame) -> str | None:
     )
 
 
+def seed_note(transfer: pd.DataFrame) -> str | None:
+    """What the intervals of the claims are made from; None where no claim has two seeds a side."""
+    forms = verdicts.primary_claims(transfer)["seed_term"].value_counts()
+    paired, separate = forms.get("paired", 0), forms.get("separate", 0)
+    if not paired + separate:
+        return None
+    if not paired:
+        return "They include the variance between seeds of both sides and that between images."
+    where = "" if not separate else f", in {paired} of {paired + separate} claims"
+    return (
+        "They include the variance between seeds and that between images; that between seeds is "
+        f"taken of the difference seed by seed{where}, because distilled and independent students "
+        "of one seed share start and draws."
+    )
+
+
 def given_note(transfer: pd.DataFrame) -> str | None:
     """What a difference between given networks may come from, where there is any."""
     if verdicts.primary_claims(transfer).empty:

@@ -67,6 +67,7 @@ def run(settings: ReportSettings, call: Call) -> None:
         given=sentences.groups(taken, tables.controls, of_given=True),
         given_note=sentences.given_note(taken),
         scope_note=sentences.scope_note(tables.transfer),
+        seed_note=sentences.seed_note(tables.transfer),
         groups=sentences.groups(taught, tables.controls),
         untaught=sentences.groups(alone, tables.controls),
         controls=sentences.control_lines(tables.transfer),

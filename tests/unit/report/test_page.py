@@ -185,6 +185,19 @@ def test_single_networks_are_called_checkpoints(study):
     assert sentences.scope_note(one_claim("transferred")[0]) is None
 
 
+def test_the_page_says_how_seeds_enter_the_intervals(page):
+    assert "variance between seeds of both sides" in page
+    rows = pd.concat([one_claim("transferred")[0]] * 3, ignore_index=True)
+
+    def note(*forms: str) -> str:
+        return sentences.seed_note(rows.assign(seed_term=forms)) or ""
+
+    assert "seed by seed, because" in note("paired", "paired", "paired")
+    assert "seed by seed, in 1 of 2 claims, because" in note("paired", "separate", "none")
+    assert "of both sides" in note("separate", "separate", "none")
+    assert note("none", "none", "none") == ""
+
+
 def test_an_unbounded_interval_is_said():
     assert words.share_interval(float("nan"), 0.5) == "[unbounded]"
 
