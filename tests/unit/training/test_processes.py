@@ -17,12 +17,13 @@ from helpers.few_digits import write_digits
 from helpers.places import REPOSITORY, TESTS
 from helpers.two_processes import trained
 from kdpipe.base.errors import KdpipeError, StoppedError
-from kdpipe.base.paths import ModelRef
+from kdpipe.base.paths import ModelRef, StudentRef
 from kdpipe.base.plugin import resolve
 from kdpipe.base.provenance import canonical
 from kdpipe.data.selection import Selection
+from kdpipe.distill import objectives
 from kdpipe.models import builders
-from kdpipe.stages import train
+from kdpipe.stages import distil, train
 from kdpipe.stages.base import Call
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.compute import Compute
@@ -75,10 +76,13 @@ def root(tmp_path_factory) -> Path:
     return root
 
 
-def settings(processes: int, epochs: int = 3, lr: float = 0.5) -> train.TrainSettings:
+def settings(
+    processes: int, epochs: int = 3, lr: float = 0.5, network: str = "mlp"
+) -> train.TrainSettings:
+    options = {"hidden": [12]} if network == "mlp" else {}
     return train.TrainSettings(
         ref=ModelRef(model="model"),
-        network=resolve(builders, {"name": "mlp", "hidden": [12]}),
+        network=resolve(builders, {"name": network, **options}),
         data=Selection(set="digits", domains=["colour"]),
         augment=[],
         recipe=Recipe(epochs=epochs, batch_size=20, lr=lr),
@@ -125,11 +129,41 @@ def test_torchrun_may_start_them(root, alone):
     assert_same_files(alone, root / "torchrun")
 
 
+def student_settings(root: Path, processes: int, **crd) -> distil.DistilSettings:
+    """A student with dropout, by an objective that draws, of a teacher without it."""
+    if not (root / "models/teacher/seed0").exists():
+        teacher = settings(1).model_copy(update={"ref": ModelRef(model="teacher")})
+        train.run(teacher, Call(root, root / "models/teacher/seed0"))
+    made = settings(processes, epochs=8, network="mnist_cnn")
+    return distil.DistilSettings(
+        **{name: value for name, value in made if name not in ("ref", "weights")},
+        ref=StudentRef(pair="pair", method="crd", seed=0),
+        teacher=ModelRef(model="teacher"),
+        start_as=ModelRef(model="model"),
+        tabulated=False,
+        objective=resolve(objectives, {"name": "crd", "negatives": 8, "dimension": 8, **crd}),
+    )
+
+
+def test_two_processes_draw_for_the_network_what_they_draw_without_an_objective(root):
+    one = student_settings(root, 2, beta=0)
+    distil.run(one, Call(root, root / "student"))
+    alone = settings(2, epochs=8, network="mnist_cnn")
+    train.run(alone, Call(root, root / "independent"))
+    files = [load_file(root / name / "model.safetensors") for name in ("student", "independent")]
+    for name, x in files[0].items():
+        assert torch.equal(x, files[1][name]), name
+
+
+@pytest.mark.parametrize("stage", [train, distil], ids=["train", "distil"])
 def test_an_interrupted_training_of_two_processes_goes_on_to_the_same_bytes(
-    root, monkeypatch, capsys
+    root, monkeypatch, capsys, stage
 ):
-    job_settings = settings(2, epochs=8)  # number 0 asks whether to end at every 20th step
-    train.run(job_settings, Call(root, root / "whole", code="some"))
+    # Number 0 asks whether to end at every 20th step.
+    job_settings = settings(2, epochs=8) if stage is train else student_settings(root, 2)
+    name = stage.__name__.rpartition(".")[2]
+    whole, halves = root / f"{name}-whole", root / f"{name}-halves"
+    stage.run(job_settings, Call(root, whole, code="some"))
     assert "Going on" not in capsys.readouterr().out
     monkeypatch.setenv("KDPIPE_CHECKPOINT_SECONDS", "0")
     write = Checkpoint._write
@@ -142,12 +176,12 @@ def test_an_interrupted_training_of_two_processes_goes_on_to_the_same_bytes(
     with monkeypatch.context() as patched:
         patched.setattr(Checkpoint, "_write", write_and_be_ended)
         with pytest.raises(StoppedError, match="ended by SIGTERM; run it again"):
-            train.run(job_settings, Call(root, root / "halves", code="some"))
-    assert not (root / "halves").exists()
-    train.run(job_settings, Call(root, root / "halves", code="some"))
+            stage.run(job_settings, Call(root, halves, code="some"))
+    assert not halves.exists()
+    stage.run(job_settings, Call(root, halves, code="some"))
     assert "Going on after epoch" in capsys.readouterr().out
     for name in ("model.safetensors", "history.parquet"):
-        assert (root / "whole" / name).read_bytes() == (root / "halves" / name).read_bytes(), name
+        assert (whole / name).read_bytes() == (halves / name).read_bytes(), name
 
 
 def test_torchrun_has_to_start_as_many_as_the_study_says(root, monkeypatch):
