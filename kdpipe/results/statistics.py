@@ -30,7 +30,7 @@ MIN_PAIRED_SEEDS = 5
 
 Fixed before any data, by simulation over correlations of -0.3 to 0.8
 (``benchmarks/paired_students.py``): intervals of 95 % cover at least 94.0 % with five seeds, but as
-little as 93.3 % with four, where a term of the images makes Satterthwaite's df too many.
+little as 93.5 % with four, where a term of the images makes Satterthwaite's df too many.
 """
 _TINY = 1e-12
 """A standard error below this is rounding: all values are equal."""
