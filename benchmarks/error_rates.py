@@ -45,13 +45,15 @@ NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(40)
 
 @dataclass(frozen=True)
 class World:
-    """``share`` of the gap that distillation closes; None: teacher and students are equal."""
+    """``share`` of the gap that distillation closes; None: teacher and students are equal.
+    ``correlation`` of skill and own answers between students of one seed; None: not paired."""
 
     kind: str
     k: int
     n: int
     share: float | None
     methods: int = 1
+    correlation: float | None = None
 
 
 def of_network(kind: str, level: np.ndarray) -> np.ndarray:
@@ -97,6 +99,7 @@ class Simulation:
             student="student",
             ind_seeds=list(range(k)),
             methods={f"m{m}": list(range(k)) for m in range(world.methods)},
+            paired=world.correlation is not None,
             instances=[],
         )
         instance = InstanceSettings(
@@ -136,14 +139,26 @@ class Simulation:
         students = sum(self.sizes) - 1
         own = rng.standard_normal((1 + students, n), dtype=np.float32)
         dist = slice(1 + self.world.k, None)
+        own[dist] = self._with_partners(own[1:])
         own[dist] = IMITATION * own[0] + np.sqrt(1 - IMITATION**2) * own[dist]
         level = np.full((1 + students, 1), self.levels["dist"], dtype=np.float32)
         level[0], level[1 : 1 + self.world.k] = self.levels["teacher"], self.levels["ind"]
-        level[1:] += SKILL * rng.standard_normal((students, 1), dtype=np.float32)
+        skill = rng.standard_normal((students, 1), dtype=np.float32)
+        skill[self.world.k :] = self._with_partners(skill)
+        level[1:] += SKILL * skill
         ease = np.sqrt(DIFFICULTY) * rng.standard_normal(n, dtype=np.float32)
         if self.world.kind == "set":
             ease += HALVES[self.half].astype(np.float32)
         return (level + ease + np.sqrt(1 - DIFFICULTY) * own > 0).astype(np.float64)
+
+    def _with_partners(self, draws: np.ndarray) -> np.ndarray:
+        """Draws of the distilled students, correlated with those of the independent ones of their
+        seeds; ``draws``: of all students, independents first."""
+        ind, dist = np.split(draws, [self.world.k])
+        rho = self.world.correlation
+        if rho is None:
+            return dist
+        return rho * np.tile(ind, (self.world.methods, 1)) + np.sqrt(1 - rho**2) * dist
 
     def _networks(self, outcomes: np.ndarray) -> list[Network]:
         if self.world.kind == "units":
@@ -220,6 +235,10 @@ def worlds() -> Iterator[World]:
                     yield World(kind, k, n, share)
     for k in (2, 3, 5):
         yield World("units", k, 300, 0.0, methods=4)
+    for correlation in (-0.3, 0.0, 0.5, 0.8):
+        for n in (300, 3000):
+            for share in (0.0, 0.5):
+                yield World("units", 5, n, share, correlation=correlation)
 
 
 def main() -> None:
@@ -229,7 +248,16 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{options.runs} studies a row; rates in percent.\n")
     names = ("no gap", "transferred", "opposite", "not transferred", "inconclusive")
-    head = ["statistic", "seeds", "units", "methods", "true share", "diff covered", "gap covered"]
+    head = [
+        "statistic",
+        "seeds",
+        "units",
+        "methods",
+        "correlation",
+        "true share",
+        "diff covered",
+        "gap covered",
+    ]
     head += ["share covered", *names, "false", "false in family"]
     print("| " + " | ".join(head) + " |")
     print("|" + "---|" * len(head))
@@ -237,6 +265,7 @@ def main() -> None:
         rates = simulate(world, options.runs, options.seed)
         found = [rates.diff, rates.gap, rates.closed, *(rates.verdicts[name] for name in names)]
         cells = [world.kind, world.k, world.n, world.methods]
+        cells += ["" if world.correlation is None else world.correlation]
         cells += ["no gap" if world.share is None else world.share]
         numbers = [*found, rates.false, rates.family]
         cells += ["" if np.isnan(v) else f"{100 * v:.1f}" for v in numbers]
