@@ -12,6 +12,8 @@ import typer
 from kdpipe.audit.command import audit
 from kdpipe.base.errors import KdpipeError, StoppedError
 from kdpipe.stages.order import STAGES
+from kdpipe.workflow.aa import aa
+from kdpipe.workflow.power import power
 
 app = typer.Typer(
     help="Find out what a student network inherits from its teacher.",
@@ -252,6 +254,8 @@ def run(
 
 
 app.command("audit")(audit)
+app.command("power")(power)
+app.command("aa")(aa)
 
 
 class Page(StrEnum):

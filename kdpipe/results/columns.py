@@ -1,4 +1,4 @@
-"""Every column of a study's five tables: name, type, unit and meaning.
+"""Every column of a study's six tables: name, type, unit and meaning.
 
 Scripts outside the repository rely on these names and types: add columns, but never rename one.
 """
@@ -199,6 +199,41 @@ LEFT_OUT = Table(
         Column("reason", TEXT, "", "Why the property does not apply."),
     ),
 )
+
+POWER = Table(
+    "tables/power",
+    description="One row per primary claim that is open: inconclusive, or with a gap that may be 0 "
+    "and would count if it is what it seems. Numbers of seeds are the smallest, above those of "
+    "now, that decide the claim with a chance of 80 %. See [Power](power.md).",
+    sorted_by=("pair", "method", "probe", "condition", "metric"),
+    columns=(
+        *_STATISTIC,
+        Column("family", TEXT, "", "As in `transfer`."),
+        Column("n_seeds_ind", INTEGER, "networks", "As in `transfer`."),
+        Column("n_seeds_dist", INTEGER, "networks", "As in `transfer`."),
+        Column("n_units", INTEGER, "units", "As in `transfer`."),
+        Column("n_claims", INTEGER, "claims", "Claims of the family that are corrected together."),
+        Column(
+            "level", NUMBER, "", "Level of the test: 0.05 / `n_claims`, as if Holm's correction "
+            "met this claim first."),
+        Column("share", NUMBER, "fraction", "`diff` / `gap` as estimated, whatever the gap."),
+        Column("at_most", INTEGER, "networks", "The most seeds a side that were considered."),
+        Column(
+            "seeds_as_seen", INTEGER, "networks", "Seeds a side that decide the claim if `share` "
+            "is the truth; empty if `at_most` do not."),
+        Column(
+            "verdict_as_seen", TEXT, "", "The verdict that `transfer` then has, or would have "
+            "soonest: `transferred`, `opposite` or `not transferred`."),
+        Column(
+            "units_as_seen", INTEGER, "units", "Units with which `at_most` seeds would decide it, "
+            "where with the units of now no number of seeds does; else empty."),
+        Column(
+            "seeds_if_none", INTEGER, "networks", "Seeds a side that give `not transferred` if "
+            "nothing was transferred; empty if `at_most` do not."),
+        Column("units_if_none", INTEGER, "units", "As `units_as_seen`, for `seeds_if_none`."),
+        Column("reason", TEXT, "", "Why nothing is known; else empty."),
+    ),
+)
 # fmt: on
 
 TABLES: dict[TableName, Table] = {
@@ -207,4 +242,5 @@ TABLES: dict[TableName, Table] = {
     "controls": CONTROLS,
     "paper": PAPER,
     "left_out": LEFT_OUT,
+    "power": POWER,
 }

@@ -59,6 +59,8 @@ class Tables:
     """Methods that see no teacher, and are controls."""
     left_out: pd.DataFrame | None = None
     """Properties that do not apply to a network, with the reason."""
+    power: pd.DataFrame | None = None
+    """Open claims, with the seeds that would decide them."""
     _read: dict[Path, Recorded] = field(default_factory=dict)
 
     @classmethod
@@ -78,8 +80,10 @@ class Tables:
             if not path.is_file():
                 raise KdpipeError(f"The table {path} is missing; run the stage 'tables' first.")
             frames[name] = pd.read_parquet(path)
-        reasons = root / "tables" / "left_out.parquet"
-        left_out = pd.read_parquet(reasons) if reasons.is_file() else None
+        left_out, power = (
+            pd.read_parquet(path) if path.is_file() else None
+            for path in (root / "tables" / f"{name}.parquet" for name in ("left_out", "power"))
+        )
         paths = {network: root / network / "history.parquet" for network in networks}
         histories = {n: pd.read_parquet(p) for n, p in paths.items() if p.is_file()}
         files = {network: root / network / "model.json" for network in networks}
@@ -97,6 +101,7 @@ class Tables:
             recorded=[_measured(pair, left_out) for pair in recorded],
             root=root,
             left_out=left_out,
+            power=power,
             training_images=images,
             training_domains={n: s["data"]["domains"] for n, s in settings.items() if "data" in s},
         )

@@ -14,7 +14,7 @@ from kdpipe.base.provenance import versions, write_atomically
 from kdpipe.data.store import Subset
 from kdpipe.figures.shared.find import find_figure
 from kdpipe.figures.shared.pictures import first_of
-from kdpipe.report import answer, audit, networks, sentences, values
+from kdpipe.report import answer, audit, networks, outlook, sentences, values
 from kdpipe.report.cite import cite
 from kdpipe.report.doubts import doubts
 from kdpipe.report.examples import Examples, examples
@@ -58,6 +58,7 @@ def run(settings: ReportSettings, call: Call) -> None:
     tables.transfer = tables.counted()
     trained, taken = apart(tables.transfer, audit.given(settings.pairs))
     taught, alone = apart(trained, settings.without_teacher)
+    claims = outlook.of_taught(tables.power, settings.without_teacher)
     page = render(
         study=settings.study,
         title=settings.title,
@@ -70,6 +71,7 @@ def run(settings: ReportSettings, call: Call) -> None:
         seed_note=sentences.seed_note(tables.transfer),
         groups=sentences.groups(taught, tables.controls),
         untaught=sentences.groups(alone, tables.controls),
+        open_claims=outlook.table(claims) if claims is not None else None,
         controls=sentences.control_lines(tables.transfer),
         transfer=pictures.get("transfer"),
         across=[p for p in pictures.values() if not p["probes"] and p["name"] not in _PLACED],

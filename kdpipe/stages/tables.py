@@ -23,6 +23,7 @@ def run(settings: TablesSettings, call: Call) -> None:
     from kdpipe.results.measurements import measurement_rows
     from kdpipe.results.paper import paper_rows
     from kdpipe.results.transfer import transfer_rows
+    from kdpipe.results.undecided import power_rows
     from kdpipe.results.write import write_table
 
     root, out = call.root, call.out
@@ -45,6 +46,7 @@ def run(settings: TablesSettings, call: Call) -> None:
     write_table("transfer", transfer, out)
     write_table("controls", control_rows(found, transfer), out)
     write_table("left_out", left_out, out)
+    write_table("power", power_rows(found, transfer), out)
     write_table("paper", paper_rows(settings.pairs, measurements, transfer), out)
 
 

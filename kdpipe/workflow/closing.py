@@ -20,15 +20,17 @@ def closing(plan: Plan, root: str | Path) -> list[str]:
 
 
 def answer(plan: Plan, root: Path) -> list[str]:
-    """The first lines of the report: what casts doubt on the answer, then the answer.
+    """The first lines of the report: what casts doubt on the answer, then the answer, and how long
+    it takes to know more.
 
     Raises KdpipeError when the tables are not there.
     """
     from kdpipe.report.answer import lines
     from kdpipe.results.tables import Tables
+    from kdpipe.workflow.power import cost
 
     pairs = tables_settings(plan.study).pairs
     untaught = {name: without_teacher(pair) for name, pair in plan.study.pairs.items()}
     tables = Tables.load(root, [], pairs)
     tables.transfer = tables.counted()
-    return lines(tables, pairs, untaught)
+    return lines(tables, pairs, untaught, lambda advice: cost(plan, root, advice))

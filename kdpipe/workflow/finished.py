@@ -1,0 +1,47 @@
+"""The results of a study that ran, from its study file or from the folder of its results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from kdpipe.base.errors import KdpipeError
+from kdpipe.plan.plan_results import tables_settings
+from kdpipe.results.collect import Measured
+from kdpipe.results.settings import PairSettings
+from kdpipe.run.manifest import STUDY
+from kdpipe.study.schema import Study, load
+
+
+class Finished(NamedTuple):
+    """A study as it ran, and the folder of its results."""
+
+    study: Study
+    root: Path
+
+    @property
+    def pairs(self) -> list[PairSettings]:
+        return tables_settings(self.study).pairs
+
+    def measured(self) -> list[Measured]:
+        """Every probe of every pair. Raises KdpipeError naming a record file that is missing."""
+        from kdpipe.results.collect import read_study
+
+        return read_study(tables_settings(self.study), self.root)
+
+
+def finished(place: Path, results: Path) -> Finished:
+    """The study that ``place`` names: a study file, or ``results/<study>``.
+
+    Raises KdpipeError where it has not run.
+    """
+    root = place if place.is_dir() else results / load(place).study
+    if not (root / "tables" / "transfer.parquet").is_file():
+        raise KdpipeError(
+            f"There are no results in {root}; run the study first, with at least 3 seeds a side."
+        )
+    kept = root / STUDY
+    if place.is_dir() and not kept.is_file():
+        raise KdpipeError(f"{kept} is missing; give the study file in place of the folder.")
+    # What ran, not what an edited study file would run.
+    return Finished(load(kept if kept.is_file() else place), root)
