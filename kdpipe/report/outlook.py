@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from math import isfinite, nan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdpipe.report.headline import Sentence, apart
@@ -12,9 +12,6 @@ from kdpipe.results import words
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SHARE = 0.75
-"""Part of the claims that seeds can decide that the recommended number of seeds decides."""
 
 
 class Advice(NamedTuple):
@@ -28,15 +25,15 @@ class Advice(NamedTuple):
 
 
 def advice(claims: pd.DataFrame) -> Advice:
-    """The smallest number of seeds that decides three quarters of what seeds can decide.
+    """The number of seeds that decides the most claims for each seed; of equal ones the larger.
 
-    ``claims``: rows of the table ``power``. All of them would often be too dear: the last one may
-    need many times the seeds of the others.
+    ``claims``: rows of the table ``power``. To decide all of them would often be too dear, because
+    the last one may need many times the seeds of the others.
     """
     needed = sorted(claims["seeds_as_seen"].dropna().astype(int))
     if not needed:
         return Advice(None, 0, len(claims), [])
-    seeds = needed[math.ceil(SHARE * len(needed)) - 1]
+    seeds = max(needed, key=lambda k: (sum(n <= k for n in needed) / k, k))
     decided = claims[claims["seeds_as_seen"] <= seeds]
     return Advice(seeds, len(decided), len(claims), sorted(decided["pair"].unique()))
 
@@ -63,14 +60,19 @@ def sentence(claims: pd.DataFrame, more: str = "") -> Sentence:
     if given.seeds is not None:
         them = f"{given.decided} of them" if given.claims > 1 else "it"
         text = f"{count}; {given.seeds} seeds a side would decide {them}{more}"
-    elif claims["reason"].notna().all():
-        text = f"{count}, and with one network on a side nobody can say how many more decide them"
+    elif single(claims).all():
+        text = f"{count} about single networks, of which more seeds say nothing"
     else:
         text = f"{count}, and up to {at_most} seeds a side would decide none of them"
     units = int(claims["units_as_seen"].notna().sum())
     if units:
         text += f"; {units} need{'s' * (units == 1)} more images"
     return Sentence("more-seeds", "More seeds", f"{text}.")
+
+
+def single(claims: pd.DataFrame) -> pd.Series:
+    """Which claims are about single networks."""
+    return claims[["n_seeds_ind", "n_seeds_dist"]].min(axis=1) < 2
 
 
 def table(claims: pd.DataFrame) -> Table:
@@ -84,7 +86,7 @@ def table(claims: pd.DataFrame) -> Table:
 
 def _row(row: dict[Any, Any]) -> list[Cell]:
     seen = _need(row, "as_seen")
-    known = row["verdict_as_seen"] and row["seeds_as_seen"] == row["seeds_as_seen"]
+    decided = any(isfinite(row[f"{what}_as_seen"] or nan) for what in ("seeds", "units"))
     return [
         Cell(words.property_words(row["probe"]).label),
         Cell(row["pair"]),
@@ -92,7 +94,7 @@ def _row(row: dict[Any, Any]) -> list[Cell]:
         Cell(words.share(row["share"]), row["share"]),
         Cell(f"{row['n_seeds_dist']} vs {row['n_seeds_ind']}", row["n_seeds_dist"]),
         seen,
-        Cell(row["verdict_as_seen"] if known else "–"),
+        Cell(row["verdict_as_seen"] if decided else "–"),
         _need(row, "if_none"),
         Cell(str(row["n_claims"]), row["n_claims"]),
     ]
@@ -101,10 +103,11 @@ def _row(row: dict[Any, Any]) -> list[Cell]:
 def _need(row: dict[Any, Any], case: str) -> Cell:
     """The seeds that are needed, or why no number of them is enough."""
     seeds, units = row[f"seeds_{case}"], row[f"units_{case}"]
+    alone = min(row["n_seeds_dist"], row["n_seeds_ind"]) < 2
     if isinstance(row["reason"], str):
         return Cell(row["reason"])
-    if seeds == seeds and seeds is not None:
+    if isfinite(seeds or nan):
         return Cell(f"{seeds:.0f}", seeds)
-    if units == units and units is not None:
-        return Cell(f"{row['at_most']} with n = {units:,.0f}")
-    return Cell(f"more than {row['at_most']}")
+    if isfinite(units or nan):
+        return Cell(f"{'' if alone else str(row['at_most']) + ' with '}n = {units:,.0f}")
+    return Cell("–" if alone else f"more than {row['at_most']}")

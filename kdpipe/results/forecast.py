@@ -13,7 +13,8 @@ from itertools import islice
 
 import numpy as np
 
-from kdpipe.results.comparison import Array, Comparison, Term, mean, std
+from kdpipe.results.comparison import Array, Comparison, Pairing, Term, mean, std
+from kdpipe.results.statistics import seed_term
 
 ENDLESS = 10_000
 """Seeds a side whose variance is nothing beside that of the units."""
@@ -23,7 +24,7 @@ LEFT_OUT = 10
 
 @dataclass(frozen=True)
 class Forecast:
-    """``now``: the comparison as measured, with at least two seeds a side.
+    """``now``: the comparison as measured; with one seed on a side only its units can be more.
 
     ``of_dist``, ``of_ind``: (2, 2), the part of the covariance of the unit term that falls with the
     number of distilled and of independent seeds, times that number.
@@ -39,21 +40,41 @@ class Forecast:
         return max(len(self.now.dist), len(self.now.ind))
 
     def at(self, seeds: int, more: float = 1.0) -> Comparison:
-        """The comparison with ``seeds`` a side and ``more`` times the units: same means and
-        standard deviations."""
+        """The comparison with ``seeds`` a side, at least 3, and ``more`` times the units.
+
+        Means, standard deviations and the correlation of paired seeds are those of now. Students
+        that are paired have the same seeds on both sides then.
+        """
         now = self.now
         unit = now.unit
         if unit is not None:
             fixed = unit.covariance - self.mixed(len(now.dist), len(now.ind))
             covariance = _positive(_positive(fixed) + self.mixed(seeds, seeds)) / more
             unit = Term(covariance, (unit.df + 1) * more - 1)
+        n_units = None if now.n_units is None else round(now.n_units * more)
+        if now.scope != "method":
+            return replace(now, unit=unit, n_units=n_units)
+        one, other = _contrasts(seeds)
+        shared = self.correlation
         return replace(
             now,
-            dist=_like(now.dist, seeds),
-            ind=_like(now.ind, seeds),
+            dist=mean(now.dist) + std(now.dist) * one,
+            ind=mean(now.ind) + std(now.ind) * (shared * one + np.sqrt(1 - shared**2) * other),
+            pairing=None if now.pairing is None else Pairing(np.arange(seeds), np.arange(seeds)),
             unit=unit,
-            n_units=None if now.n_units is None else round(now.n_units * more),
+            n_units=n_units,
         )
+
+    @property
+    def correlation(self) -> float:
+        """Between the two students of a seed; 0 where the rule does not pair them yet, which asks
+        for too many seeds rather than too few."""
+        pairs = self.now.by_seed
+        if pairs is None or seed_term(self.now) != "paired":
+            return 0.0
+        both = np.cov(pairs)
+        scale = float(np.sqrt(both[0, 0] * both[1, 1]))
+        return float(np.clip(both[0, 1] / scale, -1, 1)) if scale > 0 else 0.0
 
     def mixed(self, n_dist: int, n_ind: int) -> Array:
         """The part of the unit term's covariance that seeds and units make together, (2, 2)."""
@@ -94,11 +115,13 @@ def forecast(
     )
 
 
-def _like(values: Array, count: int) -> Array:
-    """``count`` values with the mean and the standard deviation of ``values``."""
-    ends = np.zeros(count)
-    ends[:2] = 1, -1
-    return mean(values) + std(values) * np.sqrt((count - 1) / 2) * ends
+def _contrasts(count: int) -> tuple[Array, Array]:
+    """Two uncorrelated rows of ``count`` values with mean 0 and standard deviation 1."""
+    rows = np.zeros((2, count))
+    rows[0, :2] = 1, -1
+    rows[1, :3] = 1, 1, -2
+    one, other = rows / rows.std(axis=1, ddof=1, keepdims=True)
+    return one, other
 
 
 def _positive(matrix: Array) -> Array:

@@ -67,7 +67,8 @@ class Need(NamedTuple):
     """``seeds`` a side that decide with the asked chance, and the ``verdict`` that they give.
 
     ``seeds`` is None where none up to the limit do. Then ``units`` is the number of units with
-    which the limit of seeds would decide, where the units forbid it with any number of seeds.
+    which the limit of seeds would decide, where the units forbid it with any number of seeds. Of
+    single networks, ``units`` are those that decide about these networks.
     """
 
     seeds: int | None
@@ -155,7 +156,7 @@ def need(f: Forecast, rule: Rule, share: float, at_most: int = AT_MOST) -> Need:
         return chances(f, seeds, rule, share, more).likely
 
     reached, verdict = chance(at_most)
-    if reached >= POWER:
+    if f.now.scope == "method" and reached >= POWER:
         low, high = f.seeds, at_most
         while high - low > 1:
             middle = (low + high) // 2

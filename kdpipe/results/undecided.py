@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,9 +16,8 @@ from kdpipe.results.comparison import Comparison
 from kdpipe.results.forecast import forecast
 from kdpipe.results.power import AT_MOST, Need, Rule, need
 from kdpipe.results.reasons import NOT_MEASURABLE
-from kdpipe.results.transfer import compare
+from kdpipe.results.transfer import compare, pairing_of
 
-ONE_NETWORK = "one network on a side: the variance between seeds is unknown"
 NO_VARIANCE = "the measurements give no variance"
 ROW = ("pair", "method", "probe", "condition", "metric", "family", "n_seeds_ind", "n_seeds_dist")
 
@@ -46,11 +46,11 @@ def power_rows(
     made = []
     for measured in found:
         for statistic in (s for s in measured.statistics if s.primary):
-            for method, networks in measured.dist.items():
+            for method in measured.dist:
                 place = (measured.pair.name, method, measured.instance.probe)
                 row = rows.get((*place, statistic.condition, statistic.metric))
                 if row is not None:
-                    made.append(_row(row, measured, statistic, networks, claims, at_most))
+                    made.append(_row(row, measured, statistic, method, claims, at_most))
     return made
 
 
@@ -58,24 +58,23 @@ def _row(
     row: Row,
     measured: Measured,
     statistic: Statistic,
-    networks: list[Network],
+    method: str,
     claims: Counter[str],
     at_most: int,
 ) -> Row:
     key = (statistic.condition, statistic.metric)
-    dist = [n for n in networks if _has_value(n, key)]
+    dist = [n for n in measured.dist[method] if _has_value(n, key)]
     ind = [n for n in measured.ind if _has_value(n, key)]
 
     def without(i: int | None, j: int | None) -> Comparison:
-        return _compare(measured, statistic, _but(dist, i), _but(ind, j))
+        fewer = replace(measured, dist={method: _but(dist, i)}, ind=_but(ind, j))
+        return _compare(fewer, statistic, method)
 
     now = without(None, None)
     rule = Rule(st.ALPHA / claims[row["family"]], row["min_gap"])
     seen = none = Need(None, "")
     share, reason = now.diff / now.gap if now.gap else float("nan"), None
-    if now.scope != "method":
-        reason = ONE_NETWORK
-    elif not np.isfinite(share):
+    if not np.isfinite(share) or (now.unit is None and now.scope != "method"):
         reason = NO_VARIANCE
     else:
         f = forecast(now, len(dist), len(ind), without)
@@ -95,12 +94,15 @@ def _row(
     }
 
 
-def _compare(
-    measured: Measured, statistic: Statistic, dist: list[Network], ind: list[Network]
-) -> Comparison:
+def _compare(measured: Measured, statistic: Statistic, method: str) -> Comparison:
     key = (statistic.condition, statistic.metric)
-    teacher = measured.teacher.outcomes.get(key) if measured.teacher else None
-    return compare(outcomes_of(dist, key), outcomes_of(ind, key), teacher, statistic.target)
+    return compare(
+        outcomes_of(measured.dist[method], key),
+        outcomes_of(measured.ind, key),
+        measured.teacher.outcomes.get(key) if measured.teacher else None,
+        statistic.target,
+        pairing_of(measured, method, key),
+    )
 
 
 def _has_value(network: Network, key: tuple[str, str]) -> bool:

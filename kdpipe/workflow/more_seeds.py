@@ -55,7 +55,8 @@ def with_seeds(study: Study, pairs: Iterable[str], seeds: int) -> Study:
     for name in pairs:
         pair = study.pairs[name]
         trained = [m for m in pair.independent if study.models[m].weights is None]
-        foreign = {ref.seed for ref in taken if isinstance(ref, ModelRef) and ref.model in trained}
+        alike = {*trained, pair.student}
+        foreign = {r.seed for r in taken if isinstance(r, ModelRef) and r.model in alike}
         if pair.methods:
             longer = _extended(pair.seeds, seeds, foreign)
             edited[name] = pair.model_copy(update={"seeds": longer})

@@ -88,7 +88,7 @@ def _as_json(claims: pd.DataFrame, plan: Plan, root: Path) -> str:
     from kdpipe.report.outlook import advice
 
     given = advice(claims)
-    rows = json.loads(claims.to_json(orient="records", double_precision=15))
+    rows = json.loads(claims.convert_dtypes().to_json(orient="records", double_precision=15))
     told = {"claims": rows, "advice": {**given._asdict(), "seconds": _seconds(plan, root, given)}}
     return json.dumps(told, indent=1, ensure_ascii=False)
 
