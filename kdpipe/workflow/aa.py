@@ -46,7 +46,7 @@ def aa(
         )
     networks = (ref for pair in found.pairs for _, ref in pair.everyone())
     rows = test.aa_rows(measured, levels(gate.read(found.root, networks)), splits)
-    counts = test.count(measured, rows)
+    counts = test.count(measured, rows, splits)
     if as_json:
         told = [c._asdict() | {"name": c.name or "all"} for c in counts]
         print(json.dumps({"counts": told}, indent=1))
@@ -64,7 +64,7 @@ def sentence(of_all: Count) -> str:
     return (
         f"Without any distillation the rule says 'transferred' or 'opposite' in {of_all.false:.1%} "
         f"of the comparisons (95 % interval {of_all.low:.1%} to {of_all.high:.1%}, from "
-        f"{of_all.groups} properties and groups of students): {within} the 5 % that it allows."
+        f"{of_all.trials} ways to divide students): {within} the 5 % that it allows."
     )
 
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from helpers.measured import measured, per_unit
 from kdpipe.results import statistics as st
-from kdpipe.results.aa import METHOD, _splits, aa_rows, clopper_pearson, count, usable
+from kdpipe.results.aa import METHOD, _splits, _ways, aa_rows, clopper_pearson, count, usable
 
 
 def students(seed: int, count: int = 8, n: int = 200, probe: str = "probe", **pair):
@@ -91,14 +92,30 @@ def test_properties_are_counted_apart_and_together():
     found = usable([students(0, probe="one"), students(1, probe="two")])
     one, two, both = count(found, aa_rows(found, most=10))
     assert (one.name, two.name, both.name) == ("one", "two", "")
-    assert (one.claims, both.claims, both.groups, both.judged) == (1, 2, 2, 20)
+    assert (one.claims, both.claims, both.judged) == (1, 2, 20)
     assert both.false == pytest.approx((one.false + two.false) / 2)
 
 
 def test_claims_about_the_same_students_are_one_trial():
     """A second pair with these students and another teacher is no further evidence."""
     found = usable([students(0), students(0, name="another")])
-    assert count(found, aa_rows(found, most=4))[-1].groups == 1
+    rows = aa_rows(found)
+    assert count(found, rows)[-1].trials == 35
+    assert count(found[:1], [r for r in rows if r["pair"] == "pair"])[-1].trials == 35
+
+
+@pytest.mark.parametrize("n", [4, 6, 8])
+def test_ways_to_divide_students_are_as_good_as_independent_trials(n):
+    """The variance of the share of errors over 20,000 sets of normally distributed students."""
+    x = np.random.default_rng(0).standard_normal((20_000, n))
+    share = np.zeros(len(x))
+    for chosen in (splits := _splits(n, 100)):
+        one, other = x[:, list(chosen)], np.delete(x, chosen, axis=1)
+        share += stats.ttest_ind(one, other, axis=1, equal_var=False).pvalue < 0.05
+    share /= len(splits)
+    trials = share.mean() * (1 - share.mean()) / share.var()
+    assert _ways(n, 100) == math.comb(n, n // 2) // 2
+    assert trials > 0.95 * _ways(n, 100)
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 10), (1, 40), (5, 12), (7, 7)])
