@@ -26,8 +26,10 @@ def claim(
     correlation: float | None = None,
     unit: np.ndarray | None = None,
     df: float = 299,
+    shared: float = 0.0,
 ) -> Forecast:
-    """A claim with exactly these values. Without ``correlation`` its seeds are not paired."""
+    """A claim with exactly these values. Without ``correlation`` its seeds are not paired.
+    ``shared``: part of the unit term that falls with the seeds."""
     one, other = np.array([1.0, -1, 0, 0, 0, 0]), np.array([1.0, 1, -2, 0, 0, 0])
     one, other = one / one.std(ddof=1), other / other.std(ddof=1)
     r = correlation or 0.0
@@ -40,7 +42,7 @@ def claim(
         n_units=None if unit is None else round(df) + 1,
         pairing=None if correlation is None else Pairing(seeds, seeds),
     )
-    return Forecast(now, NONE, NONE)
+    return Forecast(now, NONE if unit is None else 6 * shared * unit, NONE)
 
 
 def verdicts(
@@ -49,8 +51,9 @@ def verdicts(
     """Shares of the verdicts of the rule in studies drawn with the variances of ``f``."""
     rng = np.random.default_rng([seeds, int(1e3 * abs(share))])
     now, r = f.now, f.correlation
-    unit = None if now.unit is None else Term(now.unit.covariance / more, now.unit.df * more)
-    root = NONE if unit is None else np.linalg.cholesky(unit.covariance)
+    unit = None if now.unit is None else f.at(seeds, more).unit
+    # What seeds and units share is among the draws of the seeds already.
+    root = np.linalg.cholesky(unit.covariance - f.mixed(seeds, seeds) / more) if unit else NONE
     found = dict.fromkeys(("transferred", "opposite", "not transferred", "inconclusive"), 0.0)
     for _ in range(RUNS):
         off, draws = root @ rng.standard_normal(2), rng.standard_normal((2, seeds))
@@ -78,6 +81,7 @@ CASES = {
     "paired, against": ((0.3, 0.2, (0.04, 0.03), -0.3), 2),
     "units": ((0.1, 0.3, (0.025, 0.015), None, UNIT), 8),
     "paired with units": ((0.12, 0.3, (0.03, 0.03), 0.5, UNIT), 2),
+    "shared by seeds and units": ((0.5, 0.3, (0.01, 0.01), None, 300 * UNIT, 299, 0.9), 3),
     "nothing": ((0.0, 0.3, (0.02, 0.02), None, UNIT), 3),
     "nothing, paired": ((0.0, 0.3, (0.025, 0.02), 0.4, UNIT), 3),
     "little": ((0.02, 0.3, (0.015, 0.015), None, UNIT), 3),
@@ -133,7 +137,7 @@ def test_paired_seeds_without_units_are_statsmodels_paired_t_test(seeds, level):
 
 def test_equivalence_is_a_one_sided_paired_t_test():
     """Of dist - ind - 0.1 (target - ind), below 0 at 2.5 %."""
-    sd, r, seeds = 0.02, 0.7, 15
+    sd, r, seeds = 0.02, 0.7, 7
     f = claim(0.0, correlation=r)
     variance = sd**2 * (1 + 0.9**2 - 2 * 0.9 * r)
     want = TTestPower().power(0.1 * 0.2 / math.sqrt(variance), seeds, 0.025, alternative="larger")
