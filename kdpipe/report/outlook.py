@@ -58,8 +58,10 @@ def sentence(claims: pd.DataFrame, more: str = "") -> Sentence:
     count = f"{given.claims} claim{'s are' if given.claims > 1 else ' is'} open"
     at_most = int(claims["at_most"].iloc[0])
     if given.seeds is not None:
-        them = f"{given.decided} of them" if given.claims > 1 else "it"
-        text = f"{count}; {given.seeds} seeds a side would decide {them}{more}"
+        them, what = (f"{given.decided} of them", "effects are what they seem")
+        if given.claims == 1:
+            them, what = "it", "the effect is what it seems"
+        text = f"{count}; if {what}, {given.seeds} seeds a side would decide {them}{more}"
     elif single(claims).all():
         text = f"{count} about single networks, of which more seeds say nothing"
     else:

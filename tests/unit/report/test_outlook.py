@@ -57,9 +57,12 @@ def test_only_pairs_with_something_to_decide_need_seeds():
 
 
 def test_sentences():
-    assert said(6, 8, NONE) == "3 claims are open; 8 seeds a side would decide 2 of them."
+    assert said(6, 8, NONE) == (
+        "3 claims are open; if effects are what they seem, 8 seeds a side would decide 2 of them."
+    )
     assert said(8, cost=", about 4 min more") == (
-        "1 claim is open; 8 seeds a side would decide it, about 4 min more."
+        "1 claim is open; if the effect is what it seems, 8 seeds a side would decide it, about 4 "
+        "min more."
     )
     assert said(NONE) == "1 claim is open, and up to 64 seeds a side would decide none of them."
     assert said(NONE, 8, units_as_seen=1200).endswith("; 2 need more images.")
@@ -103,7 +106,7 @@ def test_report_and_terminal_say_it_and_only_the_terminal_says_how_long(root):
         Call(root, root / "report.html"),
     )
     page = (root / "report.html").read_text(encoding="utf-8")
-    sentence = "2 claims are open; 8 seeds a side would decide 1 of them"
+    sentence = said(8, 20).removesuffix(".")
     assert page.index(sentence) < page.index('id="answer"')
     assert "What more seeds would decide" in page
     assert not re.search(r"\d (min|h)\b", page)

@@ -81,7 +81,7 @@ def test_the_study_and_its_results_say_the_same(monkeypatch, capsys):
     out, _, code = call(monkeypatch, capsys, "power", "study.yaml")
     assert code == 0
     assert "Open claims" in out
-    assert re.search(r"open; \d+ seeds a side would decide", out.splitlines()[-1])
+    assert re.search(r"seem, \d+ seeds a side would decide", out.splitlines()[-1])
     assert call(monkeypatch, capsys, "power", "results/small")[0] == out
 
 
