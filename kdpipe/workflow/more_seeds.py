@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from statistics import median
 
@@ -57,19 +57,29 @@ def with_seeds(study: Study, pairs: Iterable[str], seeds: int) -> Study:
         trained = [m for m in pair.independent if study.models[m].weights is None]
         alike = {*trained, pair.student}
         foreign = {r.seed for r in taken if isinstance(r, ModelRef) and r.model in alike}
-        if pair.methods:
-            longer = _extended(pair.seeds, seeds, foreign)
-            edited[name] = pair.model_copy(update={"seeds": longer})
+        distilled = pair.seeds if pair.methods else []
         for model in trained:
-            longer = _extended(models[model].seeds, seeds, foreign)
+            own = models[model].seeds
+            if pair.methods:
+                distilled = _extended(distilled, own, seeds, foreign)
+            longer = _extended(own, distilled, seeds, foreign)
             models[model] = models[model].model_copy(update={"seeds": longer})
+        if pair.methods:
+            distilled = _extended(distilled, [], seeds, foreign)
+            edited[name] = pair.model_copy(update={"seeds": distilled})
     return study.model_copy(update={"models": models, "pairs": edited})
 
 
-def _extended(seeds: list[int], number: int, foreign: set[int]) -> list[int]:
-    """``seeds`` and the first others, as many as ``number``; ``foreign`` ones have another use."""
-    others = (seed for seed in count() if seed not in seeds and seed not in foreign)
-    return seeds + [next(others) for _ in range(number - len(seeds))]
+def _extended(seeds: list[int], others: list[int], number: int, foreign: set[int]) -> list[int]:
+    """``seeds`` and further ones, as many as ``number``: those of the other side first.
+
+    ``foreign`` seeds have another use.
+    """
+    free = (seed for seed in chain(others, count()) if seed not in foreign)
+    longer = dict.fromkeys(seeds)
+    while len(longer) < number:
+        longer[next(free)] = None
+    return list(longer)
 
 
 def _kind(job: Job) -> str:

@@ -135,6 +135,15 @@ def test_both_sides_get_the_same_seeds():
     assert longer.models["big"].seeds == [0, 1]
 
 
+def test_sides_that_differ_take_the_seeds_of_the_other_first():
+    """So that they can be paired."""
+    raw = study(3)
+    raw["pairs"]["one"]["seeds"] = [7]
+    longer = with_seeds(parse(raw), ["one"], 4)
+    assert longer.pairs["one"].seeds == [7, 0, 1, 2]
+    assert longer.models["small"].seeds == [0, 1, 2, 7]
+
+
 def test_a_seed_that_is_a_teacher_is_left_out():
     """Seed 9 of the student's model teaches in pair two."""
     longer = with_seeds(made(3), ["two"], 11)
