@@ -121,14 +121,11 @@ def plan(
     data_root: DataRootArg = None,
 ) -> None:
     """Jobs, training work, memory, time and disk of a study, before anything runs."""
-    from kdpipe.plan.cost import print_cost
-    from kdpipe.plan.estimate import print_needs
+    from kdpipe.plan.cost import print_plan
     from kdpipe.plan.plan import Plan
     from kdpipe.study.schema import load
 
-    made = Plan(load(study))
-    print_cost(made, data_root, tflops, cores)
-    print_needs(made, data_root)
+    print_plan(Plan(load(study)), data_root, tflops, cores)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What a study costs before it runs, counted by torch's own FLOP counter."""
+"""What a study costs before it runs: operations, time, memory and disk."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdpipe.plan.estimate import FLOAT, Estimate
+from rich.table import Column, Table
+
+from kdpipe.plan.counting import FLOAT
+from kdpipe.plan.estimate import MOST_RETRIES, Estimate
 from kdpipe.plan.plan import Plan
-from kdpipe.plan.throughput import duration, throughput
+from kdpipe.plan.throughput import duration, rounded, throughput
 from kdpipe.stages.order import STAGES, TRAININGS
 from kdpipe.stages.prepare import PrepareSettings
 from kdpipe.stages.shared.training import TrainingSettings
@@ -46,28 +49,18 @@ class Cost:
 UNITS = (("EFLOP", 1e18), ("PFLOP", 1e15), ("TFLOP", 1e12))
 
 
-def rounded(value: float) -> str:
-    """Two digits, without an exponent."""
-    two = float(f"{value:.2g}")
-    return f"{two:,.0f}" if two >= 10 else f"{two:g}"
-
-
 def cost(estimate: Estimate) -> Cost:
     """Of all trainings of a plan, teacher outputs included."""
     plan = estimate.plan
     networks = [settings for _, settings in _networks(plan)]
     trained = [s for s in networks if getattr(s, "weights", None) is None]
-    flops = sum(estimate.training_flops(s) for s in trained)
+    flops = sum(estimate.work(job).flops for job in plan.by_stage(*TRAININGS, "teacher_outputs"))
     disk = sum(FLOAT * estimate.size(s.network, s.data.set).parameters for s in networks)
     for name, data in plan.study.data.sets.items():
         images = estimate.rendered(name)
         disk += images * 3 * data.edge**2 if data.stores(images) else 0
-    for name, pair in plan.study.pairs.items():
-        found = estimate.table(name)
-        disk += found.bytes if found.written else 0
-        if found.written:
-            network = plan.study.models[pair.teacher.model].network
-            flops += found.views * estimate.size(network, found.set).flops
+    tables = map(estimate.table, plan.study.pairs)
+    disk += sum(table.bytes for table in tables if table.written)
     disk += sum(size for sizes in _prepared(estimate).values() for size in sizes)
     return Cost(len(trained), flops, disk)
 
@@ -93,54 +86,21 @@ def _networks(plan: Plan) -> list[tuple[str, TrainingSettings]]:
     ]
 
 
-def print_cost(
+def print_plan(
     plan: Plan, data_root: Path | None, tflops: float | None = None, cores: int | None = None
 ) -> None:
-    """Tables of jobs per stage, networks, teacher outputs and prepared probes, and the sum.
+    """Print jobs, networks, teacher outputs and prepared probes, the sum, and what jobs need.
 
-    Hours are stated at ``tflops``; without it, and where the plan is for a machine like this one,
-    the throughput of this machine is measured.
+    Hours are stated at ``tflops``. Without it they are stated at the measured throughput of this
+    machine, if it has the device of the plan.
     """
     from rich.console import Console
-    from rich.table import Column, Table
 
     estimate = Estimate(plan, data_root)
-    counts = Counter(job.stage for job in plan.jobs.values())
-    stages = Table("stage", "jobs", title=f"Study {plan.study.study}")
-    for stage in STAGES:
-        stages.add_row(stage, str(counts[stage]))
-    networks = Table(
-        Column("networks", no_wrap=True),
-        *("number", "parameters", "GFLOP per image", "epochs", "images", "TFLOP each"),
-    )
-    seen: dict[str, list[TrainingSettings]] = {}
-    for target, settings in _networks(plan):
-        seen.setdefault(target.rpartition("/")[0], []).append(settings)
-    for key, (first, *others) in seen.items():
-        size = estimate.size(first.network, first.data.set)
-        flops = estimate.training_flops(first)
-        trained = [str(first.recipe.epochs), f"{estimate.training_images(first.data):,}"]
-        networks.add_row(
-            key,
-            str(1 + len(others)),
-            f"{size.parameters:,}",
-            f"{size.flops / 1e9:.4f}",
-            *(trained if flops else ["from weights", ""]),
-            f"{flops / 1e12:,.4g}" if flops else "",
-        )
-    tables = Table("pair", "teacher outputs computed once", "GB at most")
-    for name in plan.study.pairs:
-        table = estimate.table(name)
-        tables.add_row(name, table.reason, f"{table.bytes / 1e9:.3f}")
-    prepared = Table("probe", "teachers and attackers looked at once", "GB at most")
-    for name, sizes in _prepared(estimate).items():
-        prepared.add_row(name, str(len(sizes)), f"{sum(sizes) / 1e9:.3f}")
     console = Console()
     console.width = max(console.width, 110)  # of a pipe it is 80
-    console.print(stages)
-    console.print(networks)
-    console.print(tables)
-    console.print(prepared)
+    for table in (_stages(plan), _trained(estimate), _outputs(estimate), _looked_at(estimate)):
+        console.print(table)
     console.print(f"device {plan.compute.device}, precision {plan.compute.precision}")
     if plan.precision_reason:
         console.print(plan.precision_reason, soft_wrap=True)
@@ -152,3 +112,86 @@ def print_cost(
     else:
         said = cost(estimate).sentence(found.words(plan.compute.threads))
         console.print(f"In all: {said}", soft_wrap=True)
+    console.print(_needs(estimate))
+    console.print(_submissions(estimate), soft_wrap=True)
+
+
+def _stages(plan: Plan) -> Table:
+    counts = Counter(job.stage for job in plan.jobs.values())
+    table = Table("stage", "jobs", title=f"Study {plan.study.study}")
+    for stage in STAGES:
+        table.add_row(stage, str(counts[stage]))
+    return table
+
+
+def _trained(estimate: Estimate) -> Table:
+    """A row for the networks of a model, and for those of a method of a pair."""
+    table = Table(
+        Column("networks", no_wrap=True),
+        *("number", "parameters", "GFLOP per image", "epochs", "images", "TFLOP each"),
+    )
+    seen: dict[str, list[TrainingSettings]] = {}
+    for target, settings in _networks(estimate.plan):
+        seen.setdefault(target.rpartition("/")[0], []).append(settings)
+    for key, (first, *others) in seen.items():
+        size = estimate.size(first.network, first.data.set)
+        flops = estimate.training_flops(first)
+        trained = [str(first.recipe.epochs), f"{estimate.training_images(first.data):,}"]
+        table.add_row(
+            key,
+            str(1 + len(others)),
+            f"{size.parameters:,}",
+            f"{size.flops / 1e9:.4f}",
+            *(trained if flops else ["from weights", ""]),
+            f"{flops / 1e12:,.4g}" if flops else "",
+        )
+    return table
+
+
+def _outputs(estimate: Estimate) -> Table:
+    table = Table("pair", "teacher outputs computed once", "GB at most")
+    for name in estimate.plan.study.pairs:
+        found = estimate.table(name)
+        table.add_row(name, found.reason, f"{found.bytes / 1e9:.3f}")
+    return table
+
+
+def _looked_at(estimate: Estimate) -> Table:
+    table = Table("probe", "teachers and attackers looked at once", "GB at most")
+    for name, sizes in _prepared(estimate).items():
+        table.add_row(name, str(len(sizes)), f"{sum(sizes) / 1e9:.3f}")
+    return table
+
+
+def _needs(estimate: Estimate) -> Table:
+    """For each stage, the largest needs of its jobs."""
+    table = Table(
+        *("stage", "jobs", "hours in all", "longest", "memory (MB)", "time limit (min)"),
+        title="Estimated needs, for a scheduler",
+    )
+    for stage in dict.fromkeys(job.stage for job in estimate.plan.jobs.values()):
+        needs = [estimate.need(job) for job in estimate.plan.by_stage(stage)]
+        table.add_row(
+            stage,
+            str(len(needs)),
+            f"{sum(n.hours for n in needs):.2f}",
+            f"{max(n.hours for n in needs):.2f}",
+            f"{max(n.memory_mb for n in needs):,}",
+            str(max(n.minutes for n in needs)),
+        )
+    return table
+
+
+def _submissions(estimate: Estimate) -> str:
+    """How trainings are submitted to a scheduler."""
+    retries = max((n.retries for n in estimate.trainings), default=0)
+    together = "in groups" if estimate.small_trainings else "one by one"
+    said = f"trainings are submitted {together} and tried again up to {retries} times"
+    if retries < MOST_RETRIES:
+        return said
+    longest = max(need.hours for need in estimate.trainings)
+    return (
+        f"{said}\nThe longest training is estimated at {longest:,.0f} h on this device "
+        f"({estimate.device}): more than {retries} submissions; raise resources.time_limit, or "
+        f"plan for a GPU (compute.device: cuda)."
+    )

@@ -14,6 +14,9 @@ from kdpipe.models.shared.by_shape import cannot_take, trace
 from kdpipe.models.shared.code import CodeOptions
 from kdpipe.models.shared.form import form_by_shapes
 
+FLOAT = 4
+"""Bytes of a number in fp32."""
+
 
 @dataclass(frozen=True)
 class Size:

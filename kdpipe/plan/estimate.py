@@ -1,25 +1,27 @@
-"""What a job will need: hours and memory, from the study alone, before anything runs.
+"""What a job will need before anything runs: operations, hours and memory.
 
-Meant to ask a scheduler for enough, not to predict: the network's operations and activations are
-counted on torch's meta device, the images from the source's listing, and both are rounded up.
+A scheduler has to grant enough, so numbers are rounded up. Operations and activations of networks
+are counted on torch's meta device, and images from the listing of the source.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, singledispatchmethod
 from pathlib import Path
 from typing import Any
 
+from kdpipe.base import paths
 from kdpipe.base.errors import KdpipeError
+from kdpipe.base.options import Options
 from kdpipe.base.paths import NetworkRef
 from kdpipe.base.plugin import PluginRef
 from kdpipe.data.selection import Selection
 from kdpipe.data.sources.base import Source
 from kdpipe.data.store import HELD
-from kdpipe.plan.counting import Size, counted, without_weights
+from kdpipe.plan.counting import FLOAT, Size, counted, without_weights
 from kdpipe.plan.plan import Job, Plan
 from kdpipe.plan.teacher_outputs import TeacherTable, teacher_table
 from kdpipe.probes.base import BATCH, ProbeOptions
@@ -31,7 +33,6 @@ from kdpipe.stages.prepare import PrepareSettings
 from kdpipe.stages.probe import ProbeSettings
 from kdpipe.stages.shared.training import TrainingSettings, TrainSettings
 from kdpipe.stages.subset import SubsetSettings
-from kdpipe.stages.teacher_outputs import TeacherOutputsSettings
 
 GFLOPS = {"cpu": 20.0, "cuda": 10_000.0}
 """Operations a second, in billions, of a thread of a CPU and of a GPU: a quarter of what the
@@ -39,18 +40,30 @@ default study's trainings reach on a Xeon with bf16, and of what a V100 does in 
 BACKWARD = 3
 """A training step costs three forward passes (forward, and gradients of inputs and of weights)."""
 SAFETY = 2.0
-"""A time limit is this often the estimate: other people compute on the node as well."""
-# MiB of a process that has imported torch; with CUDA its libraries are mapped as well.
+"""The time limit is the estimate times this factor, because other jobs slow a shared node down."""
 PROCESS_MB = {"cpu": 1200, "cuda": 5000}
+"""MiB of a process that has imported torch, and with CUDA its libraries."""
+COLLECTED_MB = 1500
+"""MiB of the tables, which figures and report read as well."""
 MOST_RETRIES = 100
-"""A training that would need more submissions is not made for this machine."""
+"""A training that needs more submissions is too long for this machine."""
 SHORTEST_MINUTES = 30
 """A time limit that leaves room for Slurm's warning and for a slow file system."""
 STEP_MB = 500
-# Where a source cannot be listed here: as many as ImageNet's subsets of the paper.
+# For a source that cannot be listed here: the size of the paper's ImageNet subsets.
 UNKNOWN_IMAGES = 100_000
 UNKNOWN_CLASSES = 100
-FLOAT = 4
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job computes, and what it holds in memory for this."""
+
+    flops: float = 0.0
+    values: float = 0.0
+    """Numbers in networks and activations; on a GPU they take none of the main memory."""
+    megabytes: float = 0.0
+    """MiB of images and of what is stored, always in main memory."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +71,19 @@ class Need:
     """What to ask a scheduler for."""
 
     hours: float
-    """Estimated; 0 for jobs that train nothing and look at few images."""
+    """Estimated; 0 for jobs that neither train nor pass images through a network."""
     memory_mb: int
     minutes: int
     """The time limit of one submission."""
 
     @property
     def retries(self) -> int:
-        """How often a job may be submitted again: as often as the limit ends it, and two more."""
+        """How often a job may be submitted again: once for each time limit it reaches, and two."""
         return min(MOST_RETRIES, math.ceil(self.hours * 60 / self.minutes) + 2)
 
 
 class Estimate:
-    """Answers for the jobs of a plan. ``data_root``: where data on disk lies, if anywhere."""
+    """Work and needs of the jobs of a plan. ``data_root``: the folder of data on disk, if any."""
 
     def __init__(self, plan: Plan, data_root: Path | None = None) -> None:
         self.plan = plan
@@ -80,7 +93,7 @@ class Estimate:
         limits = plan.study.resources
         threads = plan.compute.threads if self.device == "cpu" else 1
         self.speed = 1e9 * (limits.gflops or GFLOPS[self.device] * threads)
-        # One instance lives as long as a plan is looked at.
+        # On the instance: caches on the class would keep every estimate alive.
         self.images = cache(self._images)
         self.divided = cache(self._divided)
         self.size = cache(self._size)
@@ -88,26 +101,26 @@ class Estimate:
 
     def need(self, job: Job) -> Need:
         """Hours, memory and time limit of ``job``."""
-        if isinstance(job.settings, TrainingSettings):
-            seconds, megabytes = self._training(job.settings)
-        elif isinstance(job.settings, SubsetSettings):
-            seconds, megabytes = 0.0, 2 * self.pixels_mb(job.settings.name)
-        elif job.stage in ("tables", "figures", "report"):
-            seconds, megabytes = 0.0, 1500.0
-        else:
-            seconds, megabytes = self._looking(job)
-        limits = self.plan.study.resources
-        megabytes = (megabytes + PROCESS_MB[self.device]) * limits.memory_factor
+        work, limits = self.work(job), self.plan.study.resources
+        seconds = work.flops / self.speed
+        numbers = FLOAT * work.values / 2**20 if self.device == "cpu" else 0
+        megabytes = work.megabytes + numbers + PROCESS_MB[self.device]
         minutes = max(SHORTEST_MINUTES, math.ceil(SAFETY * seconds / 60))
         return Need(
             hours=seconds / 3600,
-            memory_mb=math.ceil(megabytes / STEP_MB) * STEP_MB,
+            memory_mb=math.ceil(megabytes * limits.memory_factor / STEP_MB) * STEP_MB,
             minutes=min(minutes, limits.time_limit),
         )
 
+    def work(self, job: Job) -> Work:
+        """Operations and memory of ``job``."""
+        if job.stage == "teacher_outputs":  # its settings do not name the pair
+            return self._teacher_outputs(job.target)
+        return self._work(job.settings)
+
     @cached_property
     def trainings(self) -> list[Need]:
-        """Of every network that the study trains."""
+        """Needs of every training of the study."""
         return [self.need(job) for job in self.plan.by_stage(*TRAININGS)]
 
     @property
@@ -117,7 +130,7 @@ class Estimate:
         return all(need.hours * 60 < limit for need in self.trainings)
 
     def _table(self, name: str) -> TeacherTable:
-        """What becomes of the teacher outputs of a pair."""
+        """Whether the teacher outputs of a pair are stored, and their size."""
         study = self.plan.study
         data = study.models[study.pairs[name].like].data
         classes, images = self.images(data.set)[1], self.training_images(data)
@@ -130,7 +143,7 @@ class Estimate:
         images, classes = self.images(data.set)
         share = self.divided(data.set)
         images = max(1, round(images * entry.split.train * len(data.domains) / share))
-        # Source images are bounded, of which each is in one domain or in all of them.
+        # Both limits count source images; each is in one domain or in all of them.
         domains = len(data.domains) if share == 1 else 1
         if data.per_class is not None:
             images = min(images, data.per_class * classes * domains)
@@ -140,7 +153,7 @@ class Estimate:
 
     def training_flops(self, settings: TrainingSettings) -> float:
         """Operations of one training: three forward passes of the network for each image and
-        epoch, and one of the teacher where it answers at every step. 0 where others trained."""
+        epoch, and one of the teacher if it answers at every step. 0 for a network from weights."""
         if isinstance(settings, TrainSettings) and settings.weights is not None:
             return 0.0
         flops = float(BACKWARD * self.size(settings.network, settings.data.set).flops)
@@ -149,71 +162,86 @@ class Estimate:
         return settings.recipe.epochs * self.training_images(settings.data) * flops
 
     def _live_teacher(self, settings: TrainingSettings) -> Size | None:
-        """Of the teacher that answers at every step of a training, where there is one."""
-        if not isinstance(settings, DistilSettings):
-            return None
-        if not settings.objective.cls.uses_teacher:
+        """Size of the teacher if it answers at every step of a training, else None."""
+        if not isinstance(settings, DistilSettings) or not settings.objective.cls.uses_teacher:
             return None
         if settings.tabulated and self.table(settings.ref.pair).written:
             return None
         return self.size(self.plan.study.models[settings.teacher.model].network, settings.data.set)
 
-    def _training(self, settings: TrainingSettings) -> tuple[float, float]:
+    @singledispatchmethod
+    def _work(self, settings: Options) -> Work:
+        """Work of a job with these settings; here of tables, figures and report."""
+        return Work(megabytes=COLLECTED_MB)
+
+    @_work.register
+    def _subset(self, settings: SubsetSettings) -> Work:
+        return Work(megabytes=2 * self.pixels_mb(settings.name))
+
+    @_work.register
+    def _training(self, settings: TrainingSettings) -> Work:
         own = self.size(settings.network, settings.data.set)
-        values, weights = own.activations, 4 * own.parameters  # gradients and two averages as well
+        values, weights = own.activations, 4 * own.parameters  # with gradients and two averages
         if (teacher := self._live_teacher(settings)) is not None:
             weights += teacher.parameters
             values += teacher.activations
-        held = self.pixels_mb(settings.data.set, self.training_images(settings.data))
         # Activations and their gradients, and a batch that is being augmented.
         values = settings.recipe.batch_size * 2 * values + weights
-        memory = held + (FLOAT * values / 2**20 if self.device == "cpu" else 0)
-        return self.training_flops(settings) / self.speed, memory
+        held = self.pixels_mb(settings.data.set, self.training_images(settings.data))
+        return Work(self.training_flops(settings), values, held)
 
-    def _looking(self, job: Job) -> tuple[float, float]:
-        """Gates, probes, calibrations, teacher outputs: what each network looks at, how often."""
-        settings, kept = job.settings, 0
-        if isinstance(settings, GateSettings):
-            looks = [self._look(ref, settings.set) for ref in settings.networks[:1]]
-            flops = len(settings.networks) * max(FLOPS[self.device], 2 * FEWEST * looks[0].flops)
-            names = [settings.set]
-        elif isinstance(settings, TeacherOutputsSettings):
-            looks = [self._look(settings.teacher, settings.data.set)]
-            flops = float(looks[0].flops * self.training_images(settings.data))
-            names = [settings.data.set]
-        elif isinstance(settings, CalibrateSettings):
-            probe = settings.instance.probe
-            options = probe.options
-            looks = [self._look(settings.network, options.set)]
-            images = self._probed(options, "val")
-            flops = looks[0].flops * probe.cls.calibration_passes(options, images)
-            names = [options.set]
-        elif isinstance(settings, PrepareSettings):
-            probe = settings.instance.probe
-            looks = [self._look(settings.network, probe.options.set)]
-            kept = self.prepared_bytes(probe)
-            flops = float(looks[0].flops * self._in_all(probe, probe.cls.prepared_passes))
-            names = [probe.options.set]
-            if not self.stores(probe):
-                flops, kept = 0.0, 0
-        else:
-            assert isinstance(settings, ProbeSettings)
-            looks, names, flops = [], [], 0.0
-            for instance in settings.instances:
-                probe = instance.probe
-                refs = [*probe.cls.networks(probe.options), settings.reference]
-                student = self._look(settings.subject, probe.options.set)
-                others = [self._look(ref, probe.options.set) for ref in refs if ref]
-                flops += self._in_all(probe, probe.cls.passes) * student.flops
-                if not (probe.cls.prepared and self.stores(probe)):
-                    again = probe.cls.prepared_passes if probe.cls.prepared else probe.cls.passes
-                    flops += self._in_all(probe, again) * sum(size.flops for size in others)
-                looks += [student, *others]
-                names.append(probe.options.set)
-        held = max(self.pixels_mb(name) for name in names)
-        values = max(BATCH * size.activations + 4 * size.parameters for size in looks)
-        memory = held + (FLOAT * values / 2**20 if self.device == "cpu" else 0)
-        return flops / self.speed, memory + kept / 2**20
+    def _teacher_outputs(self, target: str) -> Work:
+        pairs = self.plan.study.pairs
+        name = next(name for name in pairs if paths.teacher_outputs_file(name) == target)
+        data, table = self.plan.study.models[pairs[name].like].data, self.table(name)
+        size = self._look(pairs[name].teacher, data.set)
+        return self._passes(size.flops * table.views if table.written else 0, [size], [data.set])
+
+    @_work.register
+    def _gate(self, settings: GateSettings) -> Work:
+        size = self._look(settings.networks[0], settings.set)
+        flops = len(settings.networks) * max(FLOPS[self.device], 2 * FEWEST * size.flops)
+        return self._passes(flops, [size], [settings.set])
+
+    @_work.register
+    def _calibrate(self, settings: CalibrateSettings) -> Work:
+        cls, options = settings.instance.probe.cls, settings.instance.probe.options
+        size = self._look(settings.network, options.set)
+        passes = cls.calibration_passes(options, self._probed(options, "val"))
+        return self._passes(size.flops * passes, [size], [options.set])
+
+    @_work.register
+    def _prepare(self, settings: PrepareSettings) -> Work:
+        probe = settings.instance.probe
+        size = self._look(settings.network, probe.options.set)
+        if not self.stores(probe):
+            return self._passes(0, [size], [probe.options.set])
+        flops = size.flops * self._in_all(probe, probe.cls.prepared_passes)
+        return self._passes(flops, [size], [probe.options.set], self.prepared_bytes(probe))
+
+    @_work.register
+    def _probe(self, settings: ProbeSettings) -> Work:
+        sizes, sets, flops = [], [], 0.0
+        for probe in (instance.probe for instance in settings.instances):
+            cls, options = probe.cls, probe.options
+            refs = [*cls.networks(options), settings.reference]
+            student = self._look(settings.subject, options.set)
+            others = [self._look(ref, options.set) for ref in refs if ref]
+            flops += self._in_all(probe, cls.passes) * student.flops
+            if not (cls.prepared and self.stores(probe)):
+                again = cls.prepared_passes if cls.prepared else cls.passes
+                flops += self._in_all(probe, again) * sum(size.flops for size in others)
+            sizes += [student, *others]
+            sets.append(options.set)
+        return self._passes(flops, sizes, sets)
+
+    def _passes(
+        self, flops: float, sizes: Iterable[Size], sets: Iterable[str], kept: float = 0
+    ) -> Work:
+        """Work of a job that passes data sets through networks of these ``sizes``, one batch of one
+        network at a time, and keeps as many bytes."""
+        values = max(BATCH * size.activations + 4 * size.parameters for size in sizes)
+        return Work(flops, values, max(map(self.pixels_mb, sets)) + kept / 2**20)
 
     def prepared_bytes(self, probe: PluginRef) -> int:
         """About how much a probe prepares of one network, in all its domains."""
@@ -288,38 +316,3 @@ class Estimate:
             return Size(0, 0, 0)  # nothing can be counted
         side = self.plan.study.data.sets[set_name].size
         return counted(without_weights(network, self.images(set_name)[1], side), network, side)
-
-
-def print_needs(plan: Plan, data_root: Path | None) -> None:
-    """A table of what the jobs of each stage are estimated to need, the largest of each."""
-    from rich.console import Console
-    from rich.table import Table
-
-    estimate = Estimate(plan, data_root)
-    table = Table(
-        *("stage", "jobs", "hours in all", "longest", "memory (MB)", "time limit (min)"),
-        title="Estimated needs, for a scheduler",
-    )
-    for stage in dict.fromkeys(job.stage for job in plan.jobs.values()):
-        needs = [estimate.need(job) for job in plan.by_stage(stage)]
-        table.add_row(
-            stage,
-            str(len(needs)),
-            f"{sum(n.hours for n in needs):.2f}",
-            f"{max(n.hours for n in needs):.2f}",
-            f"{max(n.memory_mb for n in needs):,}",
-            str(max(n.minutes for n in needs)),
-        )
-    console = Console()
-    console.print(table)
-    retries = max((n.retries for n in estimate.trainings), default=0)
-    together = "in groups" if estimate.small_trainings else "one by one"
-    console.print(f"trainings are submitted {together} and tried again up to {retries} times")
-    if retries == MOST_RETRIES:
-        longest = max(need.hours for need in estimate.trainings)
-        console.print(
-            f"The longest training is estimated at {longest:,.0f} h on this device "
-            f"({estimate.device}): more than {retries} submissions; raise resources.time_limit, or "
-            f"plan for a GPU (compute.device: cuda).",
-            soft_wrap=True,
-        )

@@ -57,7 +57,7 @@ class Shape:
         )
 
 
-def fault_of_bf16(study: Study, threads: int) -> str | None:
+def fault_of_bf16(study: Study, n_threads: int) -> str | None:
     """A sentence about the first layer of a study that bf16 gets wrong on this CPU; None where all
     are right.
 
@@ -70,7 +70,7 @@ def fault_of_bf16(study: Study, threads: int) -> str | None:
             continue
         side = (model.weights and model.weights.size) or study.data.sets[model.data.set].size
         for layer, shape in shapes(model.network, side):
-            if shape not in tried and (error := deviation(shape, threads)) > TOLERANCE:
+            if shape not in tried and (error := deviation(shape, n_threads)) > TOLERANCE:
                 return (
                     f"in bf16 this CPU gets the gradient of {shape} wrong (models.{name}, layer "
                     f"{layer}, off by {error:.2g} of its size)"
@@ -131,12 +131,12 @@ def _cropped(conv: nn.Conv2d, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @cache
-def deviation(shape: Shape, threads: int) -> float:
+def deviation(shape: Shape, n_threads: int) -> float:
     """How far gradients and output in bf16 are from those in fp32, at most, relative to their norm.
 
     Random images, weights and gradients, the same in every process.
     """
-    with _threads(threads), torch.random.fork_rng(devices=[]):
+    with threads(n_threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         images = torch.randn(IMAGES, *shape.input)
         weight = torch.randn(shape.weight) / weight_scale(shape)
@@ -181,7 +181,8 @@ def _passes(shape: Shape, images: Tensor, weight: Tensor, *, bf16: bool) -> list
 
 
 @contextmanager
-def _threads(number: int) -> Iterator[None]:
+def threads(number: int) -> Iterator[None]:
+    """torch computes with ``number`` threads, and with as many as before afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

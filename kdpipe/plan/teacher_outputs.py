@@ -13,12 +13,10 @@ import torch
 from kdpipe.base.plugin import PluginRef
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.models.base import Network
-from kdpipe.plan.counting import without_weights
+from kdpipe.plan.counting import FLOAT, without_weights
 from kdpipe.stages.teacher_outputs import too_large
 from kdpipe.study.entries import Pair
 from kdpipe.study.schema import Study
-
-FLOAT = 4
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,6 @@ class TeacherTable:
 
     written: bool
     reason: str
-    set: str
     views: int = 0
     bytes: int = 0
 
@@ -89,7 +86,7 @@ def teacher_table(
     found = teacher_outputs(study, pair)
     data = study.models[pair.like].data
     if not found.wanted:
-        return TeacherTable(False, f"no: {found.reason}", data.set)
+        return TeacherTable(False, f"no: {found.reason}")
     teacher = study.models[pair.teacher.model].network
     size = study.data.sets[data.set].size
     network = without_weights(teacher, n_classes, size)
@@ -104,8 +101,8 @@ def teacher_table(
     total = views * numbers
     reason = too_large(total, study.compute.teacher_outputs_gb)
     if reason and study.compute.teacher_outputs == "auto":
-        return TeacherTable(False, f"no: {reason}", data.set, views, total)
-    return TeacherTable(True, f"yes: {reason or found.reason}", data.set, views, total)
+        return TeacherTable(False, f"no: {reason}", views, total)
+    return TeacherTable(True, f"yes: {reason or found.reason}", views, total)
 
 
 def _low(network: Network, layers: tuple[str, ...], precision: str) -> bool:

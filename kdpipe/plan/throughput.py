@@ -16,6 +16,8 @@ from kdpipe.base.plugin import PluginRef
 from kdpipe.models.base import build
 from kdpipe.models.shared.code import CodeOptions
 from kdpipe.plan.estimate import BACKWARD, Estimate
+from kdpipe.plan.precision import threads
+from kdpipe.stages.order import TRAININGS
 from kdpipe.stages.shared.training import TrainingSettings
 from kdpipe.training.compute import Compute
 
@@ -36,9 +38,9 @@ class Throughput:
     operations: float
     cores: int
 
-    def words(self, threads: int) -> str:
-        """One sentence. Jobs of ``threads`` threads run beside each other on the cores."""
-        beside = max(1, self.cores // threads)
+    def words(self, each: int) -> str:
+        """One sentence. Jobs of ``each`` threads run beside each other on the cores."""
+        beside = max(1, self.cores // each)
         return (
             f"about {duration(self.seconds / beside)} of computing at --cores {self.cores}, at "
             f"{self.operations / 1e12:.2g} TFLOP/s a job, measured here; every job's start comes "
@@ -49,9 +51,13 @@ class Throughput:
 def duration(seconds: float) -> str:
     """Two digits of minutes, or of hours."""
     hours = seconds / 3600
-    value, unit = (hours, "h") if hours >= 1 else (60 * hours, "min")
+    return f"{rounded(hours)} h" if hours >= 1 else f"{rounded(60 * hours)} min"
+
+
+def rounded(value: float) -> str:
+    """Two digits, without an exponent."""
     two = float(f"{value:.2g}")
-    return f"{two:,.0f} {unit}" if two >= 10 else f"{two:g} {unit}"
+    return f"{two:,.0f}" if two >= 10 else f"{two:g}"
 
 
 def throughput(estimate: Estimate, cores: int | None = None) -> Throughput | None:
@@ -62,11 +68,11 @@ def throughput(estimate: Estimate, cores: int | None = None) -> Throughput | Non
         return None
     work: Counter[tuple[PluginRef, str]] = Counter()
     batches: dict[tuple[PluginRef, str], int] = {}
-    for job in plan.jobs.values():
-        if isinstance(job.settings, TrainingSettings):
-            key = job.settings.network, job.settings.data.set
-            work[key] += round(estimate.training_flops(job.settings))
-            batches[key] = job.settings.recipe.batch_size
+    for job in plan.by_stage(*TRAININGS):
+        assert isinstance(job.settings, TrainingSettings)
+        key = job.settings.network, job.settings.data.set
+        work[key] += round(estimate.work(job).flops)
+        batches[key] = job.settings.recipe.batch_size
     speeds: dict[tuple[PluginRef, str], float] = {}
     for key, _ in work.most_common(MOST):
         if not isinstance(key[0].options, CodeOptions):
@@ -76,9 +82,8 @@ def throughput(estimate: Estimate, cores: int | None = None) -> Throughput | Non
         return None
     usual = sum(speeds.values()) / len(speeds)
     seconds = sum(flops / speeds.get(key, usual) for key, flops in work.items())
-    for job in plan.jobs.values():
-        if job.stage in ("probe", "calibrate", "prepare", "teacher_outputs"):
-            seconds += estimate.need(job).hours * 3600 * estimate.speed / usual
+    others = plan.by_stage("probe", "calibrate", "prepare", "teacher_outputs")
+    seconds += sum(estimate.work(job).flops for job in others) / usual
     return Throughput(seconds, usual, cores or len(os.sched_getaffinity(0)))
 
 
@@ -93,34 +98,29 @@ def _measured(
         raise KdpipeError(f"The network '{ref.name}' does no operations that can be counted.")
     batch = max(1, min(batch, int(SLOW * seconds / flops)))
     device = compute.device
-    before = torch.get_num_threads()
-    torch.set_num_threads(compute.threads)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            network = build(ref, 10, [0.5] * 3, [0.2] * 3, 0, side).to(device).eval()
-            images = torch.rand(batch, 3, side, side, device=device)
-            images = images.contiguous(memory_format=torch.channels_last)
-            labels = torch.zeros(batch, dtype=torch.int64, device=device)
-            optimiser = torch.optim.SGD(network.parameters(), 1e-4)
+    with threads(compute.threads), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build(ref, 10, [0.5] * 3, [0.2] * 3, 0, side).to(device).eval()
+        images = torch.rand(batch, 3, side, side, device=device)
+        images = images.contiguous(memory_format=torch.channels_last)
+        labels = torch.zeros(batch, dtype=torch.int64, device=device)
+        optimiser = torch.optim.SGD(network.parameters(), 1e-4)
 
-            def step() -> None:
-                with compute.autocast():
-                    loss = F.cross_entropy(network(images).float(), labels)
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                optimiser.step()
-                if device == "cuda":
-                    torch.cuda.synchronize()
+        def step() -> None:
+            with compute.autocast():
+                loss = F.cross_entropy(network(images).float(), labels)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            if device == "cuda":
+                torch.cuda.synchronize()
 
-            step()  # kernels are chosen and memory is fetched once
-            # Of a CPU the time that it worked for this process: others may be busy now.
-            clock = time.perf_counter if device == "cuda" else time.process_time
-            share = 1 if device == "cuda" else compute.threads
-            start, steps = clock(), 0
-            while not steps or clock() - start < seconds * share:
-                step()
-                steps += 1
-            return steps * batch * flops * share / (clock() - start)
-    finally:
-        torch.set_num_threads(before)
+        step()  # kernels are chosen and memory is fetched once
+        # Of a CPU the time that it worked for this process: others may be busy now.
+        clock = time.perf_counter if device == "cuda" else time.process_time
+        share = 1 if device == "cuda" else compute.threads
+        start, steps = clock(), 0
+        while not steps or clock() - start < seconds * share:
+            step()
+            steps += 1
+        return steps * batch * flops * share / (clock() - start)

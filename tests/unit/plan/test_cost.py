@@ -16,11 +16,11 @@ from kdpipe.base.plugin import resolve
 from kdpipe.cli import app
 from kdpipe.data.selection import Selection
 from kdpipe.models import builders
-from kdpipe.plan.cost import Cost, cost, rounded
+from kdpipe.plan.cost import Cost, cost
 from kdpipe.plan.counting import without_weights
 from kdpipe.plan.estimate import Estimate, Need
 from kdpipe.plan.plan import Plan
-from kdpipe.plan.throughput import Throughput, throughput
+from kdpipe.plan.throughput import Throughput, rounded, throughput
 from kdpipe.study.schema import parse
 
 
@@ -68,11 +68,15 @@ def test_a_table_of_teacher_outputs_is_counted_once() -> None:
     assert (table.written, table.views) == (True, 150)
     assert table.bytes == 150 * 10 * 4  # logits, in full precision
     assert not tiny.table("features").written
+    job = tiny.plan.jobs["teacher_outputs/answers.safetensors"]
+    forward = tiny.size(resolve(builders, "mnist_cnn"), "few").flops
+    assert tiny.work(job).flops == 150 * forward
     hours = tiny.need(tiny.plan.jobs["students/answers/kl/seed0"]).hours
     study["compute"].update(teacher_outputs="auto", teacher_outputs_gb=1e-9)
     small = estimate(study)
     # No table fits: the teacher answers at every step.
     assert not small.table("answers").written
+    assert small.work(job).flops == 0
     assert small.need(small.plan.jobs["students/answers/kl/seed0"]).hours == pytest.approx(
         hours * 4 / 3
     )

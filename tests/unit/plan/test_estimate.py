@@ -10,7 +10,8 @@ import yaml
 
 from helpers.places import TINY
 from kdpipe.data.store import HELD
-from kdpipe.plan.estimate import PROCESS_MB, SHORTEST_MINUTES, Estimate, print_needs
+from kdpipe.plan.cost import print_plan
+from kdpipe.plan.estimate import PROCESS_MB, SHORTEST_MINUTES, Estimate
 from kdpipe.plan.plan import Plan
 from kdpipe.study.schema import parse
 
@@ -143,7 +144,7 @@ def test_data_that_is_not_here_is_guessed() -> None:
 
 
 def test_plan_prints_needs(capsys: pytest.CaptureFixture[str]) -> None:
-    print_needs(estimate().plan, None)
+    print_plan(estimate().plan, None, tflops=1)
     shown = capsys.readouterr().out
     assert "Estimated needs" in shown
     assert "submitted in groups and tried again up to 3 times" in shown
