@@ -10,21 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdpipe.base.errors import KdpipeError
+from kdpipe.workflow.arguments import JsonArg, PlaceArg, ResultsArg, print_table
 
 if TYPE_CHECKING:
     from kdpipe.results.aa import Count
 
 
 def aa(
-    place: Annotated[
-        Path,
-        typer.Argument(metavar="STUDY|RESULTS", help="A study file, or the folder of its results."),
-    ],
+    place: PlaceArg,
     splits: Annotated[
         int, typer.Option(min=1, help="Splits of the independent students, at most.")
     ] = 100,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
-    results: Annotated[Path, typer.Option(help="Where results/<study> is.")] = Path("results"),
+    as_json: JsonArg = False,
+    results: ResultsArg = Path("results"),
 ) -> None:
     """A/A test: how often the rule says that something was transferred where nothing was.
 
@@ -32,9 +30,7 @@ def aa(
     random ones, and the whole rule judges them. It needs 4 independent students of a pair. The
     halves share no seed, so that the form of the rule for paired seeds is not tested.
     """
-    from kdpipe.base.chance import levels
     from kdpipe.results import aa as test
-    from kdpipe.results import gate
     from kdpipe.workflow.finished import finished
 
     found = finished(place, results)
@@ -44,8 +40,7 @@ def aa(
             f"No pair of {found.root} has {test.FEWEST} independent students, two for each side of "
             "an A/A test; give the student model more seeds and run the study again."
         )
-    networks = (ref for pair in found.pairs for _, ref in pair.everyone())
-    rows = test.aa_rows(measured, levels(gate.read(found.root, networks)), splits)
+    rows = test.aa_rows(measured, found.chance_levels(), splits)
     counts = test.count(measured, rows, splits)
     if as_json:
         told = [c._asdict() | {"name": c.name or "all"} for c in counts]
@@ -69,7 +64,6 @@ def sentence(of_all: Count) -> str:
 
 
 def _print(counts: Sequence[Count]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from kdpipe.results import words
@@ -81,6 +75,4 @@ def _print(counts: Sequence[Count]) -> None:
         numbers = (f"{c.false:.1%}", f"{c.low:.1%} to {c.high:.1%}")
         shares = (f"{c.significant:.1%}", f"{c.no_gap:.1%}")
         printed.add_row(name, str(c.claims), str(c.judged), *numbers, *shares)
-    console = Console(markup=False, highlight=False)
-    console.width = max(console.width, 110)
-    console.print(printed)
+    print_table(printed, width=110)

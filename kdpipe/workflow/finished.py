@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from kdpipe.base.chance import Level, levels
 from kdpipe.base.errors import KdpipeError
 from kdpipe.plan.plan_results import tables_settings
 from kdpipe.results.collect import Measured
@@ -28,6 +29,13 @@ class Finished(NamedTuple):
         from kdpipe.results.collect import read_study
 
         return read_study(tables_settings(self.study), self.root)
+
+    def chance_levels(self) -> dict[str, Level]:
+        """Accuracy and chance accuracy of every network, from the gate."""
+        from kdpipe.results import gate
+
+        networks = (ref for pair in self.pairs for _, ref in pair.everyone())
+        return levels(gate.read(self.root, networks))
 
 
 def finished(place: Path, results: Path) -> Finished:

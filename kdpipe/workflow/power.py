@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kdpipe.workflow.arguments import JsonArg, PlaceArg, ResultsArg, print_table
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -15,19 +17,14 @@ if TYPE_CHECKING:
     from kdpipe.report.outlook import Advice
     from kdpipe.workflow.finished import Finished
 
-WIDTH = 130
-
 
 def power(
-    place: Annotated[
-        Path,
-        typer.Argument(metavar="STUDY|RESULTS", help="A study file, or the folder of its results."),
-    ],
+    place: PlaceArg,
     at_most: Annotated[
         int, typer.Option(min=3, help="The most seeds a side that are considered.")
     ] = 64,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
-    results: Annotated[Path, typer.Option(help="Where results/<study> is.")] = Path("results"),
+    as_json: JsonArg = False,
+    results: ResultsArg = Path("results"),
 ) -> None:
     """How many seeds or images would decide the claims that a study leaves open.
 
@@ -57,15 +54,12 @@ def power(
 
 def open_claims(found: Finished, at_most: int) -> pd.DataFrame:
     """The table ``power``, computed from the records, whatever the tables of the study hold."""
-    from kdpipe.base.chance import levels
-    from kdpipe.results import gate
     from kdpipe.results.transfer import transfer_rows
     from kdpipe.results.undecided import power_rows
     from kdpipe.results.write import to_table
 
     measured = found.measured()
-    networks = (ref for pair in found.pairs for _, ref in pair.everyone())
-    transfer = transfer_rows(measured, levels(gate.read(found.root, networks)))
+    transfer = transfer_rows(measured, found.chance_levels())
     return to_table("power", power_rows(measured, transfer, at_most)).to_pandas()
 
 
@@ -94,7 +88,6 @@ def _as_json(claims: pd.DataFrame, plan: Plan, root: Path) -> str:
 
 
 def _print(claims: pd.DataFrame) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from kdpipe.report import outlook
@@ -103,6 +96,4 @@ def _print(claims: pd.DataFrame) -> None:
     printed = Table(*made.head, title="Open claims, and what would decide them")
     for row in made.rows:
         printed.add_row(*(cell.text for cell in row))
-    console = Console(markup=False, highlight=False)
-    console.width = max(console.width, WIDTH)
-    console.print(printed)
+    print_table(printed, width=130)
