@@ -18,6 +18,7 @@ from kdpipe.base.paths import ModelRef
 from kdpipe.data.store import INDEX, Subset
 from kdpipe.models.base import Layers, Network
 from kdpipe.probes.base import Bench
+from kdpipe.probes.shared.records import Records
 from kdpipe.training.compute import Compute
 
 
@@ -129,6 +130,18 @@ class Kit:
             keep &= table.condition == where
         assert keep.any(), f"no {unit} rows of {metric}, {where}"
         return table[keep].value.to_numpy()
+
+    @staticmethod
+    def check_limited(whole: Records, limited: Records, n: int) -> None:
+        """Fail unless the ``n`` images of ``limited`` have the same values as in ``whole``, where
+        some answers agree and some do not."""
+        everything, part = whole.table().to_pandas(), limited.table().to_pandas()
+        assert 0 < everything[everything.metric == "agreement"].value.mean() < 1
+        for metric in ("agreement", "accuracy"):
+            full = everything[everything.metric == metric].set_index("unit_id").value
+            some = part[part.metric == metric].set_index("unit_id").value
+            assert len(some) == n
+            assert some.equals(full.loc[some.index])
 
 
 @pytest.fixture

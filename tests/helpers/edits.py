@@ -8,6 +8,17 @@ from typing import Any
 from helpers.workspace import Workspace
 
 Study = dict[str, Any]
+MEASURED = {
+    "pick_subset": 1,
+    "train": 3,
+    "teacher_outputs": 1,
+    "distil": 4,
+    "gate": 4,
+    "calibrate": 1,
+    "prepare": 2,
+    "probe": 18,
+}
+"""Jobs of the tiny study, by rule, up to the measurements."""
 ENDS = {"tables": 1, "figures": 1, "report": 1}
 CODE = "\n\ndef added_by_a_test() -> int:\n    return 1\n"
 KL = "pairs.answers.methods.kl"

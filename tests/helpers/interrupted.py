@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,9 +123,13 @@ class Interrupted:
         wanted = NAMES.get(target, f"results/tiny/{target}")
         words = [sys.executable, "-m", "snakemake", wanted, *options]
         words += ["--cores", "2", "--configfile", STUDY]
+        return self.begin(["bash", "-c", f'{before}exec "$@"', "bash", *words])
+
+    def begin(self, words: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start a command in the workspace; what it prints goes to ``screen``."""
         with self.screen.open("w") as screen:
             run = subprocess.Popen(
-                ["bash", "-c", f'{before}exec "$@"', "bash", *words],
+                words,
                 cwd=self.workspace.path,
                 env=self.workspace.environment(**self.environment),
                 stdout=screen,

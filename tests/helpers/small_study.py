@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 
 def small():
     """Two pairs that share their independent students; the first has a second teacher."""
@@ -62,7 +60,11 @@ def small():
 
 def changed(path, value):
     """The small study with one key set (``...`` deletes it)."""
-    raw = copy.deepcopy(small())
+    return with_value(small(), path, value)
+
+
+def with_value(raw, path, value):
+    """``raw`` with one key set, in place (``...`` deletes it)."""
     *folders, last = path
     place = raw
     for key in folders:

@@ -28,17 +28,7 @@ class Submitted(Interrupted):
         """Start Snakemake on ``target``, to be left alone until it ends."""
         wanted = NAMES.get(target, f"results/tiny/{target}")
         words = [sys.executable, "-m", "snakemake", wanted, *PROFILE, *options]
-        with self.screen.open("w") as screen:
-            run = subprocess.Popen(
-                [*words, "--configfile", STUDY],
-                cwd=self.workspace.path,
-                env=self.workspace.environment(**self.environment),
-                stdout=screen,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self.started.append(run)
-        return run
+        return self.begin([*words, "--configfile", STUDY])
 
     def submissions(self) -> list[str]:
         """Slurm's numbers of the jobs that Snakemake has submitted."""

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torchvision.transforms.v2 as transforms
 import torchvision.transforms.v2.functional as reference
-from torch import nn
 
+from helpers.small_bodies import Recorder
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.seeding import stream, uniforms
 from kdpipe.data.augment.shared import colour as _colour
@@ -30,19 +30,6 @@ def scenes(n=30, size=12, seed=0):
 
 def tensors(pixels):
     return as_float(torch.from_numpy(pixels).permute(0, 3, 1, 2))
-
-
-class Red(nn.Module):
-    """Keeps what it is shown; the class is decided by the mean of the red channel."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def forward(self, images):
-        self.seen.append(images.clone())
-        red = images[:, 0].mean((1, 2))
-        return torch.stack([red, 1 - red, torch.zeros_like(red)], 1)
 
 
 @pytest.mark.parametrize("strength", [0.3, 0.4, 0.5, 0.6])
@@ -76,7 +63,7 @@ def test_adjustments_of_every_8_bit_colour_are_those_of_torchvision(name):
 
 def test_records_do_not_depend_on_the_batch(kit, monkeypatch):
     """Views are made a batch at a time; the answers and the notes are those of all at once."""
-    bench = kit.bench(scenes(), [0, 1, 2] * 10, kit.network(Red()))
+    bench = kit.bench(scenes(), [0, 1, 2] * 10, kit.network(Recorder()))
     whole = probe(strengths=[0.6]).measure(bench)
     monkeypatch.setattr(_agreement, "BATCH", 7)
     parts = probe(strengths=[0.6]).measure(bench)
@@ -87,7 +74,7 @@ def test_records_do_not_depend_on_the_batch(kit, monkeypatch):
 
 def test_an_image_is_jittered_alike_with_fewer_images_and_under_a_limit(kit):
     """By its id: neither its place among the images nor their number plays a part."""
-    everything, limited, half = Red(), Red(), Red()
+    everything, limited, half = Recorder(), Recorder(), Recorder()
     pixels, labels = scenes(), [0, 1, 2] * 10
     measured = {}
     for body, given in ((everything, {}), (limited, {"limit": 11})):
@@ -108,9 +95,9 @@ def test_an_image_is_jittered_alike_with_fewer_images_and_under_a_limit(kit):
 
 def test_outcomes_by_a_plain_loop(kit):
     """Agreement, agreement of right answers and accuracy, from the predictions themselves."""
-    body, labels = Red(), [0, 1, 2] * 10
+    body, labels = Recorder(), [0, 1, 2] * 10
     records = probe(strengths=[0.6]).measure(kit.bench(scenes(), labels, kit.network(body)))
-    one, two = (Red()(seen).argmax(1).tolist() for seen in (body.seen[1], body.seen[0]))
+    one, two = (Recorder()(seen).argmax(1).tolist() for seen in (body.seen[1], body.seen[0]))
     assert torch.equal(body.seen[1], tensors(scenes()))
     same = kit.values(records, "agreement")
     right = kit.values(records, "agreement_correct")
@@ -126,7 +113,9 @@ def test_unchanged_pairs_are_measured_and_not_compared(kit):
     """One black image of thirty: no brightness, contrast, saturation or hue changes it."""
     pixels = scenes()
     pixels[4] = 0
-    records = probe(strengths=[0.5, 0.6]).measure(kit.bench(pixels, [0] * 30, kit.network(Red())))
+    records = probe(strengths=[0.5, 0.6]).measure(
+        kit.bench(pixels, [0] * 30, kit.network(Recorder()))
+    )
     for strength in (0.5, 0.6):
         where = f"domain=grey;strength={strength}"
         assert kit.values(records, "unchanged_pairs", where, "image set") == [pytest.approx(1 / 30)]
@@ -135,7 +124,7 @@ def test_unchanged_pairs_are_measured_and_not_compared(kit):
 
 
 def test_black_images_are_refused(kit):
-    bench = kit.bench(scenes() * 0, [0] * 30, kit.network(Red()))
+    bench = kit.bench(scenes() * 0, [0] * 30, kit.network(Recorder()))
     with pytest.raises(KdpipeError, match=r"Probe colour: 100% of the pairs.*probe another domain"):
         probe().measure(bench)
 
@@ -149,7 +138,7 @@ def test_grey_images_keep_their_hue_and_saturation():
 
 
 def test_a_single_image(kit):
-    records = probe().measure(kit.bench(scenes(1), [0], kit.network(Red())))
+    records = probe().measure(kit.bench(scenes(1), [0], kit.network(Recorder())))
     assert len(kit.values(records, "agreement", "domain=grey;strength=0.4")) == 1
 
 

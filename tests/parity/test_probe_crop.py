@@ -88,14 +88,7 @@ def test_records_do_not_depend_on_the_batch_and_a_limit_changes_no_image(kit, mo
     parts = probe(scales=[0.3]).measure(bench)
     assert parts.table().to_pandas().equals(whole.table().to_pandas())
     assert parts.notes == whole.notes
-    everything = whole.table().to_pandas()
-    limited = probe(scales=[0.3], limit=15).measure(bench).table().to_pandas()
-    assert 0 < everything[everything.metric == "agreement"].value.mean() < 1
-    for metric in ("agreement", "accuracy"):
-        full = everything[everything.metric == metric].set_index("unit_id").value
-        some = limited[limited.metric == metric].set_index("unit_id").value
-        assert len(some) == 15
-        assert some.equals(full.loc[some.index])
+    kit.check_limited(whole, probe(scales=[0.3], limit=15).measure(bench), 15)
 
 
 def test_a_single_image_and_no_tensor_on_another_device(kit):

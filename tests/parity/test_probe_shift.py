@@ -109,14 +109,7 @@ def test_records_do_not_depend_on_the_batch_and_a_limit_changes_no_image(kit, mo
     parts = probe(shifts=[32], distinct=True).measure(bench)
     assert parts.table().to_pandas().equals(whole.table().to_pandas())
     assert parts.notes == whole.notes
-    everything = whole.table().to_pandas()
-    limited = probe(shifts=[32], distinct=True, limit=15).measure(bench).table().to_pandas()
-    assert 0 < everything[everything.metric == "agreement"].value.mean() < 1
-    for metric in ("agreement", "accuracy"):
-        full = everything[everything.metric == metric].set_index("unit_id").value
-        some = limited[limited.metric == metric].set_index("unit_id").value
-        assert len(some) == 15
-        assert some.equals(full.loc[some.index])
+    kit.check_limited(whole, probe(shifts=[32], distinct=True, limit=15).measure(bench), 15)
 
 
 def test_equal_pairs_are_counted(kit):

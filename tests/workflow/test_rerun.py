@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from helpers.edits import CODE, ENDS, KL, NEW_OPTION, appended, moved, replaced, setting
+from helpers.edits import CODE, ENDS, KL, MEASURED, NEW_OPTION, appended, moved, replaced, setting
 from helpers.places import TINY
 from helpers.workspace import STUDY, Workspace, job_stats
 
@@ -108,17 +108,7 @@ CASES: dict[str, tuple[Callable[[Workspace], object], dict[str, int]]] = {
     ),
     "images of the data set": (
         setting("data.sets.few.per_class", 31),
-        {
-            "pick_subset": 1,
-            "train": 3,
-            "teacher_outputs": 1,
-            "distil": 4,
-            "gate": 4,
-            "calibrate": 1,
-            "prepare": 2,
-            "probe": 18,
-            **ENDS,
-        },
+        {**MEASURED, **ENDS},
     ),
     # --- words
     "title": (setting("title", "Another title"), {"report": 1}),

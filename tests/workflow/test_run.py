@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from helpers.edits import MEASURED
 from helpers.workspace import NOTHING, STUDY, Workspace, job_stats
 
 pytestmark = pytest.mark.workflow
@@ -184,16 +185,6 @@ TARGETS = {
     "subset": {"pick_subset": 1},
     "models": {"pick_subset": 1, "train": 3},
     "students": {"pick_subset": 1, "train": 1, "teacher_outputs": 1, "distil": 4},
-}
-MEASURED = {
-    "pick_subset": 1,
-    "train": 3,
-    "teacher_outputs": 1,
-    "distil": 4,
-    "gate": 4,
-    "calibrate": 1,
-    "prepare": 2,
-    "probe": 18,
 }
 TARGETS["probes"] = MEASURED
 TARGETS["tables"] = {**MEASURED, "tables": 1}

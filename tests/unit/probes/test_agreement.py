@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.small_bodies import Recorder
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.seeding import stream, uniforms
 from kdpipe.probes.colour import Colour, ColourOptions
@@ -26,19 +27,6 @@ FIRST = {
     "crop": "domain=grey;scale=0.4",
     "shift": "domain=grey;shift=32",
 }
-
-
-class Recorder(torch.nn.Module):
-    """Keeps the images it is shown; the class is decided by the mean of the red channel."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def forward(self, images):
-        self.seen.append(images.clone())
-        red = images[:, 0].mean((1, 2))
-        return torch.stack([red, 1 - red, torch.zeros_like(red)], 1)
 
 
 class Constant(torch.nn.Module):

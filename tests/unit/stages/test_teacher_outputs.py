@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from helpers.few_digits import write_digits
+from helpers.saved_network import REF, saved
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef, StudentRef
 from kdpipe.base.plugin import PluginRef, resolve
@@ -19,27 +20,15 @@ from kdpipe.data.images import as_float
 from kdpipe.data.selection import Selection
 from kdpipe.data.store import Subset
 from kdpipe.distill import objectives
-from kdpipe.models import builders
-from kdpipe.models.base import Network, build
 from kdpipe.stages import distil, teacher_outputs, train
 from kdpipe.stages.base import Call
 from kdpipe.stages.shared.training import load_images
-from kdpipe.training.artefact import load, save
+from kdpipe.training.artefact import load
 from kdpipe.training.compute import Compute
 from kdpipe.training.loop import Images
 from kdpipe.training.recipe import Recipe
 from kdpipe.training.table import declined
 from kdpipe.training.teacher import LiveTeacher, TabulatedTeacher
-
-REF = resolve(builders, "mnist_cnn")
-
-ABOUT = {"network": REF.as_json(), "classes": list("abc"), "mean": [0.1] * 3, "std": [0.5] * 3}
-
-
-def saved(folder: Path) -> Network:
-    network = build(REF, 3, ABOUT["mean"], ABOUT["std"], seed=4).train()
-    save(folder, network, ABOUT, [{"epoch": 1, "train_loss": 0.5}])
-    return network
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
+from helpers.small_study import with_value
 from kdpipe.base.registry import Registry
 from kdpipe.study.json_schema import schema_text, study_schema
 from kdpipe.study.reference import REGISTRIES
@@ -59,16 +59,7 @@ def study(**changes: Any) -> dict[str, Any]:
 
 def changed(path: str, value: Any) -> dict[str, Any]:
     """The small study with ``value`` at a path of keys; ... takes the key out."""
-    whole = copy.deepcopy(study())
-    *parents, last = path.split("/")
-    place = whole
-    for key in parents:
-        place = place[key]
-    if value is ...:
-        del place[last]
-    else:
-        place[last] = value
-    return whole
+    return with_value(study(), path.split("/"), value)
 
 
 def test_the_file_is_in_step():

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from pyarrow.parquet import read_table
 
+from helpers.saved_network import ABOUT, saved
 from helpers.small_training import (
     assert_same_state,
 )
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.plugin import resolve
-from kdpipe.models import builders
-from kdpipe.models.base import Network, build
-from kdpipe.training.artefact import channel_statistics, load, save
-
-REF = resolve(builders, "mnist_cnn")
-
-ABOUT = {"network": REF.as_json(), "classes": list("abc"), "mean": [0.1] * 3, "std": [0.5] * 3}
-
-
-def saved(folder: Path) -> Network:
-    network = build(REF, 3, ABOUT["mean"], ABOUT["std"], seed=4).train()
-    save(folder, network, ABOUT, [{"epoch": 1, "train_loss": 0.5}])
-    return network
+from kdpipe.training.artefact import channel_statistics, load
 
 
 def test_saved_network_comes_back_in_evaluation_mode(tmp_path):
