@@ -9,10 +9,24 @@ kept decides about reruns, so in doubt a text is kept: a string whose value is u
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+from kdpipe.plan.texts import (
+    ERRORS,
+    acts,
+    assigned,
+    bound_names,
+    is_sentence,
+    is_string,
+    is_text,
+    last_name,
+    only_says,
+    prints,
+    says,
+    told_names,
+)
 
 TEXT = "…"
 """Stands for a text that only people read."""
@@ -20,22 +34,11 @@ NOTHING = "Pass()"
 MODULE = "@"
 """Stands for the name of a module of the same package."""
 
-_ERRORS = re.compile(r"[A-Z]\w*(Error|Exception|Warning)")
 _DESCRIBED = {
     *("Field", "Table"),
     *("Option", "Argument", "Typer", "command", "callback", "add_argument"),
 }
 _DESCRIPTIONS = {"description", "help", "short_help", "epilog", "metavar", "rich_help_panel"}
-_LOGS = re.compile(r"_?(log|logger|logging)", re.IGNORECASE)
-_LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
-# Calls in a printed line that only put it into words; any other call may do something.
-_HARMLESS = {
-    *("abs", "all", "any", "bool", "dict", "float", "format", "int", "len", "list", "max", "min"),
-    *("range", "repr", "reversed", "round", "set", "sorted", "str", "sum", "tuple", "type", "zip"),
-    *("capitalize", "count", "endswith", "get", "index", "item", "items", "join", "keys", "lower"),
-    *("lstrip", "partition", "removeprefix", "removesuffix", "replace", "rpartition", "rstrip"),
-    *("split", "splitlines", "startswith", "strip", "tolist", "upper", "values"),
-}
 # Class attributes for readers: what a probe or an objective says of itself. They count for a job
 # only if code of it reads such a name.
 ENTRY = (
@@ -115,7 +118,7 @@ class _Writer:
                     else:
                         taken.add(bound or module.partition(".")[0])
             else:
-                taken.update(_bound(node))
+                taken.update(bound_names(node))
         return {n: next(iter(m)) for n, m in found.items() if len(m) == 1 and n not in taken}
 
     def _imports(
@@ -166,7 +169,7 @@ class _Writer:
             if imports:
                 parts.append(self.import_lines(imports))
                 imports = []
-            if not _is_string(statement) and not _only_says(statement):
+            if not is_string(statement) and not only_says(statement):
                 parts.append(self.write(statement))
         if imports:
             parts.append(self.import_lines(imports))
@@ -215,8 +218,8 @@ class _Writer:
     def class_(self, node: ast.ClassDef) -> str:
         """A class, what it says of itself set apart."""
         for statement in node.body:
-            target = _assigned(statement)
-            if target in NAMED_WORDS and _says(statement):
+            target = assigned(statement)
+            if target in NAMED_WORDS and says(statement):
                 value = ast.unparse(statement.value)  # type: ignore[attr-defined]
                 self.made.words.setdefault(target, []).append(value)
                 statement.value = ast.Constant(TEXT)  # type: ignore[attr-defined]
@@ -224,18 +227,16 @@ class _Writer:
 
     def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
         outside = self.told_names
-        self.told_names = outside | _told_names(node)
+        self.told_names = outside | told_names(node)
         written = self.plain(node)
         self.told_names = outside
         return written
 
     def assignment(self, node: ast.Assign) -> str:
         """A text that is only put into errors and printed lines is one of their words."""
-        name = _assigned(node)
+        name = assigned(node)
         return (
-            f"Told({name})"
-            if name in self.told_names and _is_text(node.value)
-            else self.plain(node)
+            f"Told({name})" if name in self.told_names and is_text(node.value) else self.plain(node)
         )
 
     def assertion(self, node: ast.Assert) -> str:
@@ -245,7 +246,7 @@ class _Writer:
         error = node.exc
         if isinstance(error, ast.Call):
             # Whatever is raised: a sentence among its arguments is for people.
-            written = self.call(error, lambda a: self.told(a) if _is_sentence(a) else self.write(a))
+            written = self.call(error, lambda a: self.told(a) if is_sentence(a) else self.write(a))
         else:
             written = self.write(error)
         return f"Raise({written},{self.write(node.cause)})"
@@ -255,172 +256,31 @@ class _Writer:
 
     def call(self, node: ast.Call, argument: Callable[[ast.expr], str]) -> str:
         """A call without the words among its arguments."""
-        name = _last_name(node.func)
+        name = last_name(node.func)
         keywords = list(node.keywords)
-        if _ERRORS.fullmatch(name):
+        if ERRORS.fullmatch(name):
             argument = self.told
-        elif _prints(node):
+        elif prints(node):
             argument = self.said
             keywords = [k for k in keywords if k.arg not in ("sep", "end", "flush")]
         elif name in _DESCRIBED:
-            told = [k for k in keywords if k.arg in {*_DESCRIPTIONS, "title"} and _is_text(k.value)]
+            told = [k for k in keywords if k.arg in {*_DESCRIPTIONS, "title"} and is_text(k.value)]
             keywords = [k for k in keywords if k not in told]
             for keyword in told:
                 self.made.words.setdefault("description", []).append(ast.unparse(keyword.value))
         args = node.args
         if name == "Column":  # its name and type count, its unit and meaning do not
-            args = [a for a in args if a is args[0] or not _is_text(a)]
+            args = [a for a in args if a is args[0] or not is_text(a)]
         parts = [self.write(node.func), *map(argument, args), *map(self.write, keywords)]
         return f"Call({','.join(parts)})"
 
     def told(self, node: ast.expr) -> str:
         """An argument of an error: its text ends the job, so that nothing in it counts."""
-        return TEXT if _is_text(node) else self.write(node)
+        return TEXT if is_text(node) else self.write(node)
 
     def said(self, node: ast.expr) -> str:
         """An argument of a printed line: what it calls still counts."""
-        if not _is_text(node):
+        if not is_text(node):
             return self.write(node)
-        calls = [n for n in ast.walk(node) if _acts(n)]
+        calls = [n for n in ast.walk(node) if acts(n)]
         return TEXT + "".join(map(self.write, calls))
-
-
-def _bound(node: ast.AST) -> set[str]:
-    """Names that a node binds by other means than an import."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return {node.name}
-    if isinstance(node, ast.arg):
-        return {node.arg}
-    if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-        return {node.id}
-    if isinstance(node, ast.Global | ast.Nonlocal):
-        return set(node.names)
-    if isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
-        return {node.name}
-    if isinstance(node, ast.MatchMapping) and node.rest:
-        return {node.rest}
-    return set()
-
-
-def _told_names(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
-    """Local names that always are texts and are read in errors and printed lines alone."""
-    nodes = list(ast.walk(function))
-    texts = [n for n in nodes if isinstance(n, ast.Assign) and _assigned(n) and _is_text(n.value)]
-    found = {_assigned(n) for n in texts}
-    if not found:
-        return found
-    calls = [n for n in nodes if isinstance(n, ast.Call)]
-    calls = [n for n in calls if _ERRORS.fullmatch(_last_name(n.func)) or _prints(n)]
-    told = [a for call in calls for a in call.args if _is_text(a) or isinstance(a, ast.Name)]
-    safe = {id(inner) for argument in told for inner in ast.walk(argument)}
-    safe.update(id(target) for n in texts for target in n.targets)
-    for node in nodes:
-        if isinstance(node, ast.Name) and id(node) not in safe:
-            found.discard(node.id)
-        elif not isinstance(node, ast.Name):
-            found -= _bound(node)
-    return found
-
-
-def _is_string(node: ast.stmt) -> bool:
-    """Whether a statement is a bare string, which does nothing."""
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
-
-
-def _only_says(node: ast.stmt) -> bool:
-    """Whether a statement prints or logs texts and does nothing else."""
-    if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Call):
-        return False
-    call = node.value
-    if not _prints(call) or _last_name(call.func) == "exit":
-        return False
-    return all(_is_text(a) for a in call.args) and not any(map(_acts, _inside(call)))
-
-
-def _inside(call: ast.Call) -> list[ast.AST]:
-    return [node for argument in call.args for node in ast.walk(argument)]
-
-
-def _is_text(node: ast.AST | None) -> bool:
-    """Whether an expression is a text for certain: a string, or something made of one."""
-    if isinstance(node, ast.Constant):
-        return isinstance(node.value, str)
-    if isinstance(node, ast.JoinedStr):
-        return True
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Mod | ast.Mult):
-        return _is_text(node.left) or _is_text(node.right)
-    if isinstance(node, ast.IfExp):
-        return _is_text(node.body) and _is_text(node.orelse)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        return node.func.attr in ("join", "format") and _is_text(node.func.value)
-    return False
-
-
-def _says(node: ast.stmt) -> bool:
-    """Whether an attribute is given a text, or values that nothing is computed for. A field of a
-    model or a dataclass has a type, and may be read by other means than its name: it has to be a
-    text."""
-    if isinstance(node, ast.Assign):
-        return _is_written_out(node.value)
-    return isinstance(node, ast.AnnAssign) and _is_text(node.value)
-
-
-def _is_written_out(node: ast.AST | None) -> bool:
-    """Whether nothing is computed for a value: texts, numbers, containers and objects of them."""
-    if isinstance(node, ast.Constant) or _is_text(node):
-        return True
-    if isinstance(node, ast.UnaryOp):
-        return _is_written_out(node.operand)
-    if isinstance(node, ast.List | ast.Tuple | ast.Set):
-        return all(map(_is_written_out, node.elts))
-    if isinstance(node, ast.Dict):
-        return all(map(_is_written_out, [*node.keys, *node.values]))
-    if isinstance(node, ast.Call) and _last_name(node.func)[:1].isupper():
-        return all(map(_is_written_out, [*node.args, *(k.value for k in node.keywords)]))
-    return False
-
-
-def _is_sentence(node: ast.AST) -> bool:
-    """Whether a text has more than one word, so that it is no key."""
-    texts = (n.value for n in ast.walk(node) if isinstance(n, ast.Constant))
-    return _is_text(node) and any(isinstance(t, str) and " " in t.strip() for t in texts)
-
-
-def _acts(node: ast.AST) -> bool:
-    """Whether a part of a printed line may do more than put it into words."""
-    if isinstance(node, ast.Call):
-        return _last_name(node.func) not in _HARMLESS
-    return isinstance(node, ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom)
-
-
-def _prints(node: ast.Call) -> bool:
-    """Whether a call only says something: on the terminal, in a log, as a warning."""
-    name = _last_name(node.func)
-    owner = _last_name(node.func.value) if isinstance(node.func, ast.Attribute) else ""
-    if name == "print" and owner in ("", "rich", "console"):
-        files = [k.value for k in node.keywords if k.arg == "file"]
-        return all(ast.unparse(f) in ("sys.stdout", "sys.stderr") for f in files)
-    if name in ("echo", "secho"):
-        return owner == "typer" and all(k.arg != "file" for k in node.keywords)
-    if name in ("warn", "exit"):
-        return owner == ("warnings" if name == "warn" else "sys")
-    return name in _LEVELS and bool(_LOGS.fullmatch(owner))
-
-
-def _last_name(node: ast.expr) -> str:
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else ""
-
-
-def _assigned(node: ast.stmt) -> str:
-    """The one name that a statement gives a value, or ''."""
-    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-        return node.target.id
-    if isinstance(node, ast.Assign) and len(node.targets) == 1:
-        return node.targets[0].id if isinstance(node.targets[0], ast.Name) else ""
-    return ""
