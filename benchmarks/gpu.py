@@ -9,7 +9,7 @@ Every part is a separate process with a time limit. It writes its files to the f
 ``summary.csv`` says how each part ended, ``utilisation.csv`` what nvidia-smi saw twice a second.
 Parts that check start together; parts that measure run alone and share what is left of the budget,
 so that each of them gets a turn: a part that ends early leaves its time to the others.
-``_gpu_parts.py`` holds the measurements.
+``_gpu_parts.py`` runs one part; ``_gpu_loop.py`` and ``_gpu_steps.py`` hold the measurements.
 """
 
 from __future__ import annotations

@@ -28,8 +28,9 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize("name", ["loop", "epochs", "variants", "stacked", "profile"])
 def test_a_part_writes_its_rows(tmp_path: Path, name: str) -> None:
     import _gpu_parts
+    from _gpu_part import Part
 
-    _gpu_parts.FUNCTIONS[name](_gpu_parts.Part(name, tmp_path, "cpu", smoke=True))
+    _gpu_parts.FUNCTIONS[name](Part(name, tmp_path, "cpu", smoke=True))
     rows = rows_of(tmp_path / f"{name}.csv")
     assert rows
     assert [row for row in rows if row["metric"] == "error"] == []
@@ -38,9 +39,9 @@ def test_a_part_writes_its_rows(tmp_path: Path, name: str) -> None:
 
 
 def test_a_variant_that_fails_costs_nothing_but_itself(tmp_path: Path) -> None:
-    import _gpu_parts
+    from _gpu_part import Part
 
-    part = _gpu_parts.Part("some", tmp_path, "cpu", smoke=True)
+    part = Part("some", tmp_path, "cpu", smoke=True)
     with part.kept("network", "broken"):
         raise RuntimeError("no\nsuch kernel")
     part.row("network", "whole", "step_ms", 1.0)
@@ -107,7 +108,7 @@ def test_parts_that_measure_share_the_time_that_is_left(
 
 def test_a_busy_gpu_is_counted_once(tmp_path: Path) -> None:
     """Kernels that overlap, an annotation over them and the operation that launched them."""
-    import _gpu_parts
+    from _gpu_loop import on_device
 
     events = [
         {"cat": "kernel", "name": "gemm", "ts": 10.0, "dur": 20.0},
@@ -120,5 +121,5 @@ def test_a_busy_gpu_is_counted_once(tmp_path: Path) -> None:
     ]
     with gzip.open(tmp_path / "trace.json.gz", "wt") as stream:
         json.dump({"traceEvents": events}, stream)
-    seconds, kernels, fills = _gpu_parts.on_device(tmp_path / "trace.json.gz")
+    seconds, kernels, fills = on_device(tmp_path / "trace.json.gz")
     assert (round(1e6 * seconds, 6), kernels, fills) == (26, 3, 1)
