@@ -1,4 +1,7 @@
-"""The statistics of transfer against closed forms, other libraries and simulation."""
+"""The statistics of transfer against closed forms, other libraries and simulation.
+
+Long, because all statistics of a claim are tried on the same comparisons.
+"""
 
 from __future__ import annotations
 
