@@ -1,4 +1,4 @@
-"""Does the data on disk have what a study asks for? Nothing is written, little is decoded."""
+"""Check that data on disk contain what a study needs; writes nothing and decodes few images."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from kdpipe.stages.subset import SPLITS, SubsetSettings, build_index, open_sourc
 
 
 def check_data(plan: Plan, data_root: Path | None) -> tuple[list[str], list[str]]:
-    """A sentence for each data set that has all that is asked of it, and for each that has not.
+    """A sentence for each complete data set, and one for each data set with a fault.
 
-    Lists every image of every set, decodes one a domain and split, and composes the training
+    Lists every image of every set, decodes one image per domain and split, and selects the training
     images of every model.
     """
     root = plan.study.data.root
@@ -44,7 +44,7 @@ def _check_set(plan: Plan, settings: SubsetSettings, data_root: Path | None) -> 
     _, some = np.unique(kinds, return_index=True)
     renderer.images(index, some)
     for name, model in plan.study.models.items():
-        # Of a network from weights no image is trained on.
+        # A network from weights is not trained.
         if model.data.set == settings.name and model.weights is None:
             try:
                 for split in ("train", "val"):

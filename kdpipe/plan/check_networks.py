@@ -1,4 +1,4 @@
-"""Can the networks of a study run here? Found out without weights, before anything is trained."""
+"""Check that the networks of a study can run, without weights, before any training."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from kdpipe.plan.plan import Plan
 from kdpipe.study.entries import Pair
 
 IMAGENET = 1000
-# Among the logs, because it names where the data lie: everything else of two equal runs is equal.
+# In the logs, because it depends on the data folder. All other files of equal runs are equal.
 PASSED = "logs/networks-checked"
 
 
 def check_networks(plan: Plan, data_root: Path | None) -> list[str]:
-    """A sentence for each network that cannot run on the images it gets, and for each layer that
-    an objective or a probe asks for and that is not there.
+    """A sentence for each network that cannot run on the images it gets, and for each missing layer
+    that an objective or a probe needs.
 
-    Builds every network on torch's meta device, where nothing is computed; networks that are code
-    of others (``factory``) are built in earnest. What is compiled cannot be looked into.
+    Builds every network on torch's meta device, which computes nothing; third-party code
+    (``factory``) is built in memory. Layers of compiled networks are unknown.
     """
     return _Networks(plan, data_root).complaints()
 
@@ -40,7 +40,7 @@ def check_networks(plan: Plan, data_root: Path | None) -> list[str]:
 def before_run(plan: Plan, root: str | Path, data_root: str | Path | None) -> None:
     """Raise KdpipeError when a network of the plan cannot run, before any job does.
 
-    What passed is remembered in ``root``, so that the next start of the same study is quick.
+    A passed check is recorded in ``root``, so that the next start of the same study is quick.
     """
     parts = plan.study.model_dump_json(include={"data", "models", "probes", "pairs"})
     key = hashlib.sha256(f"{torch.__version__}\0{parts}".encode()).hexdigest()
@@ -56,7 +56,7 @@ def before_run(plan: Plan, root: str | Path, data_root: str | Path | None) -> No
 
 
 def check_machine(plan: Plan) -> list[str]:
-    """A sentence where the study asks for a GPU and this machine has none."""
+    """A sentence if the study needs a GPU and this machine has none."""
     if plan.compute.device != "cuda" or plan.compute.cpu_fallback or has_gpu():
         return []
     return [
@@ -68,7 +68,7 @@ def check_machine(plan: Plan) -> list[str]:
 class _Networks:
     def __init__(self, plan: Plan, data_root: Path | None) -> None:
         self.study = plan.study
-        self.leaves_out = plan.leave_out  # a probe that does not apply, with its reason
+        self.leaves_out = plan.leave_out  # probes that do not apply
         self.estimate = Estimate(plan, data_root)
         self.said: dict[str, None] = {}  # every sentence once, in order
         self.outline = cache(self._outline)
@@ -103,7 +103,7 @@ class _Networks:
         return network
 
     def _objective(self, where: str, pair: Pair, ref: PluginRef) -> None:
-        """Layers that distillation reads, and whether the objective can join their shapes."""
+        """Check the layers that an objective reads, and that it accepts their shapes."""
         cls, options = ref.cls, ref.options
         side = self.study.data.sets[self.study.models[pair.like].data.set].size
         wanted = {pair.like: cls.student_layers(options)}
@@ -126,7 +126,7 @@ class _Networks:
             return
 
     def _probe(self, instance: str, pair: Pair) -> None:
-        """Layers that a probe looks at, of every network that it is run on."""
+        """Check the layers that a probe reads, for every network that it measures."""
         ref = self.study.probes[instance]
         cls, options = ref.cls, ref.options
         side = self.study.data.sets[options.set or self.study.models[pair.like].data.set].size
@@ -162,7 +162,7 @@ class _Networks:
         except KdpipeError as error:
             self._say(about, error)
             return None
-        except Exception:  # a network of others, which answers in a form that its job finds out
+        except Exception:  # a third-party network, whose form of output its job finds
             return None
         shapes = {name: tuple(f.shape[1:]) for name, f in found.items() if f is not None}
         for name, shape in shapes.items() if places else ():

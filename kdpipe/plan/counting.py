@@ -1,4 +1,4 @@
-"""Counting on networks that have shapes and no weights, on torch's meta device."""
+"""Count parameters, operations and activations of networks on torch's meta device."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ FLOAT = 4
 
 @dataclass(frozen=True)
 class Size:
-    """Of one network at one image size: ``parameters``, FLOPs of one image's forward pass, and
-    values that its layers put out for it."""
+    """Size of a network: ``parameters``, and for one image ``flops`` of the forward pass and
+    ``activations``, the numbers that its layers put out."""
 
     parameters: int
     flops: int
@@ -29,15 +29,16 @@ class Size:
 
 
 def without_weights(ref: PluginRef, n_classes: int, side: int | None = None) -> Network:
-    """A network for images of ``side`` × ``side`` pixels on torch's meta device, to count on.
+    """A network for images of ``side`` × ``side`` pixels on torch's meta device: shapes, no
+    weights.
 
-    Raises KdpipeError when there is no such network, or it takes no images of that size.
+    Raises KdpipeError when there is no such network, or it cannot take images of that size.
     """
     options = (ref, n_classes, [0.5] * 3, [1.0] * 3, 0, side)
     try:
         with torch.device("meta"):
             network = build(*options)
-    except (NotImplementedError, RuntimeError):  # one that reads a tensor while it is built
+    except (NotImplementedError, RuntimeError):  # it reads values of a tensor while it is built
         network = build(*options)
     network = network.to("meta").eval()
     if side is not None and ref.cls.third_party:
@@ -61,10 +62,10 @@ def tried(network: Network, ref: PluginRef, side: int) -> torch.Tensor:
 
 
 def outline(ref: PluginRef, n_classes: int, side: int) -> Network:
-    """A network that has been tried on images of ``side`` × ``side`` pixels: on the meta device,
-    or, where it is code of others, as that makes it.
+    """A network after a trial on images of ``side`` × ``side`` pixels, on the meta device;
+    third-party code decides itself on which device.
 
-    Raises KdpipeError when there is no such network, or it takes no images of that size.
+    Raises KdpipeError when there is no such network, or it cannot take images of that size.
     """
     if not isinstance(ref.options, CodeOptions):
         network = without_weights(ref, n_classes, side)
@@ -82,7 +83,7 @@ def words(ref: PluginRef) -> str:
 
 @torch.no_grad()
 def counted(network: Network, ref: PluginRef, side: int) -> Size:
-    """In one forward pass of an image of ``side`` × ``side`` pixels, which computes nothing.
+    """Count in one forward pass of an image of ``side`` × ``side`` pixels on the meta device.
 
     Raises KdpipeError when the architecture cannot take such images.
     """

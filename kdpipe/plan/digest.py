@@ -20,12 +20,12 @@ from kdpipe.plan.syntax import NOTHING, skeleton
 
 _FILE_NAME = re.compile(r"[\w-]+\.\w+")
 ROUNDS = 4
-"""How many imports away two modules may differ whose own text is the same."""
+"""Modules with the same text count as different if their imports differ up to this depth."""
 
 
 @dataclass(frozen=True)
 class Module:
-    """What a module's file says."""
+    """A module, read from its file."""
 
     imports: tuple[str, ...]
     """Modules of the same package that it imports, anywhere in the file."""

@@ -22,14 +22,14 @@ class Job:
     plugins: tuple[str, ...]
     """Modules of the plug-ins that the settings name."""
     after: tuple[str, ...] = ()
-    """What has to be there first, without being an input: a new one is no reason to rerun."""
+    """Files that must exist first without being inputs: newer ones trigger no rerun."""
 
     @cached_property
     def settings_json(self) -> str:
         """The settings as one line of JSON: what the job receives and what is compared.
 
-        Options stand in the order of their models, however a study writes them. Mappings keep the
-        order of the study, because it may mean something: classes are numbered by it.
+        Options have the order of their models, however a study writes them. Mappings keep the order
+        of the study, because it can matter: it numbers the classes.
         """
         return in_order(self.settings.model_dump(mode="json"))
 

@@ -1,4 +1,4 @@
-"""What follows from a pair of a study and is not written in it."""
+"""What a pair of a study implies without saying it."""
 
 from __future__ import annotations
 

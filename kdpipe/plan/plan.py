@@ -58,7 +58,7 @@ class Plan:
         self.study = study
         self.training, self.precision_reason = _computed(study)
         self.compute = self.training.model_copy(update={"processes": 1})
-        # Nobody can change what an audit is of: networks and images are given.
+        # The networks and images of an audit are given and cannot be changed.
         self.leave_out = any(pair.given for pair in study.pairs.values())
         self.jobs: dict[str, Job] = {}
         self.models: dict[str, ModelRef] = {}
@@ -208,7 +208,7 @@ class Plan:
         self.students[ref.path] = ref
 
     def _class_map(self, pair: Pair) -> PluginRef | None:
-        """How a teacher of other classes decides on those of its student's images."""
+        """How a teacher with other classes decides among those of its student's images."""
         return self.study.data.sets[self.study.models[pair.like].data.set].class_map
 
     def _gates(self) -> None:
@@ -331,7 +331,7 @@ class Plan:
         metadata = [f"{path}/model.json" for path in networks]
         drawn = [f"figures/{name}.{ending}" for name in names for ending in ("svg", "png")]
         parquet = [t for t in TABLES if t.endswith(".parquet")]
-        # What is shown is in words of the figures, the properties and the methods.
+        # Figures and report show texts of figures, properties and methods.
         words = [
             *(figures.module_of(name) for name in names if name in figures),
             *shown,
@@ -363,7 +363,7 @@ class Plan:
 
 
 def _computed(study: Study) -> tuple[Compute, str]:
-    """How the study computes on this machine, and why it is not in bf16 where it might be."""
+    """How the study computes on this machine, and the reason if it avoids bf16."""
     found = study.compute.resolve()
     if study.compute.precision == "auto" and (found.device, found.precision) == ("cpu", "bf16"):
         from kdpipe.plan.precision import fault_of_bf16

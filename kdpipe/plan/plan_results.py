@@ -142,7 +142,7 @@ def report_settings(
 
 
 def _facts(study: Study, compute: Compute, n_networks: int) -> dict[str, Any]:
-    """What a reader wants to know of the study beside its results."""
+    """Facts about the study, for the report."""
     ready = sum(len(model.seeds) for model in study.models.values() if model.weights)
     facts: dict[str, Any] = {
         "networks trained": n_networks - ready,

@@ -1,8 +1,8 @@
-"""Does bf16 give the right gradients on this CPU? Tried layer by layer when a study is planned.
+"""Check layer by layer, when a study is planned, that bf16 gives right gradients on this CPU.
 
-torch multiplies bf16 by kernels that it chooses by the shapes at hand, and not all are right: of
-torch 2.15 on a Xeon with AMX, the weight gradient of a 3×3 convolution of stride 2 on 1×1 maps is
-memory that nobody wrote to. A training then ends in a NaN loss that no learning rate mends.
+torch chooses its bf16 kernels by the shapes of a layer, and some are wrong: in torch 2.15 on a Xeon
+with AMX, the weight gradient of a 3×3 convolution of stride 2 on 1×1 maps is uninitialised memory.
+The training then ends in a NaN loss with any learning rate.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from kdpipe.study.schema import Study
 
 IMAGES = 2
 TRIALS = 3
-"""What was written to memory before decides what a kernel leaves there."""
+"""Repeated, because the result of a wrong kernel depends on what was in memory before."""
 TOLERANCE = 0.1
 """Of the norm of a difference, relative to the norm in fp32. Right kernels stay below 0.004."""
 REAL = 64
-"""Up to this many pixels of a side a network answers a black image to show the shapes of its
-layers; above, torch's meta device is cheaper, whose first use costs a second."""
+"""Up to this many pixels a side, the shapes of the layers come from a black image. Above, torch's
+meta device is cheaper, although its first use costs a second."""
 CROPPED, LARGE = 8, 10**7
 """Convolutions of more multiplications an image than ``LARGE`` are tried on maps of this side."""
 OUTPUTS = 256
@@ -58,11 +58,10 @@ class Shape:
 
 
 def fault_of_bf16(study: Study, n_threads: int) -> str | None:
-    """A sentence about the first layer of a study that bf16 gets wrong on this CPU; None where all
-    are right.
+    """A sentence about the first layer of a study that bf16 gets wrong on this CPU, or None.
 
-    Looks at every convolution and linear map of every network, at the size of its images. Networks
-    that are code of others are left out: planning runs no code that a job is trusted with.
+    Looks at every convolution and linear map of every network, at the size of its images.
+    Third-party code is left out, because only jobs may run it.
     """
     tried: set[Shape] = set()
     for name, model in study.models.items():
@@ -93,7 +92,7 @@ def shapes(network: PluginRef, side: int) -> tuple[tuple[str, Shape], ...]:
 
 @torch.no_grad()
 def _shapes(ref: PluginRef, side: int) -> Iterator[tuple[str, Shape]]:
-    # The number of classes is that of no study: it would need the data.
+    # With two classes, because the true number would need the data.
     small = side <= REAL
     net: Network = (
         build(ref, 2, [0.5] * 3, [1.0] * 3, 0, side) if small else without_weights(ref, 2, side)
@@ -145,7 +144,7 @@ def deviation(shape: Shape, n_threads: int) -> float:
             weight = weight.contiguous(memory_format=torch.channels_last)
         exact = _passes(shape, images, weight, bf16=False)
         worst = 0.0
-        # A kernel for many places is no other in the next trial.
+        # On larger maps every trial runs the same kernel with the same result.
         tiny = images.dim() == 4 and images[0, 0].numel() < CROPPED**2
         for _ in range(TRIALS if tiny else 1):
             rounded = _passes(shape, images, weight, bf16=True)
@@ -163,7 +162,7 @@ def weight_scale(shape: Shape) -> float:
 def _passes(shape: Shape, images: Tensor, weight: Tensor, *, bf16: bool) -> list[Tensor]:
     """Output, gradient of the weights and gradient of the images, in fp32."""
     x, w = images.clone().requires_grad_(), weight.clone().requires_grad_()
-    # What is freed here is what a kernel gets for its result.
+    # A kernel gets the memory that is freed here for its result.
     dirt = [torch.full((x.numel(),), float("nan")), torch.full((w.numel(),), float("nan"))]
     del dirt
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):

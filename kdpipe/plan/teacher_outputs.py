@@ -21,7 +21,7 @@ from kdpipe.study.schema import Study
 
 @dataclass(frozen=True)
 class TeacherTable:
-    """What becomes of a pair's teacher outputs and why; ``views``: images that the teacher
+    """Whether a pair's teacher outputs are stored, and why; ``views``: images that the teacher
     computes on for it; ``bytes`` at most."""
 
     written: bool
@@ -32,7 +32,7 @@ class TeacherTable:
 
 @dataclass(frozen=True)
 class TeacherOutputs:
-    """Whether a pair's teacher is tabulated, and why; ``layers`` beside the logits."""
+    """Whether to store the outputs of a pair's teacher, and why; ``layers`` beside the logits."""
 
     wanted: bool
     reason: str
@@ -43,10 +43,10 @@ class TeacherOutputs:
 def teacher_outputs(study: Study, pair: Pair) -> TeacherOutputs:
     """Decide whether to tabulate the teacher's outputs, from the study alone.
 
-    Lossless where the views that a student gets of an image can be counted, and worth it where
-    the students would have the teacher compute more views than there are. Feature maps are left
-    out: they are large and cost as much to read as to compute. Whether the table fits the limit
-    is only known with the data, see ``stages.teacher_outputs``.
+    Stored outputs lose nothing if the number of views of an image is finite. They save time if the
+    students would otherwise ask the teacher for more views than exist. Feature maps are left out,
+    because they are large and cost as much to read as to compute. Only with the data is it known
+    whether the table fits the limit, see ``stages.teacher_outputs``.
     """
     wish = study.compute.teacher_outputs
     model = study.models[pair.like]
@@ -70,7 +70,7 @@ def teacher_outputs(study: Study, pair: Pair) -> TeacherOutputs:
 
 
 def tabulates(method: PluginRef) -> bool:
-    """Whether an objective reads nothing of the teacher but what a table holds."""
+    """Whether a table holds everything that an objective reads of the teacher."""
     layers = method.cls.teacher_layers(method.options)
     return method.cls.uses_teacher and set(layers) <= {"penultimate"}
 
@@ -79,9 +79,9 @@ def tabulates(method: PluginRef) -> bool:
 def teacher_table(
     study: Study, pair: Pair, precision: str, n_classes: int, n_images: int
 ) -> TeacherTable:
-    """What becomes of the outputs, with the numbers of classes and of training images known.
+    """Whether outputs are stored, and their size, given the numbers of classes and training images.
 
-    At most: a feature may be kept in half of the precision that is assumed.
+    The size is an upper limit, because a feature may take half of the assumed precision.
     """
     found = teacher_outputs(study, pair)
     data = study.models[pair.like].data
@@ -106,6 +106,6 @@ def teacher_table(
 
 
 def _low(network: Network, layers: tuple[str, ...], precision: str) -> bool:
-    """Whether all features surely come in bf16: no layer norm gives them in fp32."""
+    """Whether all features are bf16 for certain: a layer norm would give fp32."""
     kinds = (type(module).__name__ for module in network.modules())
     return precision == "bf16" and bool(layers) and not any("LayerNorm" in kind for kind in kinds)

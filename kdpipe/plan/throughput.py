@@ -23,10 +23,10 @@ from kdpipe.training.compute import Compute
 
 SECONDS = 1.0
 MOST = 3
-"""Networks that are measured: those with the most work. Others are taken for as fast."""
+"""Number of networks to measure, those with the most work. The others count as equally fast."""
 SLOW = 1e10
-"""Operations a second that a machine is trusted with before anything is measured: batches are so
-small that a step at that speed fits the time."""
+"""Operations a second assumed before the measurement: batches are small enough for one step at this
+speed."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def rounded(value: float) -> str:
 
 
 def throughput(estimate: Estimate, cores: int | None = None) -> Throughput | None:
-    """Of a plan on this machine; None where it has no GPU and the plan is for one, or all networks
-    are code of others."""
+    """Measure how fast this machine does the work of a plan. None if the plan needs a GPU and there
+    is none, or all networks are third-party code."""
     plan = estimate.plan
     if plan.compute.device == "cuda" and not has_gpu():
         return None
@@ -115,8 +115,8 @@ def _measured(
             if device == "cuda":
                 torch.cuda.synchronize()
 
-        step()  # kernels are chosen and memory is fetched once
-        # Of a CPU the time that it worked for this process: others may be busy now.
+        step()  # torch chooses kernels and allocates memory
+        # On a CPU count processor time, because other programs may be running.
         clock = time.perf_counter if device == "cuda" else time.process_time
         share = 1 if device == "cuda" else compute.threads
         start, steps = clock(), 0

@@ -1,4 +1,4 @@
-"""Which job should start first: the one that most others wait for."""
+"""Which job starts first: the one that most others depend on."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from kdpipe.plan.job import Job
 
 
 def urgency(jobs: Mapping[str, Job]) -> dict[str, int]:
-    """By target, how many jobs cannot start before it is made, directly or not.
+    """By target, the number of jobs that depend on it, directly or indirectly.
 
-    A teacher comes before independent students, for which nobody waits but their own probes; begun
-    last, it would leave processors idle until it has ended.
+    A teacher comes before independent students, which only their own probes depend on. If it
+    started last, processors would be idle until it ends.
     """
     maker = {path: job.target for job in jobs.values() for path in job.outputs}
     behind: dict[str, set[str]] = {target: set() for target in jobs}

@@ -1,4 +1,4 @@
-"""Blur pooling in place of plain subsampling, in networks of torchvision.
+"""Blur pooling in place of plain subsampling in torchvision's networks.
 
 Zhang 2019, Sec. 3.2, and the networks that he published: max pooling takes the maximum of 2×2
 pixels at every place, average pooling becomes blur pooling, and a convolution of stride 2 is

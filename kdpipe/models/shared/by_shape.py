@@ -1,4 +1,4 @@
-"""Layers of an undescribed architecture, found by the shapes of their outputs."""
+"""Find the layers of an unknown architecture by the shapes of their outputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdpipe.base.errors import KdpipeError, last_line
 from kdpipe.models.base import PREFIX, Layers, first_tensor, square
 
 STAGES = 5
-BATCH = 2  # tells a dimension that counts images from one that counts windows of one image
+BATCH = 2  # tells a dimension of images from one of windows within an image
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,13 @@ class Call:
 def describe(body: nn.Module, size: int) -> Layers:
     """Name the layers of ``body``, a classifier of square images of ``size`` pixels.
 
-    A stage is the outermost module that comes last at one resolution. Where the resolution hardly
-    changes, as with tokens, the stages are what the blocks get and a quarter of the blocks each.
-    The classifier is the last linear map or convolution, and its input, before dropout, gets a
-    module of its own: ``body`` is given one, without weights.
+    A stage ends at the last, outermost module of each resolution. If the resolution hardly changes,
+    as in a transformer, the stages are the input of the blocks and each quarter of the blocks. The
+    classifier is the last linear map or convolution. ``body`` gets an identity module at the input
+    of the classifier, before dropout.
 
-    Raises KdpipeError when no such layers show, or the network cannot take images of that size.
+    Raises KdpipeError when no such layers are found, or the network cannot take images of that
+    size.
     """
     calls = trace(body, size)
     leaves = [call for call in calls if call.leaf]
@@ -88,7 +89,7 @@ def describe(body: nn.Module, size: int) -> Layers:
 
 
 def cannot_take(what: str, size: int, error: Exception) -> KdpipeError:
-    """The sentence about an architecture that fails on images of ``size`` pixels."""
+    """The error for an architecture that fails on images of ``size`` pixels."""
     reason = last_line(error)
     return KdpipeError(
         f"{what} cannot take images of {size}×{size} pixels ({reason}); change the size of the "
@@ -97,11 +98,11 @@ def cannot_take(what: str, size: int, error: Exception) -> KdpipeError:
 
 
 def trace(body: nn.Module, size: int) -> list[Call]:
-    """Every module, in the order in which they end.
+    """Calls of all modules, in the order in which they return.
 
-    On the meta device, where nothing is computed; a network that cannot run there, because it
-    keeps tensors that are no buffers, answers black images where it lies. One that does not take
-    three channels gets one. Raises KdpipeError when the network cannot take images of that size.
+    Runs on the meta device, which computes nothing. A network that cannot run there, because it
+    keeps tensors outside its buffers, gets black images on its own device. A network that does not
+    take three channels gets one. Raises KdpipeError when it cannot take images of that size.
     """
     device = next((p.device.type for p in body.parameters()), "cpu")
     ways = [(where, channels) for channels in (3, 1) for where in dict.fromkeys(("meta", device))]
@@ -149,7 +150,7 @@ def _calls(body: nn.Module, size: int, device: str, channels: int) -> list[Call]
 
 
 def _placed(found: list[tuple[str, nn.Module, tuple[int, ...], bool]], size: int) -> list[Call]:
-    """The calls with the grids that their outputs are, at most as fine as the image."""
+    """The calls with the grids of their outputs, which are at most as fine as the image."""
     grids: list[int] = []
     calls = []
     for name, module, shape, plain in found:
@@ -159,7 +160,8 @@ def _placed(found: list[tuple[str, nn.Module, tuple[int, ...], bool]], size: int
             side = shape[1]
             grids.append(side)
         elif len(shape) == 2 and shape[0] > 3:
-            # The patches were maps before they became tokens; else the largest square counts.
+            # Patches are maps before they become tokens. Without such maps, take the largest
+            # square.
             known = (g for g in reversed(grids) if 0 <= shape[0] - g * g <= PREFIX)
             side, prefix = (g, shape[0] - g * g) if (g := next(known, 0)) else square(shape[0])
         if side > size:
@@ -172,7 +174,7 @@ def _stages(calls: list[Call]) -> list[Call]:
     """The last and outermost call at each resolution, from input to output."""
     ends: dict[int, Call] = {}
     for call in calls:
-        # Blocks rather than what is inside of them, where the resolution may lag behind.
+        # Blocks rather than their parts, where the resolution may change later.
         if call.side and (call.side not in ends or call.depth <= ends[call.side].depth):
             ends[call.side] = call
     outer = min((end.depth for end in ends.values()), default=0)
@@ -182,8 +184,8 @@ def _stages(calls: list[Call]) -> list[Call]:
 
 
 def _blocks(body: nn.Module, calls: list[Call]) -> list[Call]:
-    """The longest row of modules in a list that all give maps or tokens of one grid; of modules
-    that have parts, where there are such."""
+    """The longest list of modules whose outputs have the same grid, preferably of modules with
+    children."""
     found = {call.name: call for call in calls if call.name and call.side}
     rows: list[list[Call]] = []
     for name, module in body.named_modules():
@@ -196,7 +198,7 @@ def _blocks(body: nn.Module, calls: list[Call]) -> list[Call]:
 
 
 def _entry(calls: list[Call], blocks: Sequence[Call]) -> Call | None:
-    """What the first block gets: the first of the outermost calls before it."""
+    """The input of the first block: the first of the outermost calls before it."""
     first = blocks[0].name
     start = next(k for k, c in enumerate(calls) if f"{c.name}.".startswith(f"{first}."))
     before = [c for c in calls[:start] if c.side]
@@ -204,11 +206,11 @@ def _entry(calls: list[Call], blocks: Sequence[Call]) -> Call | None:
 
 
 def _explained(calls: list[Call], stages: Sequence[Call], blocks: Sequence[Call]) -> str:
-    """The layer that Grad-CAM explains: the last one whose places the answer depends on.
+    """The layer for Grad-CAM: the last one whose places influence the answer.
 
-    A classifier that reads a class token gets nothing from the other tokens behind the last
-    attention. Then it is the normalisation in front of that attention, or, where attention comes
-    first, the block before.
+    A classifier that reads a class token ignores the other tokens after the last attention. Then it
+    is the normalisation before that attention, or the previous block if a block starts with
+    attention.
     """
     last = stages[-1]
     if last.prefix and len(blocks) > 1 and blocks[-1].prefix:
@@ -219,7 +221,7 @@ def _explained(calls: list[Call], stages: Sequence[Call], blocks: Sequence[Call]
         return blocks[-2].name
     if last.prefix and blocks:
         last = blocks[-1]
-    # Grad-CAM needs a tensor of its own to ask for the gradient of.
+    # Grad-CAM needs the gradient of a single tensor.
     plain = [call for call in (*calls, *stages) if call.plain and call.side > 1 and call.name]
     return last.name if last.plain or not plain else plain[-1].name
 
@@ -228,7 +230,7 @@ TAP = "features"
 
 
 def _tap(module: nn.Module) -> None:
-    """Make the input of ``module`` the output of a module of its own, its child ``features``."""
+    """Add an identity child ``features`` to ``module``, which its input passes through."""
     module.add_module(TAP, nn.Identity())
     module.register_forward_pre_hook(_through)
 

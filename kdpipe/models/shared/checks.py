@@ -14,19 +14,19 @@ from kdpipe.models.base import UNTOLD, Network
 from kdpipe.models.shared.output import output_kind
 
 SAME = 1e-3
-"""Largest difference between two answers to one image, as a share of the largest logit: sums in
-another order stay far below it, dropout is far above."""
+"""Largest difference between two answers to one image, as a share of the largest logit. Another
+order of summation stays far below, dropout is far above."""
 ALONE = 1e-2
-"""The same between an image alone and in a batch, where GPUs take other algorithms."""
+"""The same between an image alone and in a batch, for which GPUs use different algorithms."""
 UNLIKELY = 0.01
 """Significance level: results less probable under chance do not count as chance."""
 PLAUSIBLE_MEAN, PLAUSIBLE_STD = 4.0, (0.05, 6.0)
-"""Of normalised images: their mean lies this near to 0 and their deviation in this range."""
+"""Normalised images have a mean within this distance of 0, and a deviation in this range."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """``words``: one sentence, empty where all is well."""
+    """``words``: one sentence, empty if the status is ok."""
 
     name: str
     status: Literal["ok", "warn", "fail"] = "ok"
@@ -100,8 +100,7 @@ def any_batch(network: Network, images: Tensor, largest: int) -> Check:
 
 
 def logits(network: Network, outputs: Tensor) -> Check:
-    """Whether the network gives logits, and ``outputs`` (n, classes) are some. Those of log-softmax
-    are."""
+    """Whether ``outputs`` (n, classes) are logits, as outputs of log-softmax are."""
     if network.form and network.form.outputs in CONVERTED:
         return Check("outputs", "warn", CONVERTED[network.form.outputs])
     kind = output_kind(outputs)
@@ -172,8 +171,8 @@ def precision(network: Network, images: Tensor, low: Tensor, name: str) -> Check
 
 @torch.no_grad()
 def layers(network: Network, images: Tensor) -> Check | None:
-    """Whether the layers that Grad-CAM and Hint look at have more than one place; None where the
-    layers are not known."""
+    """Whether the layers that Grad-CAM and Hint look at have more than one place; None if the
+    layers are unknown."""
     if network.layers is UNTOLD:
         return None
     said = []
@@ -197,7 +196,7 @@ def layers(network: Network, images: Tensor) -> Check | None:
 
 
 def better_than_chance(own: Level) -> Check:
-    """Whether the network is right more often than its answers would be if dealt at random."""
+    """Whether the network is right more often than its answers would be in random order."""
     if not own.at_chance:
         return Check("better than chance")
     return Check(
@@ -234,7 +233,7 @@ def what_goes_in(network: Network, size: int) -> str:
 
 
 def made_of(network: Network) -> str:
-    """What the logits are made of, if the network does not give them as they are; else empty."""
+    """How logits are made from the outputs of the network; empty if the outputs are logits."""
     if network.form is None:
         return ""
     made = {"softmax": "log of its probabilities", "sigmoid": "log-odds of its scores"}
@@ -243,14 +242,14 @@ def made_of(network: Network) -> str:
 
 
 def _numbers(values: Tensor) -> str:
-    """The values of three channels, once where they are the same."""
+    """The values of three channels, or one value if they are equal."""
     words = [f"{v:.3g}" for v in values.flatten().tolist()]
     return words[0] if len(set(words)) == 1 else " ".join(words)
 
 
 def accuracy(correct: int, n: int, expected: float) -> Check:
-    """Whether ``correct`` of ``n`` images could be those of a network that has a share of
-    ``expected`` right: fewer, and so few with a probability below ``UNLIKELY``, is a failure."""
+    """Whether a network with the accuracy ``expected`` could have ``correct`` of ``n`` images
+    right. It fails if so few have a probability below ``UNLIKELY``."""
     from scipy.special import bdtr  # scipy.stats takes two seconds to import
 
     name = "expected accuracy"

@@ -75,7 +75,8 @@ class Program(Builder):
         return Path(os.environ.get("KDPIPE_DATA", "")) / self.options.path
 
     def body(self, n_classes: int) -> nn.Module:
-        """The network of the file, weights and all; ``n_classes`` is for it to know."""
+        """The network of the file with its weights. The file, not ``n_classes``, decides its
+        classes."""
         path = self.file
         if not path.is_file():
             raise KdpipeError(

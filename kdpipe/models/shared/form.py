@@ -1,8 +1,8 @@
-"""How a third-party network is called, where it takes or gives something else than usual.
+"""How to call a third-party network whose inputs or outputs are not the usual ones.
 
-Usual is: any number of float images of three channels in, a tensor of logits (n, classes) out. What
-differs is found once, by trying, when the network is taken up; it is kept in ``model.json`` and
-holds wherever the network is used.
+Usual inputs are batches of any number of float images with three channels, usual outputs a tensor
+of logits (n, classes). Differences are found once by trial, when a network is loaded for a study,
+and are stored in ``model.json``.
 """
 
 from __future__ import annotations
@@ -22,29 +22,30 @@ from kdpipe.models.shared.output import OutputKind, as_logits, output_kind
 GREY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a grey image (ITU-R BT.601, as Pillow's mode L)."""
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 5, 10, 20, 50, 100)
-"""Sizes of a batch that a compiled network may be fixed to."""
+"""Fixed batch sizes to try with a compiled network."""
 DTYPES = ("float16", "bfloat16", "float64")
 
 
 class Form(Options):
-    """What differs from the usual; the defaults are the usual."""
+    """Inputs and outputs of a network; the defaults are the usual ones."""
 
     classes: int
-    """Logits of an image, by which they are found among several outputs."""
+    """Number of logits of an image, which identifies them among several outputs."""
     outputs: OutputKind = "logits"
     channels: Literal[1, 3] = 3
-    """One: the network takes grey images."""
+    """1: the network takes grey images."""
     dtype: Literal["float32", "float16", "bfloat16", "float64"] = "float32"
     contiguous: bool = False
-    """Whether tensors have to lie as (n, channels, h, w): ``view`` fails on channels-last."""
+    """Whether tensors need the memory layout (n, channels, h, w), because ``view`` fails
+    otherwise."""
     batch: int | None = None
-    """The only number of images that it takes at a time."""
+    """The only batch size that it takes."""
     at_least: int = 1
-    """The smallest number of images that it takes at a time."""
+    """The smallest batch size that it takes."""
     gradients: bool = False
-    """Whether gradients are kept against ``torch.no_grad`` in its forward pass."""
+    """Whether to ignore ``torch.no_grad`` in its forward pass."""
     several: str = ""
-    """Where the logits are in what the network gives, in words; empty where it is they alone."""
+    """In words, where the logits are in the output; empty if they are the output."""
 
     @property
     def usual(self) -> bool:
@@ -85,15 +86,15 @@ class Form(Options):
 
 
 def _filled(images: Tensor, n: int) -> Tensor:
-    """``images``, repeated until there are ``n``."""
+    """``images``, repeated up to a batch of ``n``."""
     return images.repeat(-(-n // len(images)), 1, 1, 1)[:n]
 
 
 class OtherOutputError(KdpipeError):
     """A network gives no logits for its classes.
 
-    ``said``: what is wrong, without the network's name. ``other_batch``: its outputs are not even
-    of as many images as it was given.
+    ``said``: what is wrong, without the network's name. ``other_batch``: its outputs also differ in
+    the number of images.
     """
 
     def __init__(self, said: str, other_batch: bool) -> None:
@@ -103,13 +104,13 @@ class OtherOutputError(KdpipeError):
 
 
 def pick(output: Any, classes: int, n: int) -> Tensor:
-    """The logits (n, classes) in whatever a network gives: those called so, else the first tensor
-    of that shape. Raises KdpipeError where there are none."""
+    """Find the logits (n, classes) in the output of a network: by the name ``logits``, else the
+    first tensor of that shape. Raises KdpipeError when there are none."""
     tensors = list(_tensors(output))
     for tensor in tensors:
         if tensor.shape[:2] == (n, classes) and tensor.numel() == n * classes:
             return tensor.reshape(n, classes)
-        if n == 1 and tensor.shape == (classes,):  # a squeeze took the batch away
+        if n == 1 and tensor.shape == (classes,):  # a squeeze removed the batch dimension
             return tensor[None]
     shapes = " and ".join(str(tuple(t.shape)) for t in tensors[:4]) or type(output).__name__
     raise OtherOutputError(
@@ -120,7 +121,7 @@ def pick(output: Any, classes: int, n: int) -> Tensor:
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:
-    """Every tensor of an output, those called logits first."""
+    """Every tensor of an output, those named logits first."""
     if isinstance(output, Tensor):
         yield output
         return
@@ -142,7 +143,7 @@ def _named(output: Any) -> dict[str, Any]:
 
 @contextmanager
 def _gradients_kept(wanted: bool) -> Iterator[None]:
-    """Let ``torch.no_grad`` and ``torch.inference_mode`` do nothing, where ``wanted``."""
+    """Disable ``torch.no_grad`` and ``torch.inference_mode`` if ``wanted``."""
     if not wanted:
         yield
         return
@@ -176,11 +177,11 @@ def find_form(
     *,
     gradients: bool = True,
 ) -> Form | None:
-    """The form in which ``network`` answers ``images`` (n, 3, h, w) in [0, 1]; None for the usual.
+    """Find the form in which ``network`` answers ``images`` (n, 3, h, w) in [0, 1]; None if usual.
 
-    The network is left in that form. ``outputs``: what it gives, or None to find out.
-    ``gradients``: whether they are wanted where its forward pass keeps none. Raises what the
-    network raises where no form helps.
+    Leaves the network in that form. ``outputs``: the kind of its outputs, or None to detect it.
+    ``gradients``: whether to enable gradients that its forward pass disables. Raises the error of
+    the network if no form works.
     """
     fixed = getattr(network.body, "batch", None)
     form = Form(classes=classes, batch=fixed)
@@ -205,11 +206,11 @@ def find_form(
 
 
 def form_by_shapes(network: Any, classes: int, images: Tensor) -> None:
-    """Leave ``network`` in a form that takes ``images`` (n, 3, h, w) without values, on the meta
-    device; as it is where none does."""
+    """Put ``network`` into a form that takes ``images`` (n, 3, h, w) on the meta device; leave it
+    unchanged if there is none."""
     try:
         _take(network, _that_runs(network, Form(classes=classes), images))
-    except Exception:  # whoever uses the network says why it fails
+    except Exception:  # it fails again, with a message, where it is used
         network.form = None
 
 
@@ -220,7 +221,7 @@ def _take(network: Any, form: Form) -> None:
 
 @torch.no_grad()
 def _tried(network: Any, form: Form, images: Tensor) -> Exception | None:
-    """What the network raises in this form; None where it answers."""
+    """The error that the network raises in this form, or None."""
     _take(network, form)
     try:
         network(images)
@@ -230,8 +231,8 @@ def _tried(network: Any, form: Form, images: Tensor) -> Exception | None:
 
 
 def _that_runs(network: Any, form: Form, images: Tensor) -> Form:
-    """The form in which two images are answered, found change by change: one that helps leads to
-    another error or to none."""
+    """Change the form step by step until the network answers two images. A change helps if the
+    error disappears or becomes another one."""
     two = images[:2]
     error = _tried(network, form, two)
     while error is not None:
@@ -248,7 +249,7 @@ def _that_runs(network: Any, form: Form, images: Tensor) -> Form:
 
 
 def _changes(form: Form, error: Exception) -> Iterator[dict[str, Any]]:
-    """What may help against an error."""
+    """Changes of the form that may remove an error."""
     said = str(error).lower()
     other_batch = isinstance(error, OtherOutputError) and error.other_batch
     if not form.contiguous and re.search(r"view|stride|contiguous|memory format", said):
@@ -264,7 +265,7 @@ def _changes(form: Form, error: Exception) -> Iterator[dict[str, Any]]:
 
 
 def _that_takes_any_batch(network: Any, form: Form, images: Tensor) -> Form:
-    """``form``, with the sizes of a batch that work where not all do."""
+    """``form``, limited to the batch sizes that work."""
     if form.batch is not None or len(images) < 3:
         return form
     if _tried(network, form, images[:3]) is not None:
@@ -286,7 +287,7 @@ def _differentiable(network: Any, form: Form, images: Tensor) -> bool:
 
 
 def _several(network: Any, form: Form, images: Tensor) -> str:
-    """What the network gives in place of a tensor (n, classes), if it does."""
+    """In words, where the logits are; empty if the output is a tensor (n, classes)."""
     seen: list[Any] = []
     _take(network, form)
     handle = network.body.register_forward_hook(lambda _m, _i, output: seen.append(output))
@@ -306,5 +307,5 @@ def _several(network: Any, form: Form, images: Tensor) -> str:
 
 
 def _kind(error: Exception) -> str:
-    """The last line of an error, whatever its numbers are."""
+    """The last line of an error without its numbers."""
     return re.sub(r"\d+", "", last_line(error))

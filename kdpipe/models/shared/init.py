@@ -1,4 +1,4 @@
-"""Weights that networks of ReLUs start from."""
+"""Initial weights of networks with ReLUs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ M = TypeVar("M", bound=nn.Module)
 
 def he_normal(body: M) -> M:
     """Convolutions normal with the variance 2 / (outputs × area), without biases (He et al.
-    2015, Eq. 15); everything else as torch starts it. Returns ``body``."""
+    2015, Eq. 15); everything else keeps torch's initialisation. Returns ``body``."""
     for module in body.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,10 +1,10 @@
-"""Means and deviations that images are normalised with, and the unit they are in."""
+"""Mean and standard deviation that normalise images, and their unit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-# Means and deviations per channel, for images in [0, 1], that are usual in training scripts.
+# Usual in training scripts: mean and standard deviation per channel, for images in [0, 1].
 NORMALISATIONS: dict[str, tuple[list[float], list[float]]] = {
     "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
     "cifar10": ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]),
@@ -16,28 +16,27 @@ NORMALISATIONS: dict[str, tuple[list[float], list[float]]] = {
 PIXELS = 255
 """Largest value of a pixel, for networks that take images in 0…255."""
 LARGE_STD = 20.0
-"""A deviation above this one is of pixels in 0…255: in [0, 1] the largest is 0.5."""
+"""A larger standard deviation is for pixels in 0…255; in [0, 1] it is at most 0.5."""
 
 
 def in_unit_range(mean: Sequence[float], std: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Mean and deviation per channel for images in [0, 1], of those for [0, 1] or for 0…255.
+    """Convert mean and standard deviation per channel to images in [0, 1].
 
-    A mean above 1 can only be one of pixels in 0…255. (255 x − m) / s = (x − m/255) / (s/255), so
-    that dividing both by 255 changes nothing but the unit. Raises ValueError when mean and
-    deviation are in two units.
+    A mean above 1 must be for pixels in 0…255. (255 x − m) / s = (x − m/255) / (s/255), so dividing
+    both by 255 changes only the unit. Raises ValueError when the two have different units.
     """
     pixels = max(mean) > 1
     if not pixels and max(std) > LARGE_STD:
         if any(mean):
             raise ValueError(
-                f"mean {listed(mean)} is one of images in [0, 1], but std {listed(std)} is one of "
-                f"pixels in 0…255; give both for [0, 1]"
+                f"mean {listed(mean)} is for images in [0, 1], but std {listed(std)} is for pixels "
+                f"in 0…255; give both for [0, 1]"
             )
         pixels = True
     if pixels and max(std) < 1:
         raise ValueError(
-            f"mean {listed(mean)} is one of pixels in 0…255, but std {listed(std)} is one of "
-            f"images in [0, 1]; give both for [0, 1]"
+            f"mean {listed(mean)} is for pixels in 0…255, but std {listed(std)} is for images in "
+            f"[0, 1]; give both for [0, 1]"
         )
     scale = PIXELS if pixels else 1
     return [m / scale for m in mean], [s / scale for s in std]

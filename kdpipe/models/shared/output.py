@@ -1,4 +1,4 @@
-"""What a network puts out: logits, or probabilities that logits can be had from."""
+"""Outputs of networks: logits, or probabilities that are converted to logits."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch import Tensor
 from kdpipe.models.weights.options import OutputKind as OutputKind
 
 SUM_TOLERANCE = 2e-3
-"""Rows of probabilities sum to one up to this: half precision rounds ten of them so far."""
+"""Largest deviation of a sum of probabilities from one, as from ten numbers in half precision."""
 
 
 def output_kind(outputs: Tensor) -> OutputKind:
     """What ``outputs`` (n, classes) of n different images look like.
 
     ``softmax``: every row sums to one; ``log_softmax``: its exponentials do. ``sigmoid``: all lie
-    between 0 and 1, near both ends. Scores of a few images may lie in (0, 1) by accident, hence
-    the ends.
+    between 0 and 1, some of them near each end, because logits of a few images may lie in (0, 1) by
+    chance.
     """
     values = outputs.detach().double()
     low, high = float(values.min()), float(values.max())
@@ -31,12 +31,11 @@ def output_kind(outputs: Tensor) -> OutputKind:
 
 
 def as_logits(outputs: Tensor, kind: OutputKind) -> Tensor:
-    """Logits (n, classes) of what a network gives.
+    """Convert outputs of a network to logits (n, classes).
 
-    The logarithm of probabilities is a logit for each class but for a constant that all classes
-    of an image share, which softmax takes out again: nothing is lost. Of a sigmoid it is the score
-    that went into it, the log-odds. Probabilities that were rounded to 0 or 1 are taken as the
-    nearest number in single precision.
+    The logarithm of a probability equals the logit up to a constant for each image, which softmax
+    removes. The log-odds of a sigmoid are its input. Probabilities that were rounded to 0 or 1
+    become the nearest number in single precision.
     """
     if kind == "softmax":
         return outputs.float().clamp_min(torch.finfo(torch.float32).tiny).log()

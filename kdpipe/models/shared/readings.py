@@ -1,4 +1,4 @@
-"""Whether another normalisation or order of channels is the one a network was trained with."""
+"""Find a normalisation or channel order that fits a network far better than the given one."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from kdpipe.models.base import Network
 from kdpipe.models.shared.normalisation import NORMALISATIONS, PIXELS, listed
 
 DISTINCT = ("imagenet", "mnist", "half", "none")
-"""Those of the usual normalisations that a network can tell apart."""
+"""The usual normalisations that differ enough to change answers of a network."""
 READINGS = len(DISTINCT) + 4
 """Forward passes of :func:`another_reading`: the present reading, two of pixels in 0…255, BGR."""
 BETTER = 0.1
-"""Share of the images by which another reading has to be right more often to be said, …"""
+"""Another reading is reported if it is right on this share of the images more, …"""
 CHANCE = 5e-3
-"""… and how rarely chance may make such a difference (exact McNemar test)."""
+"""… and if chance makes such a difference at most this often (exact McNemar test)."""
 TIE = 0.05
-"""A reading is as good as the best where chance makes such a difference more often."""
+"""A reading is as good as the best if chance makes their difference more often than this."""
 BGR = "with blue as the first channel (BGR)"
 GIVE = (
     "if it was trained so, or normalises once more by itself as torchvision's GoogLeNet and "
@@ -32,8 +32,8 @@ GIVE_BGR = "if it was trained so, give weights.channels: bgr"
 
 
 def another_reading(network: Network, images: Tensor, labels: np.ndarray) -> str:
-    """How ``network`` would be right far more often than as it is read now; empty where no usual
-    normalisation or order of channels does that.
+    """A sentence about a usual normalisation or channel order with which ``network`` is right far
+    more often; empty if there is none.
 
     ``images`` (n, 3, h, w) in [0, 1] with their ``labels`` (n,). Every other reading is compared
     with the present one image by image.
@@ -46,7 +46,7 @@ def another_reading(network: Network, images: Tensor, labels: np.ndarray) -> str
         tried.append((right, f"normalised with mean {listed(mean)} and std {listed(std)}{name}"))
     tried.append((_right(network, images.flip(1), labels), BGR))
     most = max((right for right, _ in tried), key=np.sum)
-    # The usual one of those that cannot be told from the best.
+    # Of those as good as the best, the most usual one.
     best, words = next((r, w) for r, w in tried if _p_value(*_changed(r, most)) > TIE)
     gained, lost = _changed(now, best)
     if gained - lost < BETTER * len(labels) or _p_value(gained, lost) > CHANCE:
@@ -83,11 +83,11 @@ def _right(network: Network, images: Tensor, labels: np.ndarray) -> np.ndarray:
 
 
 def _changed(one: np.ndarray, other: np.ndarray) -> tuple[int, int]:
-    """How many images only the ``other`` reading has right, and how many only the ``one``."""
+    """Numbers of images that only ``other`` has right, and that only ``one`` has right."""
     return int((other & ~one).sum()), int((one & ~other).sum())
 
 
 def _p_value(gained: int, lost: int) -> float:
-    """Probability of at least ``gained`` of gained + lost images by fair coins."""
+    """Probability of at least ``gained`` heads in gained + lost tosses of a fair coin."""
     n = gained + lost
     return sum(comb(n, k) for k in range(gained, n + 1)) / 2**n

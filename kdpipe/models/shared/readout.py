@@ -1,4 +1,4 @@
-"""Decisions of a network among classes that are groups of its own."""
+"""Decisions of a network among groups of its classes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ class ClassReadout(nn.Module):
     """Logits of groups of classes, from the summed or averaged probabilities of their members.
 
     ``groups``: positions of the members of each class. Takes logits (n, classes), returns
-    (n, groups): log Σ exp of the members' logits, less the log of their number for the mean. This
-    is the log of their summed or averaged probability but for a constant that all groups share,
-    so that the softmax shares out the probability that the groups have together. Leaving the
-    constant out keeps a score what it was before the softmax, which is what Grad-CAM explains: a
-    group of a single class has that class's own logit.
+    (n, groups): log Σ exp of the members' logits, less the log of their number for the mean. Up to
+    a constant that all groups share, this is the log of their summed or averaged probability, so
+    that softmax divides the probability of all groups among them. Without the constant, a group of
+    a single class keeps that class's own logit, which Grad-CAM explains.
     """
 
     members: Tensor
@@ -35,7 +34,7 @@ class ClassReadout(nn.Module):
         self.register_buffer("log_size", sizes.log())
 
     def forward(self, logits: Tensor) -> Tensor:
-        if self.members.shape[1] == 1:  # an order of classes, which changes no number
+        if self.members.shape[1] == 1:  # only another order of the classes
             return logits[:, self.members[:, 0]]
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         of_members = logits[:, self.members]

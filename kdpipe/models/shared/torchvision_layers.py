@@ -1,4 +1,4 @@
-"""Which modules of torchvision's networks stand for what."""
+"""The layers of torchvision's networks: penultimate, for Grad-CAM, for Hint, for CKA."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def _vgg(body: nn.Module, arch: str) -> Layers:
     features = list(body.features.named_children())  # type: ignore[union-attr, operator]
     pools = [f"features.{n}" for n, m in features if isinstance(m, nn.MaxPool2d)]
     rectified = [f"features.{n}" for n, m in features if isinstance(m, nn.ReLU)]
-    # The convolution, with its ReLU, that the paper takes; else the last before the third pooling.
+    # The paper's convolution with its ReLU; for other depths the last one before the third pooling.
     paper = {"vgg11": 4, "vgg19": 7}
     fallback = sum(_place(r) < _place(pools[2]) for r in rectified)
     hint = rectified[paper.get(arch.removesuffix("_bn"), fallback) - 1]
 
     def end(pool: str) -> str:
-        """What goes into a pooling."""
+        """The input of a pooling layer."""
         return max((r for r in rectified if _place(r) < _place(pool)), key=_place)
 
-    # The resolutions are those of a ResNet: 56, 56, 28, 14 and 7 of 224.
+    # The resolutions of a ResNet: 56, 56, 28, 14 and 7 for images of 224 pixels.
     stages = (pools[1], *map(end, pools[2:]), pools[4])
     return Layers(
         penultimate="classifier.4",
@@ -49,8 +49,8 @@ def _vgg(body: nn.Module, arch: str) -> Layers:
 def _vit(body: nn.Module, _arch: str) -> Layers:
     blocks = [f"encoder.layers.{n}" for n, _ in body.encoder.layers.named_children()]  # type: ignore[union-attr, operator]
     quarters = [blocks[(i + 1) * len(blocks) // 4 - 1] for i in range(4)]
-    # The classifier sees the class token alone, so that behind the last attention no gradient
-    # reaches the tokens of the image: Grad-CAM looks at what goes into that attention.
+    # The classifier reads only the class token, so after the last attention the other tokens get no
+    # gradient. Grad-CAM uses the input of this attention.
     return Layers(
         penultimate="heads.features",
         cam=f"{blocks[-1]}.ln_1",

@@ -1,4 +1,4 @@
-"""Files of weights, read without running code from them: what torch saved, and safetensors."""
+"""Read files of weights, from torch or as safetensors, without running code from them."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from torch import Tensor
 from kdpipe.base.errors import KdpipeError, first_line
 
 REFUSED = ("builtins", "os", "posix", "nt", "sys", "subprocess", "importlib")
-"""Modules whose functions do something instead of holding data. A file that names one is refused,
-although a stand-in would do no harm: it is not what anybody keeps beside weights."""
+"""Modules with functions that act. A file that names one is refused. A stand-in would do no harm,
+but nobody stores such functions beside weights."""
 TYPES = {t.__name__: t for t in (list, dict, set, frozenset, tuple, int, float, str, bool, slice)}
-"""What may be built of ``builtins``."""
+"""Builtin types that a file may create."""
 PICKLES = 4
-"""Pickles at the start of a file of torch before 1.6; the fourth is the content."""
+"""Pickles at the start of a file from torch before 1.6; the fourth is the content."""
 OLD_NAMES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 """Names of modules in pickles of protocol 2, which are those of Python 2."""
 AGAIN = "save the weights alone with torch.save(network.state_dict(), 'weights.pt')"
 
 
 def read_file(path: Path) -> Any:
-    """What a file of weights holds, with tensors on the CPU.
+    """The content of a file of weights, with tensors on the CPU.
 
-    The kind of file is told by its first bytes, not by its name. Objects that are no tensors
-    (arguments, paths, numbers of NumPy, whole networks) become stand-ins, see :func:`state_of`;
-    no code of the file or of the classes that it names runs.
+    The first bytes decide the type of the file, not its name. Objects other than tensors
+    (arguments, paths, NumPy numbers, whole networks) become stand-ins, see :func:`state_of`. No
+    code of the file or of the classes that it names runs.
 
     Raises KdpipeError when the file cannot be read in this way.
     """
@@ -88,7 +88,7 @@ def _torch(path: Path) -> Any:
             try:
                 with torch.serialization.safe_globals(inert):
                     return _load(path)
-            except Exception:  # objects of a kind that takes the other sort of stand-in, or none
+            except Exception:  # objects that need the other stand-in, or fit none
                 continue
     classes = [name for name in named if _builtin(name) is None]
     if not classes:
@@ -103,15 +103,15 @@ def _torch(path: Path) -> Any:
 
 
 def _load(path: Path) -> Any:
-    with path.open("rb") as stream:  # because of a path torch looks at the ending
+    with path.open("rb") as stream:  # given a path, torch would look at its suffix
         return torch.load(stream, map_location="cpu", weights_only=True)
 
 
 def _globals(path: Path) -> list[str]:
-    """Classes and functions that a file of torch names and that torch does not take itself."""
+    """Classes and functions that a torch file names and torch itself does not allow."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
-    except Exception:  # not a zip file: as torch wrote them before 1.6, or damaged
+    except Exception:  # not a zip file: from torch before 1.6, or damaged
         pass
     known = set(torch.serialization._weights_only_unpickler._get_allowed_globals())
     found = set()
@@ -137,7 +137,7 @@ def _builtin(name: str) -> type | None:
 
 
 class _Held:
-    """Stands for an object that takes its state in a way of its own, such as a NumPy number."""
+    """Stand-in for an object that restores its own state, such as a NumPy number."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         return super().__new__(cls)
@@ -150,8 +150,8 @@ class _Held:
 
 
 class _WithItems:
-    """Stands for any other object: an OrderedDict that holds its items, and as attributes its
-    state, because torch fills no other kind."""
+    """Stand-in for any other object: an OrderedDict, because torch fills no other type. It holds
+    the items, and the state as attributes."""
 
     of: str
 
@@ -174,9 +174,9 @@ def class_of(value: Any) -> str | None:
 
 
 def state_of(value: Any) -> dict[str, Tensor] | None:
-    """The state dict of a whole network that was pickled; None where ``value`` is none.
+    """The state dict of a pickled network; None if ``value`` is something else.
 
-    Its classes are not needed: every ``torch.nn.Module`` keeps its tensors in the same places.
+    Its classes are not needed, because every ``torch.nn.Module`` has the same attributes.
     """
     if class_of(value) is None or "_modules" not in value.__dict__:
         return None

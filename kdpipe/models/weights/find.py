@@ -31,9 +31,9 @@ from kdpipe.models.weights.state_dicts import (
 
 @dataclass(frozen=True)
 class Found:
-    """Weights with everything that is known of them; ``file`` where they come from one.
+    """Weights and what is known of them; ``file`` if they come from one.
 
-    ``parts``: everything that may be the network's state dict. ``entry`` and ``ema`` say which.
+    ``parts``: all candidates for the network's state dict. ``entry`` and ``ema`` choose among them.
     """
 
     origin: str
@@ -46,15 +46,15 @@ class Found:
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """The first of the parts, which is all of them where the weights are no file."""
+        """The first part, which is the only one if the weights do not come from a file."""
         return self.parts[0].state
 
 
 def find(weights: Weights, builder: Builder, data_root: Path | None) -> Found:
-    """Read the weights, from where they are.
+    """Read the weights from a library, a file or a URL.
 
-    Raises KdpipeError when there are none, they are not those of the digest, they cannot be read
-    without running code from the file, or nobody says how images are normalised.
+    Raises KdpipeError when they are missing, differ from the digest, cannot be read without running
+    code from the file, or come without a normalisation.
     """
     if weights.published:
         got = builder.published(weights.published)
@@ -75,7 +75,7 @@ def find(weights: Weights, builder: Builder, data_root: Path | None) -> Found:
     if {"mean", "std"} < set(state) and all(
         name.startswith("body.") for name in state if name not in ("mean", "std")
     ):
-        # A model.safetensors of kdpipe, which knows its normalisation.
+        # A model.safetensors of kdpipe holds the normalisation.
         own = [_channels(state.pop(name), name, path) for name in ("mean", "std")]
         mean, std = mean or own[0], std or own[1]
     if mean is None or std is None:
@@ -124,16 +124,16 @@ def _downloaded(weights: Weights) -> Path:
             torch.hub.download_url_to_file(url, str(path), digest, progress=False)
         except (OSError, RuntimeError, ValueError) as error:
             raise PassingError(
-                f"weights: {url} cannot be had ({error}); check weights.url and weights.sha256, or "
-                f"download the file and give its path."
+                f"weights: {url} cannot be downloaded ({error}); check weights.url and "
+                f"weights.sha256, or download the file and give its path."
             ) from None
     return path
 
 
 def load_into(body: nn.Module, found: Found, key_map: dict[str, str | None], about: str) -> Part:
-    """Give ``body`` the weights, and return the part of the file that they are.
+    """Load the weights into ``body``, and return the part of the file that was used.
 
-    ``about`` is what the network is, for a person. Raises KdpipeError, naming a tensor and both
+    ``about`` describes the network in messages. Raises KdpipeError, naming a tensor and both
     shapes, when they do not fit.
     """
     wanted = {name: tuple(tensor.shape) for name, tensor in body.state_dict().items()}
@@ -168,8 +168,8 @@ def load_into(body: nn.Module, found: Found, key_map: dict[str, str | None], abo
     for name, tensor in body.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
             raise KdpipeError(
-                f"{where}: '{name}' holds values that are no numbers; that training failed, so "
-                f"take weights from before it did."
+                f"{where}: '{name}' holds NaN or infinite values, so its training failed; take an "
+                f"earlier checkpoint."
             )
     return part
 
@@ -195,7 +195,7 @@ def _unlike(
 
 
 RENAMING_SECONDS = 10.0
-# In a process of its own, because nothing ends a regular expression that goes on for ever.
+# In a separate process, which can be ended while a regular expression runs.
 RENAME = """
 import json, re, sys
 names, key_map = json.load(sys.stdin)
@@ -222,7 +222,7 @@ def _renamed(
 
 
 def _new_names(names: list[str], key_map: dict[str, str | None], where: Any) -> list[str | None]:
-    """What each tensor is called by ``key_map``, in turn; None for one that is left out.
+    """The name of each tensor after ``key_map``; None for a tensor that is left out.
 
     Raises KdpipeError when the patterns take longer than ten seconds.
     """
@@ -239,7 +239,7 @@ def _new_names(names: list[str], key_map: dict[str, str | None], where: Any) -> 
         patterns = ", ".join(f"'{pattern}'" for pattern in key_map)
         raise KdpipeError(
             f"{where}: the patterns of weights.key_map ({patterns}) take more than "
-            f"{RENAMING_SECONDS:g} seconds; a repetition inside of a repetition, as in (a+)+, can "
-            f"go on for ever, so write it in another way."
+            f"{RENAMING_SECONDS:g} seconds; a nested repetition such as (a+)+ can run for ever; "
+            f"rewrite it."
         ) from None
     return list(json.loads(done.stdout))

@@ -1,4 +1,4 @@
-"""State dicts as people save them: found in what is around them, by the network that they fit."""
+"""Find the state dict that fits a network in a checkpoint with other content."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from kdpipe.base.errors import KdpipeError, some_of
 from kdpipe.models.weights.files import class_of, read_file, state_of
 
 AVERAGED = ("model_ema", "ema", "ema_state_dict", "state_dict_ema", "ema_model", "averaged_model")
-"""What training scripts call averaged weights: the entry of a file, or the beginning of a name."""
+"""Names of averaged weights in training scripts: an entry of the file, or a prefix of names."""
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-"""What wrappers (DataParallel, torch.compile, FSDP) put into the names of tensors, anywhere."""
+"""Words that wrappers (DataParallel, torch.compile, FSDP) insert into names of tensors."""
 DEEPEST = 10
-"""State dicts within each other; more of them only a file has that contains itself."""
+"""Nested state dicts; only a file that contains itself has more."""
 UNREAD = "num_batches_tracked"
-"""Files from before torch counted the batches lack this number, which no forward pass reads."""
+"""Old checkpoints lack this number, which no forward pass reads."""
 COUNTER = "n_averaged"
-"""A number of torch's AveragedModel beside the weights."""
+"""A counter that torch's AveragedModel stores beside the weights."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 Rename = Callable[[dict[str, Tensor]], dict[str, Tensor]]
@@ -31,15 +31,15 @@ Rename = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Part:
-    """Tensors that lie together: a state dict, or the part of one behind a common beginning.
+    """A state dict, or the tensors of one that share a prefix.
 
-    ``label`` is where, with dots: ``state_dict``, ``model.student``; empty for the whole file.
+    ``label`` is its place, with dots: ``state_dict``, ``model.student``; empty for the whole file.
     """
 
     label: str
     state: dict[str, Tensor]
     odd: list[str] = field(default_factory=list)
-    """Names of what lies beside the tensors and is none."""
+    """Names of entries that are not tensors."""
 
     @property
     def averaged(self) -> bool:
@@ -47,7 +47,7 @@ class Part:
 
 
 def read_parts(path: Path) -> list[Part]:
-    """Every dict of tensors in a file, those further out first.
+    """Every dict of tensors in a file, outer ones first.
 
     Raises KdpipeError when the file cannot be read without running code from it, or holds none.
     """
@@ -97,13 +97,13 @@ def select(
     ema: bool | None = None,
     rename: Rename | None = None,
 ) -> Part:
-    """The part that is the state dict of a network whose tensors have these names and shapes.
+    """Choose the state dict of a network whose tensors have the names and shapes ``wanted``.
 
-    What stands before all its names, and what wrappers put into them, is left out. ``entry`` and
-    ``ema`` are those of ``Weights``; ``rename`` gives tensors other names first. Where no part has
-    all that is wanted, it is the one that has most of it. ``where`` is for messages.
+    Prefixes that all names share and words of wrappers are removed. ``entry`` and ``ema`` are those
+    of ``Weights``; ``rename`` renames tensors first. If no part fits, the result is the part that
+    fits best. ``where`` names the file in messages.
 
-    Raises KdpipeError when several parts fit that differ, or ``entry`` or ``ema`` name none.
+    Raises KdpipeError when several different parts fit, or none matches ``entry`` or ``ema``.
     """
     if entry is not None:
         parts = _within(parts, entry, where)
@@ -131,7 +131,7 @@ def select(
 
 
 def _within(parts: Sequence[Part], entry: str, where: object) -> list[Part]:
-    """Parts of ``parts`` that lie under ``entry``: keys of the file or beginnings of names."""
+    """The parts under ``entry``, which is a key of the file or a prefix of names."""
     found = []
     for part in parts:
         if _has(part.label, entry):
@@ -155,7 +155,7 @@ def _has(label: str, entry: str) -> bool:
 
 
 def described(parts: Sequence[Part]) -> str:
-    """The entries of a file and the beginnings of names in it, for a person."""
+    """The entries of a file and the prefixes of names in it, for messages."""
     names: dict[str, None] = {}
     for part in parts:
         if part.label:
@@ -166,20 +166,20 @@ def described(parts: Sequence[Part]) -> str:
 
 
 def _unwrapped(part: Part, wanted: Shapes) -> Part:
-    """``part`` without the words that wrappers put into names, where the network has none."""
+    """``part`` without words of wrappers in names, unless the network has such names."""
     alien = {w for w in WRAPPERS if not any(w in name.split(".") for name in wanted)}
     renamed = {
         ".".join(word for word in name.split(".") if word not in alien): tensor
         for name, tensor in part.state.items()
         if name != COUNTER or name in wanted
     }
-    # Two names that became one were no wrapper's doing.
+    # If two names become equal, the words did not come from a wrapper.
     kept = len(renamed) == len(part.state) - (COUNTER in part.state and COUNTER not in wanted)
     return Part(part.label, renamed if kept else part.state, part.odd)
 
 
 def _common(part: Part) -> Iterator[Part]:
-    """``part`` as it is, and without each beginning that all its names share."""
+    """``part`` itself, and without each prefix that all its names share."""
     yield part
     names = [name.split(".") for name in part.state]
     for k in range(1, min(len(words) for words in names)):
@@ -190,7 +190,7 @@ def _common(part: Part) -> Iterator[Part]:
 
 
 def _behind_prefixes(part: Part, wanted: Shapes) -> Iterator[Part]:
-    """``part`` as it is, and what lies behind each beginning of names of the network in it."""
+    """``part`` itself, and the tensors under each prefix of the network's names in it."""
     yield part
     prefixes = {
         ".".join(words[:k])
@@ -246,7 +246,7 @@ def _ambiguous(parts: Sequence[Part], where: object) -> KdpipeError:
 
 
 def plain(tensor: Tensor) -> bool:
-    """Whether it has values that can be copied into a network's."""
+    """Whether its values can be copied into a network."""
     odd = tensor.is_quantized or tensor.is_nested or tensor.is_complex() or tensor.is_meta
     return tensor.layout == torch.strided and not odd
 

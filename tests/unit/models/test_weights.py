@@ -237,7 +237,7 @@ def test_url_that_cannot_be_had_is_a_passing_failure(root, monkeypatch):
     (root / "other").write_bytes(b"other")
     for name in ("ghost", "other"):
         url = (root / name).as_uri()
-        with pytest.raises(PassingError, match=f"{url} cannot be had"):
+        with pytest.raises(PassingError, match=f"{url} cannot be downloaded"):
             taken(root, url=url, sha256="0" * 64, **NORMAL)
     assert not list((root / "cache/hub/checkpoints").iterdir())
 
