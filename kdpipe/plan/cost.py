@@ -17,15 +17,14 @@ from kdpipe.stages.prepare import PrepareSettings
 from kdpipe.stages.shared.training import TrainingSettings
 
 TFLOPS = 10.0
-"""Throughput, in 10¹² operations a second, at which hours are stated where nobody says one and none
-can be measured: about what one GPU of a data centre sustains in these trainings."""
+"""Throughput, in 10¹² operations a second, if none is given and none can be measured: about that of
+one GPU of a data centre in these trainings."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """``networks`` that are trained, the operations of all trainings, and bytes on disk: weights,
-    decoded images, teacher outputs, attacked images (records and pictures are small beside them).
-    """
+    """Number of ``networks`` to train, ``flops`` of all trainings, and bytes on ``disk``: weights,
+    decoded images, teacher outputs and attacked images. Records and pictures are much smaller."""
 
     networks: int
     flops: float
@@ -36,7 +35,7 @@ class Cost:
         return self.sentence(f"{duration(self.flops / tflops / 1e12)} at {tflops:g} TFLOP/s")
 
     def sentence(self, takes: str) -> str:
-        """The same with a time that was told."""
+        """The same with the time in words."""
         unit, size = next(
             (unit, size) for unit, size in UNITS if self.flops >= size or size == 1e12
         )
@@ -50,7 +49,7 @@ UNITS = (("EFLOP", 1e18), ("PFLOP", 1e15), ("TFLOP", 1e12))
 
 
 def cost(estimate: Estimate) -> Cost:
-    """Of all trainings of a plan, teacher outputs included."""
+    """Sum over a plan, with the operations of trainings and teacher outputs."""
     plan = estimate.plan
     networks = [settings for _, settings in _networks(plan)]
     trained = [s for s in networks if getattr(s, "weights", None) is None]
@@ -66,7 +65,7 @@ def cost(estimate: Estimate) -> Cost:
 
 
 def _prepared(estimate: Estimate) -> dict[str, list[int]]:
-    """Of each probe, bytes that are stored of every teacher and attacker; 0 beyond the limit."""
+    """For each probe, bytes stored for every teacher and attacker; 0 above the limit."""
     found: dict[str, list[int]] = {}
     for job in estimate.plan.by_stage("prepare"):
         assert isinstance(job.settings, PrepareSettings)

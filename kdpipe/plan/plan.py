@@ -110,7 +110,7 @@ class Plan:
         model = self.study.models[ref.model]
         settings = TrainSettings(ref=ref, compute=self.training, **model.made_of())
         plugins = [model.network, *settings.augment]
-        inputs = [f"{paths.subset_dir(model.data.set)}/subset.json"]
+        inputs = [_subset_file(model.data.set)]
         self._add("train", ref.path, settings, inputs, _files(ref), plugins)
         self.models[ref.path] = ref
 
@@ -172,7 +172,7 @@ class Plan:
             compute=self.compute,
         )
         target = paths.teacher_outputs_file(name)
-        subset = f"{paths.subset_dir(model.data.set)}/subset.json"
+        subset = _subset_file(model.data.set)
         teacher = self.study.models[pair.teacher.model].network
         inputs = [subset, *_files(pair.teacher)[:2]]
         plugins = [teacher, *model.augment, settings.class_map]
@@ -197,7 +197,7 @@ class Plan:
             recipe=pair.training or model.training,
             compute=self.training,
         )
-        inputs = [f"{paths.subset_dir(model.data.set)}/subset.json"]
+        inputs = [_subset_file(model.data.set)]
         plugins = [model.network, objective, *model.augment, settings.class_map]
         if uses_teacher:
             inputs += _files(pair.teacher)[:2]
@@ -231,7 +231,7 @@ class Plan:
                 expect_accuracy=weights.expect_accuracy if weights else None,
                 compute=self.compute,
             )
-            inputs = [f"{paths.subset_dir(data.set)}/subset.json"]
+            inputs = [_subset_file(data.set)]
             inputs += [path for ref in settings.networks for path in _files(ref)[:2]]
             plugins = [self.architecture(alike[0]), class_map]
             self._add("gate", target, settings, inputs, [target], plugins)
@@ -272,7 +272,7 @@ class Plan:
         read: list[str],
     ) -> None:
         """A job of a probe that looks at a teacher or attacker once for all students."""
-        subset = f"{paths.subset_dir(instance.probe.options.set)}/subset.json"
+        subset = _subset_file(instance.probe.options.set)
         plugins = [*_plugins(instance), self.study.models[network.model].network]
         inputs = [subset, *_files(network)[:2], *read]
         gate = [paths.gate_dir(network)]
@@ -295,7 +295,7 @@ class Plan:
         inputs: list[str] = []
         for instance in instances:
             cls = instance.probe.cls
-            inputs.append(f"{paths.subset_dir(instance.probe.options.set)}/subset.json")
+            inputs.append(_subset_file(instance.probe.options.set))
             extra = cls.networks(instance.probe.options)
             networks.extend(extra)
             for ref in (group.reference, *extra) if group.reference is not None else ():
@@ -351,7 +351,7 @@ class Plan:
             words,
         )
         writing = report_settings(self.study, self.compute, names, networks)
-        subsets = [f"{paths.subset_dir(name)}/subset.json" for name in self.study.data.sets]
+        subsets = [_subset_file(name) for name in self.study.data.sets]
         self._add(
             "report",
             "report.html",
@@ -381,6 +381,10 @@ def _plugins(instance: Instance) -> list[PluginRef | None]:
 def _prepared(network: ModelRef, instance: Instance) -> str:
     options = instance.probe.options
     return paths.prepared_file(network, instance.name, options.set, options.domains)
+
+
+def _subset_file(name: str) -> str:
+    return f"{paths.subset_dir(name)}/subset.json"
 
 
 def _files(ref: NetworkRef) -> list[str]:

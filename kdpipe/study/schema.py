@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -134,11 +135,9 @@ class Study(Options):
                 )
 
     def _check_data(self, where: str, set_name: str, domain_names: list[str]) -> None:
-        if set_name not in self.data.sets:
-            raise ValueError(
-                f"{where}.set: there is no data set '{set_name}' under data.sets; there are "
-                f"{', '.join(self.data.sets)}"
-            )
+        _check_there(
+            f"{where}.set", f"data set '{set_name}' under data.sets", set_name, self.data.sets
+        )
         known = self.data.sets[set_name].domains
         for domain in domain_names:
             if domain not in known:
@@ -153,11 +152,7 @@ class Study(Options):
         named += [(f"given.{name}", m) for name, given in pair.given.items() for m in given]
         named += [("baselines", model) for model in pair.baselines or ()]
         for key, model in named:
-            if model not in self.models:
-                raise ValueError(
-                    f"{where}.{key}: there is no model '{model}'; there are "
-                    f"{', '.join(self.models)}"
-                )
+            _check_there(f"{where}.{key}", f"model '{model}'", model, self.models)
         self._check_seed(f"{where}.teacher", pair.teacher)
         if pair.teacher in self.independents(pair).values():
             raise ValueError(
@@ -179,11 +174,8 @@ class Study(Options):
         seen: dict[str, str] = {}
         sealed = self._sealed(pair)
         for instance in pair.probes:
-            if instance not in self.probes:
-                raise ValueError(
-                    f"{where}.probes: there is no probe '{instance}' under probes; there are "
-                    f"{', '.join(self.probes)}"
-                )
+            what = f"probe '{instance}' under probes"
+            _check_there(f"{where}.probes", what, instance, self.probes)
             kind, cls, options = (probe := self.probes[instance]).name, probe.cls, probe.options
             if sealed and cls.looks_inside:
                 raise ValueError(
@@ -208,25 +200,19 @@ class Study(Options):
         probe = self.probes[instance]
         for ref in probe.cls.networks(probe.options):
             option = next((name for name, value in probe.options if value == ref), "networks")
-            if ref.model not in self.models:
-                raise ValueError(
-                    f"probes.{instance}.{option}.model: there is no model '{ref.model}'; there are "
-                    f"{', '.join(self.models)}"
-                )
-            self._check_seed(f"probes.{instance}.{option}", ref)
+            place = f"probes.{instance}.{option}"
+            _check_there(f"{place}.model", f"model '{ref.model}'", ref.model, self.models)
+            self._check_seed(place, ref)
             if ref == pair.teacher:
-                raise ValueError(
-                    f"probes.{instance}.{option}: it is the teacher of {where}; give another "
-                    f"network"
-                )
+                raise ValueError(f"{place}: it is the teacher of {where}; give another network")
             if ref in self.independents(pair).values():
                 raise ValueError(
-                    f"probes.{instance}.{option}: it is an independent student of {where}, which "
+                    f"{place}: it is an independent student of {where}, which "
                     f"would be compared with itself; give another network"
                 )
             if ref in self._starts(pair):
                 raise ValueError(
-                    f"probes.{instance}.{option}: student {ref.seed} of {where} would start from "
+                    f"{place}: student {ref.seed} of {where} would start from "
                     f"the same weights, because students are paired; give another seed that is not "
                     f"in {where}.seeds, or set paired: false"
                 )
@@ -291,6 +277,11 @@ class Study(Options):
             ModelRef(model=name, seed=seed) for name in names for seed in self.models[name].seeds
         ]
         return {ref.seed: ref for ref in refs} if len(names) == 1 else dict(enumerate(refs))
+
+
+def _check_there(where: str, what: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise ValueError(f"{where}: there is no {what}; there are {', '.join(known)}")
 
 
 def parse(raw: Any, where: str = "the study") -> Study:
