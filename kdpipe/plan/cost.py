@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from kdpipe.plan.counting import FLOAT
 from kdpipe.plan.estimate import MOST_RETRIES, Estimate
 from kdpipe.plan.plan import Plan
 from kdpipe.plan.throughput import duration, rounded, throughput
-from kdpipe.stages.order import STAGES, TRAININGS
+from kdpipe.stages.order import TRAININGS
 from kdpipe.stages.prepare import PrepareSettings
 from kdpipe.stages.shared.training import TrainingSettings
 
@@ -59,7 +58,7 @@ def cost(estimate: Estimate) -> Cost:
         images = estimate.rendered(name)
         disk += images * 3 * data.edge**2 if data.stores(images) else 0
     tables = map(estimate.table, plan.study.pairs)
-    disk += sum(table.bytes for table in tables if table.written)
+    disk += sum(table.bytes for table in tables if table.wanted)
     disk += sum(size for sizes in _prepared(estimate).values() for size in sizes)
     return Cost(len(trained), flops, disk)
 
@@ -98,7 +97,7 @@ def print_plan(
     estimate = Estimate(plan, data_root)
     console = Console()
     console.width = max(console.width, 110)  # of a pipe it is 80
-    for table in (_stages(plan), _trained(estimate), _outputs(estimate), _looked_at(estimate)):
+    for table in (_trained(estimate), _outputs(estimate), _looked_at(estimate)):
         console.print(table)
     console.print(f"device {plan.compute.device}, precision {plan.compute.precision}")
     if plan.precision_reason:
@@ -113,14 +112,6 @@ def print_plan(
         console.print(f"In all: {said}", soft_wrap=True)
     console.print(_needs(estimate))
     console.print(_submissions(estimate), soft_wrap=True)
-
-
-def _stages(plan: Plan) -> Table:
-    counts = Counter(job.stage for job in plan.jobs.values())
-    table = Table("stage", "jobs", title=f"Study {plan.study.study}")
-    for stage in STAGES:
-        table.add_row(stage, str(counts[stage]))
-    return table
 
 
 def _trained(estimate: Estimate) -> Table:
@@ -151,7 +142,8 @@ def _outputs(estimate: Estimate) -> Table:
     table = Table("pair", "teacher outputs computed once", "GB at most")
     for name in estimate.plan.study.pairs:
         found = estimate.table(name)
-        table.add_row(name, found.reason, f"{found.bytes / 1e9:.3f}")
+        reason = f"{'yes' if found.wanted else 'no'}: {found.reason}"
+        table.add_row(name, reason, f"{found.bytes / 1e9:.3f}")
     return table
 
 
@@ -166,7 +158,7 @@ def _needs(estimate: Estimate) -> Table:
     """For each stage, the largest needs of its jobs."""
     table = Table(
         *("stage", "jobs", "hours in all", "longest", "memory (MB)", "time limit (min)"),
-        title="Estimated needs, for a scheduler",
+        title=f"Estimated needs of study {estimate.plan.study.study}, for a scheduler",
     )
     for stage in dict.fromkeys(job.stage for job in estimate.plan.jobs.values()):
         needs = [estimate.need(job) for job in estimate.plan.by_stage(stage)]

@@ -23,7 +23,7 @@ from kdpipe.data.sources.base import Source
 from kdpipe.data.store import HELD
 from kdpipe.plan.counting import FLOAT, Size, counted, without_weights
 from kdpipe.plan.plan import Job, Plan
-from kdpipe.plan.teacher_outputs import TeacherTable, teacher_table
+from kdpipe.plan.teacher_outputs import TeacherOutputs, with_size
 from kdpipe.probes.base import BATCH, ProbeOptions
 from kdpipe.stages.calibrate import CalibrateSettings
 from kdpipe.stages.distil import DistilSettings
@@ -129,13 +129,13 @@ class Estimate:
         limit = self.plan.study.resources.small_minutes
         return all(need.hours * 60 < limit for need in self.trainings)
 
-    def _table(self, name: str) -> TeacherTable:
+    def _table(self, name: str) -> TeacherOutputs:
         """Whether the teacher outputs of a pair are stored, and their size."""
         study = self.plan.study
         data = study.models[study.pairs[name].like].data
         classes, images = self.images(data.set)[1], self.training_images(data)
         precision = self.plan.compute.precision
-        return teacher_table(study, study.pairs[name], precision, classes, images)
+        return with_size(study, study.pairs[name], precision, classes, images)
 
     def training_images(self, data: Selection) -> int:
         """About how many images a model is trained on."""
@@ -165,7 +165,7 @@ class Estimate:
         """Size of the teacher if it answers at every step of a training, else None."""
         if not isinstance(settings, DistilSettings) or not settings.objective.cls.uses_teacher:
             return None
-        if settings.tabulated and self.table(settings.ref.pair).written:
+        if settings.tabulated and self.table(settings.ref.pair).wanted:
             return None
         return self.size(self.plan.study.models[settings.teacher.model].network, settings.data.set)
 
@@ -195,7 +195,8 @@ class Estimate:
         name = next(name for name in pairs if paths.teacher_outputs_file(name) == target)
         data, table = self.plan.study.models[pairs[name].like].data, self.table(name)
         size = self._look(pairs[name].teacher, data.set)
-        return self._passes(size.flops * table.views if table.written else 0, [size], [data.set])
+        views = table.views * self.training_images(data) if table.wanted else 0
+        return self._passes(size.flops * views, [size], [data.set])
 
     @_work.register
     def _gate(self, settings: GateSettings) -> Work:

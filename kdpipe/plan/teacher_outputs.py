@@ -1,12 +1,12 @@
 """What is known of a pair's teacher outputs before anything runs.
 
 ``teacher_outputs`` decides from the study alone whether its plan has a job for them;
-``teacher_table`` says, with the sizes of the data, whether the job will write a table or decline.
+``with_size`` says, with the sizes of the data, whether the job will write a table or decline.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -20,24 +20,15 @@ from kdpipe.study.schema import Study
 
 
 @dataclass(frozen=True)
-class TeacherTable:
-    """Whether a pair's teacher outputs are stored, and why; ``views``: images that the teacher
-    computes on for it; ``bytes`` at most."""
-
-    written: bool
-    reason: str
-    views: int = 0
-    bytes: int = 0
-
-
-@dataclass(frozen=True)
 class TeacherOutputs:
-    """Whether to store the outputs of a pair's teacher, and why; ``layers`` beside the logits."""
+    """Whether a pair's teacher outputs are stored, and why: those of ``layers`` and the logits, for
+    each of the ``views`` of an image, in at most ``bytes``, if these are known."""
 
     wanted: bool
     reason: str
     layers: tuple[str, ...] = ()
     views: int = 0
+    bytes: int = 0
 
 
 def teacher_outputs(study: Study, pair: Pair) -> TeacherOutputs:
@@ -76,19 +67,18 @@ def tabulates(method: PluginRef) -> bool:
 
 
 @torch.no_grad()
-def teacher_table(
+def with_size(
     study: Study, pair: Pair, precision: str, n_classes: int, n_images: int
-) -> TeacherTable:
+) -> TeacherOutputs:
     """Whether outputs are stored, and their size, given the numbers of classes and training images.
 
     The size is an upper limit, because a feature may take half of the assumed precision.
     """
     found = teacher_outputs(study, pair)
-    data = study.models[pair.like].data
     if not found.wanted:
-        return TeacherTable(False, f"no: {found.reason}")
+        return found
     teacher = study.models[pair.teacher.model].network
-    size = study.data.sets[data.set].size
+    size = study.data.sets[study.models[pair.like].data.set].size
     network = without_weights(teacher, n_classes, size)
     images = torch.zeros(1, 3, size, size, device="meta")
     logits, features = network.with_features(images, found.layers)
@@ -97,12 +87,10 @@ def teacher_table(
     short = FLOAT // 2 if half or precision == "bf16" else FLOAT
     long = FLOAT // 2 if half or _low(network, found.layers, precision) else FLOAT
     numbers = short * logits.numel() + long * sum(x.numel() for x in features.values())
-    views = n_images * found.views
-    total = views * numbers
+    total = n_images * found.views * numbers
     reason = too_large(total, study.compute.teacher_outputs_gb)
-    if reason and study.compute.teacher_outputs == "auto":
-        return TeacherTable(False, f"no: {reason}", views, total)
-    return TeacherTable(True, f"yes: {reason or found.reason}", views, total)
+    wanted = not (reason and study.compute.teacher_outputs == "auto")
+    return replace(found, wanted=wanted, reason=reason or found.reason, bytes=total)
 
 
 def _low(network: Network, layers: tuple[str, ...], precision: str) -> bool:

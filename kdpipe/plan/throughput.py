@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from kdpipe.base.errors import KdpipeError
 from kdpipe.base.machine import has_gpu
 from kdpipe.base.plugin import PluginRef
 from kdpipe.models.base import build
@@ -75,7 +74,7 @@ def throughput(estimate: Estimate, cores: int | None = None) -> Throughput | Non
         batches[key] = job.settings.recipe.batch_size
     speeds: dict[tuple[PluginRef, str], float] = {}
     for key, _ in work.most_common(MOST):
-        if not isinstance(key[0].options, CodeOptions):
+        if estimate.size(*key).flops and not isinstance(key[0].options, CodeOptions):
             seconds = SECONDS / min(MOST, len(work))
             speeds[key] = _measured(*key, batches[key], estimate, seconds)
     if not speeds:
@@ -94,8 +93,6 @@ def _measured(
     compute: Compute = estimate.plan.compute
     side = estimate.plan.study.data.sets[set_name].size
     flops = BACKWARD * estimate.size(ref, set_name).flops
-    if not flops:
-        raise KdpipeError(f"The network '{ref.name}' does no operations that can be counted.")
     batch = max(1, min(batch, int(SLOW * seconds / flops)))
     device = compute.device
     with threads(compute.threads), torch.random.fork_rng(devices=[]):

@@ -38,8 +38,8 @@ def test_operations_of_a_study_by_hand() -> None:
     found = cost(tiny)
     forward = tiny.size(resolve(builders, "mnist_cnn"), "few").flops
     tabulated = tiny.table("answers")
-    views = tabulated.views if tabulated.written else 0
-    live = 2 * 150 * (3 + (0 if tabulated.written else 1)) + 2 * 150 * 4
+    views = 150 * tabulated.views if tabulated.wanted else 0
+    live = 2 * 150 * (3 + (0 if tabulated.wanted else 1)) + 2 * 150 * 4
     assert found.networks == 7
     assert found.flops == pytest.approx(forward * (300 * 3 + 2 * 150 * 3 + live + views))
 
@@ -49,7 +49,7 @@ def test_disk_is_weights_pixels_and_tables() -> None:
     parameters = tiny.size(resolve(builders, "mnist_cnn"), "few").parameters
     pixels = 300 * 2 * 28 * 28 * 3  # 30 images of 10 classes in 2 domains
     table = tiny.table("answers")
-    more = table.bytes if table.written else 0
+    more = table.bytes if table.wanted else 0
     more += 30 * 28 * 28 * 3 * 4  # attacked images, in float32
     assert cost(tiny).disk == pytest.approx(7 * 4 * parameters + pixels + more)
     study = raw()
@@ -65,9 +65,9 @@ def test_a_table_of_teacher_outputs_is_counted_once() -> None:
     study["compute"]["teacher_outputs"] = "always"
     tiny = estimate(study)
     table = tiny.table("answers")
-    assert (table.written, table.views) == (True, 150)
+    assert (table.wanted, table.views) == (True, 1)
     assert table.bytes == 150 * 10 * 4  # logits, in full precision
-    assert not tiny.table("features").written
+    assert not tiny.table("features").wanted
     job = tiny.plan.jobs["teacher_outputs/answers.safetensors"]
     forward = tiny.size(resolve(builders, "mnist_cnn"), "few").flops
     assert tiny.work(job).flops == 150 * forward
@@ -75,7 +75,7 @@ def test_a_table_of_teacher_outputs_is_counted_once() -> None:
     study["compute"].update(teacher_outputs="auto", teacher_outputs_gb=1e-9)
     small = estimate(study)
     # No table fits: the teacher answers at every step.
-    assert not small.table("answers").written
+    assert not small.table("answers").wanted
     assert small.work(job).flops == 0
     assert small.need(small.plan.jobs["students/answers/kl/seed0"]).hours == pytest.approx(
         hours * 4 / 3
