@@ -50,9 +50,10 @@ UNITS = (("EFLOP", 1e18), ("PFLOP", 1e15), ("TFLOP", 1e12))
 def cost(estimate: Estimate) -> Cost:
     """Sum over a plan, with the operations of trainings and teacher outputs."""
     plan = estimate.plan
-    networks = [settings for _, settings in _networks(plan)]
+    jobs = plan.by_stage(*TRAININGS)
+    networks = [job.settings for job in jobs if isinstance(job.settings, TrainingSettings)]
     trained = [s for s in networks if getattr(s, "weights", None) is None]
-    flops = sum(estimate.work(job).flops for job in plan.by_stage(*TRAININGS, "teacher_outputs"))
+    flops = sum(estimate.work(job).flops for job in (*jobs, *plan.by_stage("teacher_outputs")))
     disk = sum(FLOAT * estimate.size(s.network, s.data.set).parameters for s in networks)
     for name, data in plan.study.data.sets.items():
         images = estimate.rendered(name)
@@ -68,20 +69,9 @@ def _prepared(estimate: Estimate) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for job in estimate.plan.by_stage("prepare"):
         assert isinstance(job.settings, PrepareSettings)
-        probe = job.settings.instance.probe
-        size = estimate.prepared_bytes(probe) if estimate.stores(probe) else 0
+        size = estimate.stored_bytes(job.settings.instance.probe)
         found.setdefault(job.settings.instance.name, []).append(size)
     return found
-
-
-def _networks(plan: Plan) -> list[tuple[str, TrainingSettings]]:
-    """Target and settings of every network of a plan."""
-    trainings = plan.by_stage(*TRAININGS)
-    return [
-        (job.target, job.settings)
-        for job in trainings
-        if isinstance(job.settings, TrainingSettings)
-    ]
 
 
 def print_plan(
@@ -102,14 +92,11 @@ def print_plan(
     console.print(f"device {plan.compute.device}, precision {plan.compute.precision}")
     if plan.precision_reason:
         console.print(plan.precision_reason, soft_wrap=True)
-    found = throughput(estimate, cores) if tflops is None else None
-    if found is None:
-        console.print(f"In all: {cost(estimate).words(tflops or TFLOPS)}", soft_wrap=True)
-        if tflops is None and plan.compute.device == "cuda":
-            console.print("(There is no GPU here to measure; --tflops states another throughput.)")
-    else:
-        said = cost(estimate).sentence(found.words(plan.compute.threads))
-        console.print(f"In all: {said}", soft_wrap=True)
+    found, total = throughput(estimate, cores) if tflops is None else None, cost(estimate)
+    takes = total.sentence(found.words(plan.compute.threads)) if found else None
+    console.print(f"In all: {takes or total.words(tflops or TFLOPS)}", soft_wrap=True)
+    if not (tflops or found) and plan.compute.device == "cuda":
+        console.print("(There is no GPU here to measure; --tflops states another throughput.)")
     console.print(_needs(estimate))
     console.print(_submissions(estimate), soft_wrap=True)
 
@@ -121,8 +108,9 @@ def _trained(estimate: Estimate) -> Table:
         *("number", "parameters", "GFLOP per image", "epochs", "images", "TFLOP each"),
     )
     seen: dict[str, list[TrainingSettings]] = {}
-    for target, settings in _networks(estimate.plan):
-        seen.setdefault(target.rpartition("/")[0], []).append(settings)
+    for job in estimate.plan.by_stage(*TRAININGS):
+        assert isinstance(job.settings, TrainingSettings)
+        seen.setdefault(job.target.rpartition("/")[0], []).append(job.settings)
     for key, (first, *others) in seen.items():
         size = estimate.size(first.network, first.data.set)
         flops = estimate.training_flops(first)

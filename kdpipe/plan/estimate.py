@@ -215,10 +215,9 @@ class Estimate:
     def _prepare(self, settings: PrepareSettings) -> Work:
         probe = settings.instance.probe
         size = self._look(settings.network, probe.options.set)
-        if not self.stores(probe):
-            return self._passes(0, [size], [probe.options.set])
-        flops = size.flops * self._in_all(probe, probe.cls.prepared_passes)
-        return self._passes(flops, [size], [probe.options.set], self.prepared_bytes(probe))
+        passes = self._in_all(probe, probe.cls.prepared_passes) if self._stores(probe) else 0
+        kept = self.stored_bytes(probe)
+        return self._passes(size.flops * passes, [size], [probe.options.set], kept)
 
     @_work.register
     def _probe(self, settings: ProbeSettings) -> Work:
@@ -229,7 +228,7 @@ class Estimate:
             student = self._look(settings.subject, options.set)
             others = [self._look(ref, options.set) for ref in refs if ref]
             flops += self._in_all(probe, cls.passes) * student.flops
-            if not (cls.prepared and self.stores(probe)):
+            if not (cls.prepared and self._stores(probe)):
                 again = cls.prepared_passes if cls.prepared else cls.passes
                 flops += self._in_all(probe, again) * sum(size.flops for size in others)
             sizes += [student, *others]
@@ -244,14 +243,16 @@ class Estimate:
         values = max(BATCH * size.activations + 4 * size.parameters for size in sizes)
         return Work(flops, values, max(map(self.pixels_mb, sets)) + kept / 2**20)
 
-    def prepared_bytes(self, probe: PluginRef) -> int:
-        """About how much a probe prepares of one network, in all its domains."""
+    def stored_bytes(self, probe: PluginRef) -> int:
+        """About how much a probe stores of one network for all students; 0 above the limit."""
+        return self._prepared_bytes(probe) if self._stores(probe) else 0
+
+    def _prepared_bytes(self, probe: PluginRef) -> int:
         size = self.plan.study.data.sets[str(probe.options.set)].size
         return self._in_all(probe, lambda options, n: probe.cls.prepared_bytes(options, n, size))
 
-    def stores(self, probe: PluginRef) -> bool:
-        """Whether that is within the limit, and computed once for all students."""
-        return self.prepared_bytes(probe) <= self.plan.study.compute.prepared_gb * 1e9
+    def _stores(self, probe: PluginRef) -> bool:
+        return self._prepared_bytes(probe) <= self.plan.study.compute.prepared_gb * 1e9
 
     def _in_all(self, probe: PluginRef, of_domain: Callable[[Any, int], int]) -> int:
         """What ``of_domain`` says of a domain's images, in all domains of a probe."""
