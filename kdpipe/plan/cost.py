@@ -87,7 +87,7 @@ def print_plan(
     estimate = Estimate(plan, data_root)
     console = Console()
     console.width = max(console.width, 110)  # of a pipe it is 80
-    for table in (_trained(estimate), _outputs(estimate), _looked_at(estimate)):
+    for table in (_trained(estimate), _outputs(estimate), _stored(estimate)):
         console.print(table)
     console.print(f"device {plan.compute.device}, precision {plan.compute.precision}")
     if plan.precision_reason:
@@ -135,8 +135,8 @@ def _outputs(estimate: Estimate) -> Table:
     return table
 
 
-def _looked_at(estimate: Estimate) -> Table:
-    table = Table("probe", "teachers and attackers looked at once", "GB at most")
+def _stored(estimate: Estimate) -> Table:
+    table = Table("probe", "teachers and attackers prepared once", "GB at most")
     for name, sizes in _prepared(estimate).items():
         table.add_row(name, str(len(sizes)), f"{sum(sizes) / 1e9:.3f}")
     return table

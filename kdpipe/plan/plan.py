@@ -271,7 +271,7 @@ class Plan:
         instance: Instance,
         read: list[str],
     ) -> None:
-        """A job of a probe that looks at a teacher or attacker once for all students."""
+        """A job that computes on a teacher or attacker once for all students."""
         subset = _subset_file(instance.probe.options.set)
         plugins = [*_plugins(instance), self.study.models[network.model].network]
         inputs = [subset, *_files(network)[:2], *read]

@@ -245,7 +245,7 @@ class _Writer:
     def raising(self, node: ast.Raise) -> str:
         error = node.exc
         if isinstance(error, ast.Call):
-            # Whatever is raised: a sentence among its arguments is for people.
+            # In any exception, a sentence among the arguments is for people.
             written = self.call(error, lambda a: self.told(a) if is_sentence(a) else self.write(a))
         else:
             written = self.write(error)

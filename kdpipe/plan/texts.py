@@ -1,6 +1,6 @@
 """Which parts of a syntax tree are texts that only people read.
 
-In doubt an expression is none: an edit of it then repeats jobs that it need not repeat.
+In doubt an expression is no text: the cost is a needless rerun after an edit, not a wrong result.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class Weights(Options):
                     f"key_map: '{pattern}' is no regular expression: {error}"
                 ) from None
             try:
-                compiled.sub(replacement or "", "")  # looks at it, whatever the pattern matches
+                compiled.sub(replacement or "", "")  # raises if the replacement is invalid
             except (re.error, IndexError) as error:
                 raise ValueError(
                     f"key_map: '{replacement}' cannot take the place of '{pattern}': {error}"
