@@ -26,19 +26,22 @@ SKIPPED = (2, 3)
 
 
 def small(study: dict[str, Any]) -> dict[str, Any]:
-    """The default study with few images, one epoch, and one pair, probed for colour."""
+    """The default study with few images, one epoch, and two pairs, probed for colour."""
     digits = study["data"]["sets"]["digits"]
     digits.update(per_class=20, split={"train": 0.4, "val": 0.2, "test": 0.4})
-    digits["domains"] = {name: digits["domains"][name] for name in ("grey", "colour")}
+    digits["domains"] = {name: digits["domains"][name] for name in ("grey", "colour", "cue")}
     study["data"]["sets"] = {"digits": digits}
     study["training"]["epochs"] = 1
     main = study["pairs"]["main"]
     methods = {"kl": main["methods"]["kl"]}
     main.update(teacher={"model": "teacher_colour"}, methods=methods, probes=["colour"])
-    study["pairs"] = {"main": {**main, "seeds": [0]}}
+    cue = {**study["pairs"]["cue"], "probes": ["colour"]}
+    study["pairs"] = {"main": {**main, "seeds": [0]}, "cue": {**cue, "seeds": [0, 1]}}
     study["probes"] = {"colour": study["probes"]["colour"]}
-    models = ("student", "teacher_colour", "student_colour")
+    models = ("student", "teacher_colour", "student_colour", "student_cue")
     study["models"] = {name: {**study["models"][name], "seeds": [0]} for name in models}
+    study["models"]["student_cue"]["seeds"] = [0, 1]
+    del study["models"]["student_colour"]["data"]["per_class"]
     return study
 
 
@@ -109,13 +112,13 @@ def test_each_edit_trains_what_it_has_to(typed: list[tuple[str, str]]) -> None:
     dry = [job_stats(text) for command, text in typed if command == "snakemake -n"]
     assert dry[0] == dry[-1] == {}
     ends = {"tables": 1, "figures": 1, "report": 1}
-    # Three seeds are new to the student, which has one in the small study.
-    assert dry[1] == {"train": 3, "gate": 1, "probe": 3, **ends}
+    # Five seeds are new to both sides, which have two in the small study.
+    assert dry[1] == {"train": 5, "distil": 5, "gate": 2, "probe": 10, **ends}
     assert dry[2] == {"distil": 1, "gate": 1, "probe": 1, **ends}
-    # The teacher, 4 independents, 1 distilled; and the distilling that was skipped above.
-    assert dry[3] == {"distil": 1, "gate": 1, "probe": 6, **ends}
-    # Two students and the probes of these and of their independent; what was skipped above.
-    assert dry[4] == {"distil": 2 + 1, "gate": 1 + 1, "probe": 3 + 6, **ends}
+    # The teacher, both sides of main (1 each) and cue (7 each); and what was skipped above.
+    assert dry[3] == {"distil": 1, "gate": 1, "probe": 1 + 2 + 14, **ends}
+    # Six students, and the probes of these and of their independent; what was skipped above.
+    assert dry[4] == {"distil": 6 + 1, "gate": 1 + 1, "probe": 7 + 17, **ends}
 
 
 def test_a_finished_study_has_nothing_to_do(typed: list[tuple[str, str]]) -> None:
