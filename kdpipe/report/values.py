@@ -93,7 +93,7 @@ def _comparison_row(row: dict[Any, Any], control: dict[Any, Any] | None) -> list
         verdict = verdict if verdict == "no gap" else verdicts.NOT_JUDGED
     if row["role"] == "control":
         verdict = "control"
-    elif verdict in ("transferred", "opposite") and control is not None and control["inside"]:
+    elif control is not None and verdicts.taken_back(row, control["inside"]):
         verdict += " †"
     return [
         Cell(row["pair"]),
@@ -121,7 +121,7 @@ def _count(row: dict[Any, Any]) -> Cell:
 
 
 def _spread(control: dict[Any, Any] | None, metric: Metric) -> str:
-    """How far two independent students are apart: a difference inside is no finding.
+    """How far two independent students are apart, and whether the difference is inside.
 
     Which of two comes first is arbitrary, so the range is symmetric.
     """

@@ -84,6 +84,14 @@ def test_within_the_spread_of_independents_is_undecided():
     assert found["Undecided"].startswith("Within the spread of independent students: Colour")
 
 
+def test_what_is_found_seed_by_seed_stays_a_finding():
+    """The range of all pairs of independents widens with every seed; an interval narrows."""
+    rows, controls = claims(kl="transferred")
+    found = said(rows.assign(seed_term="paired"), controls.assign(inside=True))
+    assert found["Distilled"].startswith("Colour")
+    assert "Within the spread" not in found["Undecided"]
+
+
 def test_a_method_without_a_teacher_distils_nothing():
     rows, controls = claims(kl="inconclusive", soft_label="transferred")
     found = said(rows, controls, {"colour": ["soft_label"]})
