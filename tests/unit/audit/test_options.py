@@ -96,7 +96,7 @@ def test_means_of_pixels_are_brought_to_images_in_0_1(capsys):
     assert normalisation("103.5,116.3,123.7/1")[1] == pytest.approx([1 / 255] * 3)
     assert normalisation("0/255") == ([0] * 3, [1] * 3)
     assert normalisation("0.5/0.25") == ([0.5] * 3, [0.25] * 3)
-    with pytest.raises(KdpipeError, match=r"pixels in 0…255, but std .* one of images"):
+    with pytest.raises(KdpipeError, match=r"pixels in 0…255, but std .* for images"):
         normalisation("123.675/0.229")
 
 

@@ -112,7 +112,7 @@ def test_pixels_up_to_255_are_the_same_normalisation(root):
     )
     assert Weights(path="x", mean=[0] * 3, std=[255] * 3).normalisation == ([0] * 3, [1] * 3)
     assert Weights(path="x", mean=[0.5] * 3, std=[1] * 3).normalisation == ([0.5] * 3, [1] * 3)
-    with pytest.raises(ValueError, match=r"mean 0.5, .* but std 57, .* of pixels in 0…255"):
+    with pytest.raises(ValueError, match=r"mean 0.5, .* but std 57, .* for pixels in 0…255"):
         Weights(path="x", mean=[0.5] * 3, std=[57] * 3)
 
 
