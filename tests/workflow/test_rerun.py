@@ -91,7 +91,7 @@ CASES: dict[str, tuple[Callable[[Workspace], object], dict[str, int]]] = {
     # --- training
     # All but the predictions of the independent students that are not compared with the teacher.
     "epochs of the teacher": (
-        setting("models.big.training", {"epochs": 2}),
+        setting("models.big.training", {"epochs": 3}),
         {"train": 1, **DISTILLED, "gate": 3, "calibrate": 1, "prepare": 2, "probe": 16, **ENDS},
     ),
     "weight of an objective": (
