@@ -32,6 +32,8 @@ onstart:
         check_start(PLAN, ROOT, workflow.remote_exec)
     except KdpipeError as error:
         raise WorkflowError(str(error))
+    if not workflow.remote_exec:
+        manifest.remove_half_written(ROOT)
     manifest.write(PLAN, ROOT)
     manifest.keep_study(PLAN, ROOT)
     # Jobs on other machines import torch by themselves.

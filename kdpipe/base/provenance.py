@@ -99,6 +99,16 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def remove_half_written(path: Path) -> None:
+    """Remove what killed processes left of writing the file ``path``, or files in the folder.
+
+    Only where nobody else writes them now: under the lock of the target, or at a run's start.
+    """
+    for left in [*path.parent.glob(f".{path.name}.*.tmp"), *path.glob(".*.tmp")]:
+        with suppress(OSError):
+            left.unlink()
+
+
 def sync(path: Path) -> None:
     """Have the system write a file, or the names in a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)

@@ -11,6 +11,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+from kdpipe.base import provenance
 from kdpipe.base.errors import PassingError
 from kdpipe.base.plugin import STUDY_FILE
 from kdpipe.base.provenance import write_atomically, write_json
@@ -48,6 +49,12 @@ def write(plan: Plan, root: str | Path) -> None:
             # A folder that cannot be written to is for the jobs to complain about.
             with suppress(PassingError):
                 write_json(path, module_digests(job.modules))
+
+
+def remove_half_written(root: str | Path) -> None:
+    """Remove what a run that was killed left of the files of this module. At a run's start."""
+    for written in (Path(root) / STUDY, Path(root) / FOLDER):
+        provenance.remove_half_written(written)
 
 
 def read(root: str | Path, code: str) -> dict[str, str] | None:

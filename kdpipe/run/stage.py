@@ -19,6 +19,7 @@ from typing import Any, TextIO
 from kdpipe.base.errors import KdpipeError, PassingError, StoppedError
 from kdpipe.base.options import Options
 from kdpipe.base.out_of_memory import memory_said
+from kdpipe.base.provenance import remove_half_written
 from kdpipe.run import devices, times
 from kdpipe.run.lock import hold
 from kdpipe.stages.base import Call, Stage
@@ -51,7 +52,8 @@ def run_stage(
             kept.enter_context(hold(root, target_of(root, out), out))
             marker = _marker(root, stage, settings_json, out, code)
             kept.enter_context(_failure_kept(marker, attempt))
-            _remove_leftovers(out)
+            for written in (out, times.note_of(root, target_of(root, out))):
+                remove_half_written(written)
         made: Stage[Any] = importlib.import_module(f"kdpipe.stages.{stage}").STAGE
         kept.enter_context(memory_said(target_of(root, out)))
         settings = _on_this_machine(_validated(made.settings, settings_json))
@@ -101,14 +103,6 @@ def _validated(model: type[Options], text: str) -> Any:
         return model.model_validate_json(text)
     except ValidationError as error:
         raise KdpipeError(f"--slice: {explain(error)}.") from None
-
-
-def _remove_leftovers(out: Path) -> None:
-    """Remove half-written files of a process that was killed. Only under the lock."""
-    found = [*out.parent.glob(f".{out.name}.*.tmp"), *out.glob(".*.tmp")]
-    for path in found:
-        with suppress(OSError):
-            path.unlink()
 
 
 def _marker(root: Path, stage: str, settings_json: str, out: Path, code: str) -> Path | None:

@@ -49,7 +49,7 @@ def note(root: Path, target: str) -> None:
     }
     # The results are there: a full disk is no reason to lose them.
     with suppress(KdpipeError, OSError):
-        write_json(_note(root, target), files)
+        write_json(note_of(root, target), files)
 
 
 def restore(plan: Plan, root: str | Path) -> list[str]:
@@ -115,11 +115,12 @@ def _files(place: Path) -> list[Path]:
 
 def _read(root: Path, target: str) -> dict[str, Written]:
     try:
-        raw = json.loads(_note(root, target).read_text())
+        raw = json.loads(note_of(root, target).read_text())
         return {name: Written(*written) for name, written in raw.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 
-def _note(root: Path, target: str) -> Path:
+def note_of(root: Path, target: str) -> Path:
+    """The file in which ``note`` writes."""
     return root / FOLDER / f"{target}.json"

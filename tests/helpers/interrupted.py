@@ -210,7 +210,8 @@ class Interrupted:
         assert sorted(mine.keys() ^ theirs.keys()) == []
         assert [name for name in mine if mine[name] != theirs[name]] == []
         hidden = [f for f in self.results.rglob(".*") if f.is_file()]
-        assert [f for f in hidden if f.name != ".snakemake_timestamp"] == []
+        left = [str(f) for f in hidden if f.name != ".snakemake_timestamp"]
+        assert not left, f"left beside the results: {left}"
 
     def end_all(self) -> None:
         """Leave no process behind, whatever a test did."""

@@ -24,6 +24,17 @@ def test_the_copy_is_the_study(file):
     assert manifest.study_file(again) == text
 
 
+def test_what_a_killed_run_left_half_written_goes(tmp_path):
+    left = [tmp_path / ".study.yaml.71.tmp", tmp_path / ".code" / ".abc.json.71.tmp"]
+    kept = tmp_path / ".code" / "abc.json"
+    kept.parent.mkdir()
+    for path in (*left, kept):
+        path.touch()
+    manifest.remove_half_written(tmp_path)
+    assert [path for path in left if path.exists()] == []
+    assert kept.exists()
+
+
 def test_the_copy_stands_for_itself(tmp_path):
     """Without the files that the study includes, and with every default."""
     (tmp_path / "base.yaml").write_text(TINY.read_text())

@@ -55,6 +55,18 @@ def markers(root: Path) -> list[Path]:
     return list((root / ".failures").glob("*"))
 
 
+def test_what_a_killed_process_left_half_written_goes(tmp_path, stage):
+    """Beside the output, in it, and beside the note of its times, where a kill hit once."""
+    left = [".it.71.tmp", "it/.weights.71.tmp", "logs/.times/.it.json.71.tmp"]
+    others = [".other.71.tmp", "logs/.times/.other.json.71.tmp"]
+    for name in (*left, *others):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    call(tmp_path)
+    assert [name for name in left if (tmp_path / name).exists()] == []
+    assert [name for name in others if not (tmp_path / name).exists()] == []
+
+
 def test_retry_repeats_a_lasting_failure_without_computing(tmp_path, stage):
     stage.ends = KdpipeError("The loss became nan in epoch 3.")
     with pytest.raises(KdpipeError) as first:
