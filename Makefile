@@ -44,8 +44,9 @@ reference: environment
 	python -m kdpipe reference tables --out docs/tables.md
 	python -m kdpipe reference schema --builtin --out studies/schema.json
 
+# Three at once on any machine, because these tests mostly wait for programs to start and disks to write.
 workflow: environment
-	python -m pytest tests/workflow
+	python -m pytest tests/workflow -n 3 --dist loadfile
 
 # Plants every mistake of tests/parity/mutations and expects a test to notice it.
 mutations: environment
