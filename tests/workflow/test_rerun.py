@@ -85,8 +85,8 @@ CASES: dict[str, tuple[Callable[[Workspace], object], dict[str, int]]] = {
     ),
     "a new pair": (
         setting("pairs.more", NEW_PAIR),
-        # One student of one epoch sees every image once: a table would save nothing.
-        {"distil": 1, "gate": 1, "probe": 2, **ENDS},
+        # A student of two epochs sees every image twice: a table saves a pass of the teacher.
+        {"teacher_outputs": 1, "distil": 1, "gate": 1, "probe": 2, **ENDS},
     ),
     # --- training
     # All but the predictions of the independent students that are not compared with the teacher.
