@@ -34,9 +34,10 @@ def test_hours_follow_epochs_images_and_speed() -> None:
     # 30 images of 10 classes, half of them for training, in two domains.
     assert tiny.training_images(tiny.plan.jobs[TRAIN].settings.data) == 300  # type: ignore[attr-defined]
     size = tiny.size(tiny.plan.study.models["big"].network, "few")
-    assert need.hours * 3600 == pytest.approx(300 * 3 * size.flops / 20e9)
+    assert need.hours * 3600 == pytest.approx(2 * 300 * 3 * size.flops / 20e9)
     longer = estimate(**training(epochs=7), resources={"gflops": 10})
-    assert longer.need(longer.plan.jobs[TRAIN]).hours == pytest.approx(14 * need.hours)
+    # Seven epochs in place of two, at half the speed.
+    assert longer.need(longer.plan.jobs[TRAIN]).hours == pytest.approx(7 * need.hours)
 
 
 def test_parameters_are_those_of_the_network() -> None:
