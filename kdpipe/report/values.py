@@ -93,7 +93,7 @@ def _comparison_row(row: dict[Any, Any], control: dict[Any, Any] | None) -> list
         verdict = verdict if verdict == "no gap" else verdicts.NOT_JUDGED
     if row["role"] == "control":
         verdict = "control"
-    elif control is not None and verdicts.taken_back(row, control["inside"]):
+    elif verdicts.limited(row) and control is not None and control["inside"] == 1:
         verdict += " †"
     return [
         Cell(row["pair"]),

@@ -64,24 +64,23 @@ def inside_control(controls: pd.DataFrame, row: pd.Series) -> bool | None:
     return bool(same["inside"].iloc[0])
 
 
-def taken_back(row: Any, inside: Any) -> bool:
-    """Whether a difference is no finding, because two independent students differ as much.
+def limited(row: Any) -> bool:
+    """Whether the difference of a row of ``transfer`` is no finding if two independent students
+    differ as much.
 
-    ``row`` of ``transfer``, ``inside`` of ``controls`` (None or NaN where it is not available).
     Not of paired students: their interval is made from five differences or more, seed by seed,
     while the range over all pairs of independents widens with every seed.
     """
-    decided = row["verdict"] in ("transferred", "opposite")
-    return decided and row["seed_term"] != "paired" and inside is not None and bool(inside == 1)
+    return row["verdict"] in ("transferred", "opposite") and row["seed_term"] != "paired"
 
 
 def finding(controls: pd.DataFrame, row: pd.Series) -> str:
-    """The verdict, lowered to ``within seeds`` where it is ``taken_back``; ``not judged`` without a
-    verdict."""
+    """The verdict, lowered to ``within seeds`` where independent students differ as much;
+    ``not judged`` without a verdict."""
     verdict = row["verdict"]
     if not isinstance(verdict, str):
         return NOT_JUDGED
-    if taken_back(row, inside_control(controls, row)):
+    if limited(row) and inside_control(controls, row):
         return NO_FINDING
     return verdict
 
