@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,9 @@ class Step:
 
     ``rows`` (n,): position of each image in the training set; ``labels`` (n,); ``logits``
     (n, classes); features by layer name. Teacher entries are None or empty where the objective
-    asks for no teacher; they carry no gradient.
+    asks for no teacher; they carry no gradient. ``epoch``: how many epochs were trained before this
+    step, with the part of the present one: in [e, e + 1) during epoch e, which counts from 0. It is
+    a number of the host, so that a warm-up computed from it makes no step wait for the device.
     """
 
     rows: Tensor
@@ -30,6 +33,15 @@ class Step:
     features: dict[str, Tensor] = field(default_factory=dict)
     teacher_logits: Tensor | None = None
     teacher_features: dict[str, Tensor] = field(default_factory=dict)
+    epoch: float = 0.0
+
+    def warm_up(self, epochs: int) -> float:
+        """Factor in (0, 1] of a weight that rises by 1/``epochs`` every epoch: 1/``epochs`` in the
+        first, 1 from the one of that number on, and always 1 with 0 epochs.
+
+        As in the authors' code of DKD and of ReviewKD, which count epochs from 1.
+        """
+        return min((math.floor(self.epoch) + 1) / epochs, 1.0) if epochs else 1.0
 
 
 @dataclass(frozen=True)

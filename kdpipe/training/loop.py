@@ -171,6 +171,7 @@ def fit(
         for rows, at, pixels in zip(*left, train.stream(*left), strict=True):
             images = augment.apply(as_float(pixels), [u[at] for u in draws])
             step = Step(rows=at, labels=train.labels[at], logits=torch.empty(0))
+            step.epoch = epoch + done.steps / len(order)
             with compute.autocast():
                 if teacher is not None:
                     step.teacher_logits, step.teacher_features = teacher(
