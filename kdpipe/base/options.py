@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Options(BaseModel):
@@ -11,3 +13,13 @@ class Options(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
     )
+
+
+def optional(*, description: str) -> Any:
+    """A field that is None unless a study names it, and then stands in no dump: a key that an
+    update adds leaves the settings of jobs, and what they wrote, as they are."""
+    return Field(None, exclude_if=_absent, description=description)
+
+
+def _absent(value: Any) -> bool:
+    return value is None

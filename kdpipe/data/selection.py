@@ -8,8 +8,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, field_validator
 
-from kdpipe.base.errors import KdpipeError
-from kdpipe.base.options import Options
+from kdpipe.base.errors import KdpipeError, fitting
+from kdpipe.base.options import Options, optional
 from kdpipe.base.seeding import ranks, stream
 
 SPLIT_WORDS = {"train": "training", "val": "validation"}
@@ -19,7 +19,8 @@ class Selection(Options):
     """The training images of a model.
 
     ``per_class`` and ``per_group`` bound how many *source* images of each class or group are
-    used (in every domain); a group that ``per_group`` does not name is not used at all.
+    used (in every domain); a group that ``per_group`` does not name is not used at all. None of
+    the three touches validation images.
     """
 
     set: str = Field(description="A data set of the study (a key under data.sets).")
@@ -28,7 +29,17 @@ class Selection(Options):
     per_group: dict[str, Annotated[int, Field(ge=0)]] | None = Field(
         None, description="Source images per group; null for all."
     )
+    without: list[str] | None = optional(
+        description='Classes that no training image is of, such as `["3"]`; networks keep an '
+        "output for each. Null for none."
+    )
     seed: int = Field(0, description="Picks the images if not all are used.")
+
+    @field_validator("without")
+    @classmethod
+    def _in_order(cls, given: list[str] | None) -> list[str] | None:
+        """Sort the classes, each once: other words for the same images must not trigger a rerun."""
+        return sorted(set(given)) if given else None
 
     @field_validator("per_group")
     @classmethod
@@ -42,9 +53,9 @@ def select(
 ) -> np.ndarray:
     """Row numbers of the selected images, ascending.
 
-    ``compose=False`` ignores ``per_class`` and ``per_group`` (for validation images, where every
-    class and group is wanted). Raises KdpipeError when a domain, class or group has too few, or
-    there is one class only to train on.
+    ``compose=False`` ignores ``per_class``, ``per_group`` and ``without`` (for validation images,
+    where every class and group is wanted). Raises KdpipeError when a domain, class or group is
+    unknown or has too few, or there is one class only to train on.
     """
     if split == "train" and len(only := np.unique(index["class_name"])) == 1:
         raise KdpipeError(
@@ -59,10 +70,14 @@ def select(
                 f"{', '.join(sorted(known))}."
             )
     keep = np.isin(index["domain"], selection.domains) & (index["split"] == split)
+    without = selection.without or [] if compose else []
+    if without:
+        keep &= _other_classes(index, selection, without)
     if compose and selection.per_group is not None:
         keep &= _bounded(index, keep, "group", selection.per_group, selection)
     if compose and selection.per_class is not None:
-        wanted = {str(name): selection.per_class for name in np.unique(index["class_name"])}
+        classes = [str(name) for name in np.unique(index["class_name"])]
+        wanted = {name: selection.per_class for name in classes if name not in without}
         keep &= _bounded(index, keep, "class_name", wanted, selection)
     if not keep.any():
         raise KdpipeError(
@@ -71,6 +86,24 @@ def select(
             f"another split."
         )
     return np.flatnonzero(keep)
+
+
+def _other_classes(
+    index: Mapping[str, np.ndarray], selection: Selection, without: list[str]
+) -> np.ndarray:
+    """Mask of the images of classes that are not left out."""
+    classes = [str(name) for name in np.unique(index["class_name"])]
+    for name in without:
+        if name not in classes:
+            raise KdpipeError(
+                f"without: data set '{selection.set}' has no class '{name}'; it has "
+                f"{', '.join(fitting(classes))}."
+            )
+    if len(without) == len(classes):
+        raise KdpipeError(
+            f"without: this leaves no class of data set '{selection.set}' to train on."
+        )
+    return ~np.isin(index["class_name"], without)
 
 
 def _bounded(

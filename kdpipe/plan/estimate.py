@@ -143,10 +143,12 @@ class Estimate:
         images, classes = self.images(data.set)
         share = self.divided(data.set)
         images = max(1, round(images * entry.split.train * len(data.domains) / share))
+        kept = max(1, classes - len(data.without or []))
+        images = max(1, round(images * kept / classes))
         # Both limits count source images; each is in one domain or in all of them.
         domains = len(data.domains) if share == 1 else 1
         if data.per_class is not None:
-            images = min(images, data.per_class * classes * domains)
+            images = min(images, data.per_class * kept * domains)
         if data.per_group is not None:
             images = min(images, sum(data.per_group.values()) * domains)
         return images

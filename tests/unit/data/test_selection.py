@@ -104,3 +104,35 @@ def test_a_group_cannot_have_fewer_than_no_images():
     with pytest.raises(ValidationError, match="per_group"):
         Selection(set="d", domains=["grey"], per_group={"a": 3, "b": -5})
     assert Selection(set="d", domains=["grey"], per_group={"a": 0}).per_group == {"a": 0}
+
+
+@pytest.mark.parametrize("limits", [{}, {"per_class": 4}, {"per_group": {"3": 5, "7": 2}}])
+def test_left_out_classes_take_their_images_and_no_others(subset, limits):
+    index = subset.index
+    chosen = selection(domains=["grey", "photo"], **limits)
+    every = select(index, chosen, "train")
+    if "per_group" in limits:  # the class is the group, so that none of it could be found
+        chosen = chosen.model_copy(update={"per_group": {"7": 2}})
+    some = select(index, chosen.model_copy(update={"without": ["3", "9"]}), "train")
+    assert some.tolist() == [r for r in every if index["class_name"][r] not in ("3", "9")]
+    val = chosen.model_copy(update={"without": ["3"]})
+    assert "3" in index["class_name"][select(index, val, "val", compose=False)]
+
+
+@pytest.mark.parametrize(
+    ("without", "words"),
+    [
+        (["3", "ten"], "without: data set 'digits' has no class 'ten'; it has 0, 1, 2, 3,"),
+        ([str(k) for k in range(10)], "without: this leaves no class of data set 'digits'"),
+    ],
+)
+def test_what_cannot_be_left_out_is_said(subset, without, words):
+    with pytest.raises(KdpipeError, match=words):
+        select(subset.index, selection(without=without), "train")
+
+
+def test_without_is_sorted_and_absent_where_a_study_does_not_say_it():
+    assert selection(without=["9", "3", "9"]).without == ["3", "9"]
+    for nothing in ({}, {"without": None}, {"without": []}):
+        assert "without" not in selection(**nothing).model_dump()
+    assert selection(without=["3"]).model_dump(mode="json")["without"] == ["3"]
