@@ -55,6 +55,8 @@ PLAN = [
      0.81, 0.62, (0.4, 0.3, 0.2, 0.0), 0.012),
     ("main", "weights", "claim", "weight_cosine", 1.0, ("logits=centred",), 0.7, 1.0,
      (0.9, 0.6, 0.3, 0.0), 0.02),
+    ("main", "copied_errors", "claim", "wrong_minus_right", 0.0, ("domain=grey",), -0.4, 0.0,
+     (0.5, 0.2, 0.15, 0.02), 0.03),
 ]  # fmt: skip
 NETS = {"main": ("wide", "small"), "colour": ("wide_colour", "small"), "group": ("wide_g", "g")}
 
@@ -70,7 +72,7 @@ def tables(
         if probes and probe not in probes:
             continue
         nets = NETS.get(pair, ("wide", "small"))
-        relational = target == 1.0
+        relational = target is not None
         n = 50 if probe == "boundary" else 899
         unit = {"boundary": "triplet", "cka": "image set", "calibration": "image set",
                 "weights": "image set"}.get(probe, "sample")  # fmt: skip

@@ -48,7 +48,7 @@ REFUSED = {"weights": "is not an affine function of its image"}
 # Shares among images that need not occur: right answers, decisions for a cue, wrong teachers.
 CONDITIONAL = {
     "agreement_correct", "consensus_teacher_wrong", "error_consistency", "fooling_rate",
-    "same_wrong_label", "shape_bias",
+    "same_wrong_label", "shape_bias", "shared_right", "shared_wrong", "wrong_minus_right",
 }  # fmt: skip
 
 
