@@ -25,6 +25,9 @@ class Step:
     asks for no teacher; they carry no gradient. ``epoch``: how many epochs were trained before this
     step, with the part of the present one: in [e, e + 1) during epoch e, which counts from 0. It is
     a number of the host, so that a warm-up computed from it makes no step wait for the device.
+    Where a pair compares other outputs than those of the classes, ``logits`` and
+    ``teacher_logits`` are these, and ``class_logits`` (n, classes) those of the student that labels
+    stand for.
     """
 
     rows: Tensor
@@ -34,6 +37,12 @@ class Step:
     teacher_logits: Tensor | None = None
     teacher_features: dict[str, Tensor] = field(default_factory=dict)
     epoch: float = 0.0
+    class_logits: Tensor | None = None
+
+    @property
+    def labelled(self) -> Tensor:
+        """The student's logits (n, classes) that labels stand for."""
+        return self.logits if self.class_logits is None else self.class_logits
 
     def warm_up(self, epochs: int) -> float:
         """Factor in (0, 1] of a weight that rises by 1/``epochs`` every epoch: 1/``epochs`` in the
@@ -110,7 +119,7 @@ class Objective(nn.Module):
 
     def label_loss(self, step: Step) -> Tensor:
         """Cross-entropy with the labels, smoothed as the recipe wants, mean over the batch."""
-        return F.cross_entropy(step.logits, step.labels, label_smoothing=self.label_smoothing)
+        return F.cross_entropy(step.labelled, step.labels, label_smoothing=self.label_smoothing)
 
     @abstractmethod
     def forward(self, step: Step) -> dict[str, Tensor]:

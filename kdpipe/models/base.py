@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,10 @@ PREFIX = 16
 
 
 ALIASES = ("penultimate", "cam", "hint")
+
+OutputsOf = Literal["classes", "auxiliary", "all"]
+"""Which outputs of a network: the logits of the classes, those that no label stands for, which
+follow them, or both."""
 
 
 @dataclass(frozen=True)
@@ -145,11 +149,15 @@ class Network(nn.Module):
         self.side: int | None = None
         self._cam: str | None = None
         self.bgr = False
+        self.auxiliary = 0
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, outputs: OutputsOf = "classes") -> Tensor:
         """Logits (n, classes) of images (n, 3, h, w) in [0, 1].
+
+        The last ``auxiliary`` outputs of the body are no classes: they come only where ``outputs``
+        asks for them, by themselves (n, auxiliary) or behind the classes.
 
         With ``bgr`` the body sees the channels in that order, which is that of ``mean`` and ``std``
         too. With a ``trained_size`` images are first brought to that height and width. With a
@@ -170,7 +178,13 @@ class Network(nn.Module):
             images = images.flip(1)
         normalised = (images - self.mean) / self.std
         logits = self.form.logits(self.body, normalised) if self.form else self.body(normalised)
-        return logits if self.readout is None else self.readout(logits)
+        classes, more = logits, logits[:, :0]
+        if self.auxiliary:
+            classes, more = logits.split([logits.shape[1] - self.auxiliary, self.auxiliary], 1)
+        if outputs == "auxiliary":
+            return more
+        classes = classes if self.readout is None else self.readout(classes)
+        return torch.cat([classes, more], 1) if outputs == "all" and self.auxiliary else classes
 
     def layer(self, name: str) -> nn.Module:
         """The module called ``name``; ``penultimate``, ``cam``, ``hint`` and F1, F2, … are
@@ -261,9 +275,14 @@ class Network(nn.Module):
         return output
 
     def with_features(
-        self, images: Tensor, names: Iterable[str], *, as_maps: bool = True
+        self,
+        images: Tensor,
+        names: Iterable[str],
+        *,
+        as_maps: bool = True,
+        outputs: OutputsOf = "classes",
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Logits and the outputs of the named layers, from one forward pass.
+        """Logits, those of ``outputs``, and the outputs of the named layers, from one forward pass.
 
         ``as_maps``: in the form that :meth:`maps` gives them, not the architecture's own.
         """
@@ -278,7 +297,7 @@ class Network(nn.Module):
 
         handles = [self.layer(name).register_forward_hook(keep(name)) for name in names]
         try:
-            logits = self(images)
+            logits = self(images, outputs)
         finally:
             for handle in handles:
                 handle.remove()
@@ -327,20 +346,23 @@ def build(
     std: Sequence[float],
     seed: int,
     side: int | None = None,
+    auxiliary: int = 0,
 ) -> Network:
     """A freshly initialised network in training mode; ``seed`` alone decides its weights.
 
     ``mean`` and ``std`` (3,): of the training images per channel, in [0, 1]. ``side``: height and
-    width of the images it will get; None for what its architecture was published for. Raises
-    KdpipeError when there is no such network, or it takes no images of that size.
+    width of the images it will get; None for what its architecture was published for.
+    ``auxiliary``: outputs beside those of the classes. Raises KdpipeError when there is no such
+    network, or it takes no images of that size.
     """
     builder: Builder = ref.make()
     builder.side = side
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        body = builder.body(n_classes)
+        body = builder.body(n_classes + auxiliary)
     network = Network(body, builder.layers(body), mean, std)
     network.image_size = builder.image_size
     network.side = builder.image_size or side
+    network.auxiliary = auxiliary
     # Third-party networks may come in half precision.
     return network.float().to(memory_format=torch.channels_last)

@@ -95,7 +95,8 @@ class _Networks:
         elif weights is not None and isinstance(weights.classes, list):
             n_classes = len(weights.classes)
         try:
-            network = outline(model.network, n_classes, (weights and weights.size) or data.size)
+            size = (weights and weights.size) or data.size
+            network = outline(model.network, n_classes, size, model.auxiliary or 0)
         except KdpipeError as error:
             self._say(f"models.{name}.network", error)
             return None

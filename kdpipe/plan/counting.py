@@ -28,13 +28,15 @@ class Size:
     activations: int
 
 
-def without_weights(ref: PluginRef, n_classes: int, side: int | None = None) -> Network:
+def without_weights(
+    ref: PluginRef, n_classes: int, side: int | None = None, auxiliary: int = 0
+) -> Network:
     """A network for images of ``side`` × ``side`` pixels on torch's meta device: shapes, no
     weights.
 
     Raises KdpipeError when there is no such network, or it cannot take images of that size.
     """
-    options = (ref, n_classes, [0.5] * 3, [1.0] * 3, 0, side)
+    options = (ref, n_classes, [0.5] * 3, [1.0] * 3, 0, side, auxiliary)
     try:
         with torch.device("meta"):
             network = build(*options)
@@ -61,14 +63,14 @@ def tried(network: Network, ref: PluginRef, side: int) -> torch.Tensor:
         raise cannot_take(words(ref), side, error) from None
 
 
-def outline(ref: PluginRef, n_classes: int, side: int) -> Network:
+def outline(ref: PluginRef, n_classes: int, side: int, auxiliary: int = 0) -> Network:
     """A network after a trial on images of ``side`` × ``side`` pixels, on the meta device;
     third-party code decides itself on which device.
 
     Raises KdpipeError when there is no such network, or it cannot take images of that size.
     """
     if not isinstance(ref.options, CodeOptions):
-        network = without_weights(ref, n_classes, side)
+        network = without_weights(ref, n_classes, side, auxiliary)
         tried(network, ref, side)
         return network
     network = build(ref, n_classes, [0.5] * 3, [1.0] * 3, 0, side).eval()

@@ -77,11 +77,13 @@ def with_size(
     found = teacher_outputs(study, pair)
     if not found.wanted:
         return found
-    teacher = study.models[pair.teacher.model].network
+    teacher = study.models[pair.teacher.model]
     size = study.data.sets[study.models[pair.like].data.set].size
-    network = without_weights(teacher, n_classes, size)
+    network = without_weights(teacher.network, n_classes, size, teacher.auxiliary or 0)
     images = torch.zeros(1, 3, size, size, device="meta")
-    logits, features = network.with_features(images, found.layers)
+    logits, features = network.with_features(
+        images, found.layers, outputs=pair.outputs or "classes"
+    )
     # bf16 gives logits of two bytes; a feature behind a layer norm stays at four.
     half = study.compute.teacher_outputs_fp16
     short = FLOAT // 2 if half or precision == "bf16" else FLOAT

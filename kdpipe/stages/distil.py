@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
+from kdpipe.base.options import optional
 from kdpipe.base.paths import ModelRef, StudentRef, teacher_outputs_file
 from kdpipe.base.seeding import stream
 from kdpipe.data.class_maps import ClassMapRef
 from kdpipe.distill import ObjectiveRef
 from kdpipe.distill.base import Setting
-from kdpipe.models.base import Network
+from kdpipe.models.base import Network, OutputsOf
 from kdpipe.stages.base import Call, Stage
 from kdpipe.stages.shared.classes import load_for
 from kdpipe.stages.shared.training import (
@@ -35,6 +36,9 @@ class DistilSettings(TrainingSettings):
     start_as: ModelRef | None = None
     """The independent student with which it shares initial weights, order of the images,
     augmentation and dropout; None where it shares them with no network."""
+    outputs: OutputsOf | None = optional(
+        description="Outputs that the objective compares; None for those of the classes."
+    )
     tabulated: bool
     rounded: bool = False
     """Whether the table, if there is one, holds fp16: another student than the teacher makes."""
@@ -69,7 +73,8 @@ def run(settings: DistilSettings, call: Call) -> None:
             smoothing = settings.recipe.label_smoothing
             setting = Setting(labels, n_classes, shapes, teacher_shapes, smoothing)
             objective = settings.objective.make(setting)
-        train_and_save(settings, setup, objective, teacher, inputs, call)
+        outputs = settings.outputs or "classes"
+        train_and_save(settings, setup, objective, teacher, inputs, call, outputs)
 
 
 STAGE = Stage(DistilSettings, run)
@@ -89,4 +94,4 @@ def _teacher(
             return TabulatedTeacher(path, layers, torch.device(settings.compute.device))
         print(f"The teacher runs at every step: {reason}.", flush=True)
     size = settings.recipe.batch_size // settings.compute.processes
-    return LiveTeacher(network, layers, size)
+    return LiveTeacher(network, layers, size, settings.outputs or "classes")

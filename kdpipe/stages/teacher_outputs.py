@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.options import Options
+from kdpipe.base.options import Options, optional
 from kdpipe.base.paths import ModelRef, subset_dir
 from kdpipe.base.provenance import write_atomically
 from kdpipe.data.augment import AugmentationRef
@@ -17,6 +17,7 @@ from kdpipe.data.class_maps import ClassMapRef
 from kdpipe.data.images import as_float
 from kdpipe.data.selection import Selection
 from kdpipe.data.store import Subset
+from kdpipe.models.base import OutputsOf
 from kdpipe.stages.base import Call, Stage
 from kdpipe.stages.shared.classes import load_for
 from kdpipe.stages.shared.training import load_images
@@ -28,6 +29,9 @@ from kdpipe.training.teacher import LiveTeacher
 class TeacherOutputsSettings(Options):
     teacher: ModelRef
     layers: list[str]
+    outputs: OutputsOf | None = optional(
+        description="Outputs to store as logits; None for those of the classes."
+    )
     data: Selection
     class_map: ClassMapRef | None = None
     """How a teacher of other classes decides on those of the data set."""
@@ -48,7 +52,8 @@ def run(settings: TeacherOutputsSettings, call: Call) -> None:
     Images are in the order of the training rows, views in that of ``Pipeline.view``, and numbers
     in the precision in which a training would see them, unless ``fp16`` rounds them.
 
-    The logits are those of the classes of the data set, in their order. Raises KdpipeError when
+    The logits are those of the classes of the data set, in their order, unless the pair compares
+    other outputs. Raises KdpipeError when
     the teacher does not know them, a required table would exceed the limit, or a number that of
     fp16.
     """
@@ -59,7 +64,9 @@ def run(settings: TeacherOutputsSettings, call: Call) -> None:
     network = load_for(
         call.root, settings.teacher, subset, settings.data.set, settings.class_map, compute.device
     )
-    teacher = LiveTeacher(network, tuple(settings.layers), settings.batch_size)
+    teacher = LiveTeacher(
+        network, tuple(settings.layers), settings.batch_size, settings.outputs or "classes"
+    )
     augment = Pipeline(settings.augment, 0, subset.size)
     views = augment.views
     assert views is not None, "planned for augmentations whose views can be counted"

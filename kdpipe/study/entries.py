@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from kdpipe.base.options import Options
+from kdpipe.base.options import Options, optional
 from kdpipe.base.paths import Label, Method, ModelRef, Name
 from kdpipe.base.plugin import of_library
 from kdpipe.data.augment import AugmentationRef
@@ -79,6 +79,11 @@ class Model(Options):
     network: Annotated[BuilderRef, BeforeValidator(of_library)] = Field(
         description="The architecture."
     )
+    auxiliary: Annotated[int, Field(ge=1)] | None = optional(
+        description="Outputs beside those of the classes, which no label stands for. Labels, "
+        "accuracy and probes use the classes alone; `outputs` of a pair has objectives compare "
+        "these. Null for none."
+    )
     weights: WeightsField = Field(None, description="Use these weights instead of training.")
     data: Selection = Field(description="The images it is trained on.")
     augment: list[AugmentationRef] = Field(
@@ -105,6 +110,11 @@ class Model(Options):
                 f"weights: nobody can train the network '{self.network.name}'; give those that its "
                 f"file holds, {{published: own, mean: …, std: …}}"
             )
+        if self.auxiliary and (self.weights or self.network.cls.third_party):
+            raise ValueError(
+                "auxiliary: only a network of kdpipe that is trained here can have outputs beside "
+                "its classes; leave the key out, or train such a network"
+            )
         digests = self.weights.sha256 if self.weights else None
         if isinstance(digests, dict) and (without := set(self.seeds) - set(digests)):
             raise ValueError(f"weights.sha256: there is none for seed {min(without)}")
@@ -113,6 +123,7 @@ class Model(Options):
     def made_of(self) -> dict[str, Any]:
         """What its networks depend on; no recipe and no augmentation for third-party weights."""
         made = {"network": self.network, "data": self.data, "weights": self.weights}
+        made |= {"auxiliary": self.auxiliary}
         if self.weights is not None:
             return {**made, "augment": [], "recipe": Recipe()}
         return {**made, "augment": self.augment, "recipe": self.training}
@@ -156,6 +167,11 @@ class Pair(Options):
         description="Objectives that distil the teacher into the student, each under its own name. "
         "Without `objective`, the name is the objective.",
     )
+    outputs: Literal["classes", "auxiliary", "all"] | None = optional(
+        description="Outputs that objectives compare between teacher and student: the logits of "
+        "the classes, those that `auxiliary` of their models adds, or both. Cross-entropy with "
+        "labels is always of the classes. Null for the classes."
+    )
     given: dict[Method, Annotated[Models, Field(min_length=1)]] = Field(
         {},
         description="Third-party distilled students: models from weights, under the name of their "
@@ -187,6 +203,11 @@ class Pair(Options):
         if both := set(self.methods) & set(self.given):
             raise ValueError(f"given: '{min(both)}' is among the methods as well")
         return self
+
+    @field_validator("outputs")
+    @classmethod
+    def _usual(cls, outputs: str | None) -> str | None:
+        return None if outputs == "classes" else outputs
 
     @property
     def like(self) -> str:

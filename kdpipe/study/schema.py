@@ -171,6 +171,7 @@ class Study(Options):
             if reserved := RESERVED_METHODS & names:
                 raise ValueError(f"{where}.{key}: '{reserved.pop()}' is a reserved name")
         self._check_given(where, pair)
+        self._check_outputs(where, pair)
         seen: dict[str, str] = {}
         sealed = self._sealed(pair)
         for instance in pair.probes:
@@ -233,6 +234,19 @@ class Study(Options):
                         f"{where}.given.{name}: '{ref.model}' is {others[ref]} of this pair as well"
                     )
                 others[ref] = f"the student '{name}'"
+
+    def _check_outputs(self, where: str, pair: Pair) -> None:
+        """Teacher and student have the outputs that are compared."""
+        if pair.outputs is None:
+            return
+        names = pair.teacher.model, pair.like
+        teacher, student = (self.models[name].auxiliary or 0 for name in names)
+        if not teacher or teacher != student:
+            raise ValueError(
+                f"{where}.outputs: '{pair.outputs}' compares auxiliary outputs, but "
+                f"models.{names[0]} has {teacher} and models.{names[1]} has {student}; give both "
+                f"the same number with their key auxiliary"
+            )
 
     def _sealed(self, pair: Pair) -> str | None:
         """A model of the pair whose layers are not accessible, if there is one."""

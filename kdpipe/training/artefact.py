@@ -84,7 +84,8 @@ def load(folder: Path, device: str = "cpu") -> Network:
         raise KdpipeError(f"The network in {folder} cannot be read: {error}.") from None
     ref = resolve(builders, about["network"])
     classes, side = len(about["classes"]), about.get("side") or about.get("input", {}).get("size")
-    network = build(ref, classes, about["mean"], about["std"], seed=0, side=side)
+    more = about.get("auxiliary", 0)
+    network = build(ref, classes, about["mean"], about["std"], seed=0, side=side, auxiliary=more)
     network.trained_size = about.get("trained_size")
     network.bgr = about.get("channels") == "bgr"
     if "form" in about:

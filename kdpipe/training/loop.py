@@ -18,7 +18,7 @@ from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
 from kdpipe.data.lazy import LazyPixels
 from kdpipe.distill.base import Objective, Step
-from kdpipe.models.base import Network
+from kdpipe.models.base import Network, OutputsOf
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.compute import Compute
 from kdpipe.training.draws import OwnStream
@@ -68,15 +68,27 @@ class Student(nn.Module):
     whatever the objective.
     """
 
-    def __init__(self, network: Network, objective: Objective, draws: OwnStream) -> None:
+    def __init__(
+        self,
+        network: Network,
+        objective: Objective,
+        draws: OwnStream,
+        outputs: OutputsOf = "classes",
+    ) -> None:
         super().__init__()
         self.network = network
         self.objective = objective
         self.draws = draws
+        self.outputs = outputs
         self.layers = type(objective).student_layers(objective.options)
 
     def forward(self, images: Tensor, step: Step) -> dict[str, Tensor]:
-        step.logits, step.features = self.network.with_features(images, self.layers)
+        wanted: OutputsOf = "classes" if self.outputs == "classes" else "all"
+        step.logits, step.features = self.network.with_features(images, self.layers, outputs=wanted)
+        if self.outputs != "classes":
+            own = [step.logits.shape[1] - self.network.auxiliary, self.network.auxiliary]
+            step.class_logits, more = step.logits.split(own, 1)
+            step.logits = more if self.outputs == "auxiliary" else step.logits
         with self.draws:
             return self.objective(step)
 
@@ -103,8 +115,11 @@ def fit(
     compute: Compute,
     seed: int,
     checkpoint: Checkpoint,
+    outputs: OutputsOf = "classes",
 ) -> list[dict[str, Any]]:
     """Train ``network`` in place; returns one history row per epoch.
+
+    ``outputs``: those that the objective compares with the teacher's.
 
     The result is the weights after the last epoch. Early stopping on the test split would leak it,
     and on the validation split it would favour the noisier method.
@@ -123,7 +138,7 @@ def fit(
     device, agree = train.labels.device, parallel.Agreement()
     key = (seed, *([rank] if (rank := parallel.rank()) else []))
     own_draws = OwnStream(stream("objective's draws", *key), device)
-    student: nn.Module = Student(network, objective, own_draws)
+    student: nn.Module = Student(network, objective, own_draws, outputs)
     if parallel.world() > 1:
         student = spread(student, compute)
     done = Progress()
@@ -183,7 +198,7 @@ def fit(
                 terms["loss"].backward()
             optimiser.step()
             with torch.no_grad():
-                correct = (step.logits.argmax(1) == step.labels).float().mean()
+                correct = (step.labelled.argmax(1) == step.labels).float().mean()
                 # Summed as tensors: reading a number here would wait for the device.
                 for name, value in {**terms, "accuracy": correct}.items():
                     done.sums[name] = done.sums.get(name, 0) + value.detach() * len(rows)

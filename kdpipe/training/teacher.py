@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kdpipe.models.base import Network
+from kdpipe.models.base import Network, OutputsOf
 
 
 class LiveTeacher:
@@ -19,11 +19,16 @@ class LiveTeacher:
     """
 
     def __init__(
-        self, network: Network, layers: tuple[str, ...], batch_size: int | None = None
+        self,
+        network: Network,
+        layers: tuple[str, ...],
+        batch_size: int | None = None,
+        outputs: OutputsOf = "classes",
     ) -> None:
         self.network = network.eval().requires_grad_(False)
         self.layers = layers
         self.batch_size = batch_size or 0
+        self.outputs = outputs
 
     @torch.no_grad()
     def __call__(
@@ -31,17 +36,20 @@ class LiveTeacher:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         n = len(images)
         if n >= self.batch_size:
-            return self.network.with_features(images, self.layers)
+            return self._asked(images)
         which = torch.arange(self.batch_size, device=images.device) % n
         full = images[which].contiguous(memory_format=torch.channels_last)
-        logits, features = self.network.with_features(full, self.layers)
+        logits, features = self._asked(full)
         return logits[:n], {name: x[:n] for name, x in features.items()}
+
+    def _asked(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.network.with_features(images, self.layers, outputs=self.outputs)
 
 
 class TabulatedTeacher:
     """Looks up outputs that were computed once for every view of every training image.
 
-    The file holds ``logits`` (views, n_train, classes) and one tensor per layer, and stays on
+    The file holds ``logits`` (views, n_train, outputs) and one tensor per layer, and stays on
     disk, memory-mapped, unless it fits on a GPU given as ``device``. Values stored in fp16 are
     returned in fp32.
     """

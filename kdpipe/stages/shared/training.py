@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kdpipe.base import parallel
-from kdpipe.base.options import Options
+from kdpipe.base.options import Options, optional
 from kdpipe.base.paths import ModelRef, StudentRef, subset_dir
 from kdpipe.base.plugin import PluginRef
 from kdpipe.base.provenance import in_order, provenance
@@ -21,11 +21,11 @@ from kdpipe.data.augment import AugmentationRef
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
 from kdpipe.data.lazy import LazyPixels
-from kdpipe.data.selection import Selection, select, training_labels
+from kdpipe.data.selection import Selection, select
 from kdpipe.data.store import Subset
 from kdpipe.distill.base import Objective
 from kdpipe.models import BuilderRef
-from kdpipe.models.base import Network, build
+from kdpipe.models.base import Network, OutputsOf, build
 from kdpipe.models.shared.form import find_form
 from kdpipe.models.weights.options import Weights
 from kdpipe.stages.base import Call
@@ -45,6 +45,7 @@ class TrainingSettings(Options):
 
     ref: ModelRef | StudentRef
     network: BuilderRef
+    auxiliary: int | None = optional(description="Outputs beside those of the classes.")
     data: Selection
     augment: list[AugmentationRef]
     recipe: Recipe
@@ -80,7 +81,7 @@ def set_up(settings: TrainingSettings, root: Path, seed: int) -> Setup:
     subset = Subset(root / subset_dir(settings.data.set))
     train = load_images(subset, settings.data, "train", device)
     val = load_images(subset, settings.data, "val", device)
-    network = new_network(settings.network, subset, train, stream("weights", seed), device)
+    network = new_network(settings, subset, train, stream("weights", seed))
     if settings.network.cls.third_party:
         images = some_images(subset, settings.data, device)
         # What its code keeps without gradients is not to be trained.
@@ -95,6 +96,7 @@ def train_and_save(
     teacher: Teacher | None,
     inputs: dict[str, Path],
     call: Call,
+    outputs: OutputsOf = "classes",
 ) -> None:
     """Train, from a checkpoint if there is one, and write the network's three files.
 
@@ -116,6 +118,7 @@ def train_and_save(
             settings.compute,
             setup.seed,
             checkpoint,
+            outputs,
         )
         about = describe(setup.network, settings.network, setup.subset, setup.train)
         if writes:
@@ -124,22 +127,19 @@ def train_and_save(
 
 def load_images(subset: Subset, selection: Selection, split: str, device: str) -> Images:
     """The selected images, on the device if they fit; validation images are never thinned out by
-    group, and their labels are true."""
+    group."""
     rows = select(subset.index, selection, split, compose=split == "train")
-    labels = subset.index["label"][rows]
-    if split == "train":
-        labels = training_labels(subset.index, rows, selection, len(subset.classes))
     room = fits(len(rows) * subset.edge**2 * 3, torch.device(device))
     pixels, whole = subset.access(rows, device if room or not subset.stored else "cpu")
     return Images(
         pixels=pixels,
         whole=whole,
-        labels=torch.from_numpy(labels).to(device),
+        labels=torch.from_numpy(subset.index["label"][rows]).to(device),
         ids=subset.index["sample_id"][rows],
     )
 
 
-def new_network(ref: PluginRef, subset: Subset, train: Images, seed: int, device: str) -> Network:
+def new_network(settings: TrainingSettings, subset: Subset, train: Images, seed: int) -> Network:
     """A fresh network that normalises by its own training images.
 
     Where those are decoded on the fly, by some of them: the mean of 2048 images is known to a few
@@ -151,7 +151,9 @@ def new_network(ref: PluginRef, subset: Subset, train: Images, seed: int, device
         parts = np.array_split(np.sort(some), max(1, len(some) // 64))
         pixels = torch.cat([images for _, images in pixels.stream(parts)])
     mean, std = channel_statistics(pixels.permute(0, 2, 3, 1).cpu().numpy())
-    return build(ref, len(subset.classes), mean, std, seed, subset.size).to(device)
+    n_classes, more = len(subset.classes), settings.auxiliary or 0
+    network = build(settings.network, n_classes, mean, std, seed, subset.size, more)
+    return network.to(settings.compute.device)
 
 
 def some_images(subset: Subset, selection: Selection, device: str) -> Tensor:
@@ -166,6 +168,11 @@ def some_images(subset: Subset, selection: Selection, device: str) -> Tensor:
 def formed(network: Network) -> dict[str, Any]:
     """The part of ``model.json`` that says how a network is called, where that is not as usual."""
     return {"form": network.form.model_dump()} if network.form else {}
+
+
+def _more(network: Network) -> dict[str, Any]:
+    """The part that says how many outputs no label stands for, where there are some."""
+    return {"auxiliary": network.auxiliary} if network.auxiliary else {}
 
 
 @torch.no_grad()
@@ -183,9 +190,7 @@ def feature_shapes(
 
 def describe(network: Network, ref: PluginRef, subset: Subset, train: Images) -> dict[str, object]:
     """The part of ``model.json`` that says what the weights are."""
-    labels = train.labels.cpu().numpy()
-    counts = np.bincount(labels, minlength=len(subset.classes))
-    wrong = int((labels != subset.index["label"][train.ids]).sum())
+    counts = np.bincount(train.labels.cpu().numpy(), minlength=len(subset.classes))
     return {
         "network": ref.as_json(),
         "classes": subset.classes,
@@ -195,9 +200,9 @@ def describe(network: Network, ref: PluginRef, subset: Subset, train: Images) ->
         "input": {"size": int(train.pixels.shape[-1]), "range": [0, 1], "channels": 3},
         "side": network.side,
         **formed(network),
+        **_more(network),
         "parameters": sum(p.numel() for p in network.parameters()),
         "training_images": {c: int(n) for c, n in zip(subset.classes, counts, strict=True)},
-        **({"wrong_labels": wrong} if wrong else {}),
     }
 
 
