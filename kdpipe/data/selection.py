@@ -10,7 +10,8 @@ from pydantic import Field, field_validator
 
 from kdpipe.base.errors import KdpipeError, fitting
 from kdpipe.base.options import Options, optional
-from kdpipe.base.seeding import ranks, stream
+from kdpipe.base.seeding import ranks, stream, uniforms
+from kdpipe.data.wrong_labels import WrongLabels, with_noise
 
 SPLIT_WORDS = {"train": "training", "val": "validation"}
 
@@ -19,8 +20,8 @@ class Selection(Options):
     """The training images of a model.
 
     ``per_class`` and ``per_group`` bound how many *source* images of each class or group are
-    used (in every domain); a group that ``per_group`` does not name is not used at all. None of
-    the three touches validation images.
+    used (in every domain), within ``part``; a group that ``per_group`` does not name is not used at
+    all. None of these keys touches validation images.
     """
 
     set: str = Field(description="A data set of the study (a key under data.sets).")
@@ -34,6 +35,24 @@ class Selection(Options):
         "output for each. Null for none."
     )
     seed: int = Field(0, description="Picks the images if not all are used.")
+    part: tuple[float, float] | None = optional(
+        description="Only a part of the training images, as two shares: [0, 0.1] is the first "
+        "tenth in an order that all models share, so that models with [0, 0.1] and [0.1, 1] have "
+        "no image in common. Null for all.",
+    )
+    labels: WrongLabels | None = optional(
+        description="Wrong labels for a share of the training images, of distilled students too. "
+        "Labels of validation and test images stay true.",
+    )
+
+    @field_validator("part")
+    @classmethod
+    def _two_shares(cls, given: tuple[float, float] | None) -> tuple[float, float] | None:
+        if given is not None and not 0 <= given[0] < given[1] <= 1:
+            raise ValueError(
+                f"give two shares between 0 and 1, the smaller first, not {list(given)}"
+            )
+        return given
 
     @field_validator("without")
     @classmethod
@@ -53,9 +72,9 @@ def select(
 ) -> np.ndarray:
     """Row numbers of the selected images, ascending.
 
-    ``compose=False`` ignores ``per_class``, ``per_group`` and ``without`` (for validation images,
-    where every class and group is wanted). Raises KdpipeError when a domain, class or group is
-    unknown or has too few, or there is one class only to train on.
+    ``compose=False`` ignores ``per_class``, ``per_group``, ``without`` and ``part`` (for validation
+    images, where every class and group is wanted). Raises KdpipeError when a domain, class or group
+    is unknown or has too few, or there is one class only to train on.
     """
     if split == "train" and len(only := np.unique(index["class_name"])) == 1:
         raise KdpipeError(
@@ -73,6 +92,10 @@ def select(
     without = selection.without or [] if compose else []
     if without:
         keep &= _other_classes(index, selection, without)
+    if compose and selection.part is not None:
+        first, last = selection.part
+        place = uniforms(stream("part"), index["source_id"], 1)[:, 0]
+        keep &= (place >= first) & (place < last)
     if compose and selection.per_group is not None:
         keep &= _bounded(index, keep, "group", selection.per_group, selection)
     if compose and selection.per_class is not None:
@@ -104,6 +127,17 @@ def _other_classes(
             f"without: this leaves no class of data set '{selection.set}' to train on."
         )
     return ~np.isin(index["class_name"], without)
+
+
+def training_labels(
+    index: Mapping[str, np.ndarray], rows: np.ndarray, selection: Selection, n_classes: int
+) -> np.ndarray:
+    """What a training with ``selection`` is told of the images in ``rows``: labels (n,), wrong ones
+    where it asks for them. The true ones are ``index["label"]``."""
+    true = index["label"][rows]
+    if selection.labels is None:
+        return true
+    return with_noise(true, index["source_id"][rows], n_classes, selection.labels)
 
 
 def _bounded(

@@ -142,7 +142,9 @@ class Estimate:
         entry = self.plan.study.data.sets[data.set]
         images, classes = self.images(data.set)
         share = self.divided(data.set)
-        images = max(1, round(images * entry.split.train * len(data.domains) / share))
+        first, last = data.part or (0, 1)
+        used = entry.split.train * (last - first)
+        images = max(1, round(images * used * len(data.domains) / share))
         kept = max(1, classes - len(data.without or []))
         images = max(1, round(images * kept / classes))
         # Both limits count source images; each is in one domain or in all of them.

@@ -157,6 +157,9 @@ def _facts(study: Study, compute: Compute, n_networks: int) -> dict[str, Any]:
         facts[f"data set {name}"] = (
             f"{data.source.name}, {data.size}×{data.size} pixels, domains {', '.join(data.domains)}"
         )
+    for name, model in study.models.items():
+        if (wrong := model.data.labels) is not None:
+            facts[f"model {name}"] = f"{wrong.noise:.0%} of its training images have a wrong label"
     for name, pair in study.pairs.items():
         recipe = pair.training or study.models[pair.like].training
         independent = f"{len(study.independents(pair))} independent"

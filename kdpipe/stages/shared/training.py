@@ -21,7 +21,7 @@ from kdpipe.data.augment import AugmentationRef
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
 from kdpipe.data.lazy import LazyPixels
-from kdpipe.data.selection import Selection, select
+from kdpipe.data.selection import Selection, select, training_labels
 from kdpipe.data.store import Subset
 from kdpipe.distill.base import Objective
 from kdpipe.models import BuilderRef
@@ -127,14 +127,17 @@ def train_and_save(
 
 def load_images(subset: Subset, selection: Selection, split: str, device: str) -> Images:
     """The selected images, on the device if they fit; validation images are never thinned out by
-    group."""
+    group, and their labels are true."""
     rows = select(subset.index, selection, split, compose=split == "train")
+    labels = subset.index["label"][rows]
+    if split == "train":
+        labels = training_labels(subset.index, rows, selection, len(subset.classes))
     room = fits(len(rows) * subset.edge**2 * 3, torch.device(device))
     pixels, whole = subset.access(rows, device if room or not subset.stored else "cpu")
     return Images(
         pixels=pixels,
         whole=whole,
-        labels=torch.from_numpy(subset.index["label"][rows]).to(device),
+        labels=torch.from_numpy(labels).to(device),
         ids=subset.index["sample_id"][rows],
     )
 
@@ -190,7 +193,9 @@ def feature_shapes(
 
 def describe(network: Network, ref: PluginRef, subset: Subset, train: Images) -> dict[str, object]:
     """The part of ``model.json`` that says what the weights are."""
-    counts = np.bincount(train.labels.cpu().numpy(), minlength=len(subset.classes))
+    labels = train.labels.cpu().numpy()
+    counts = np.bincount(labels, minlength=len(subset.classes))
+    wrong = int((labels != subset.index["label"][train.ids]).sum())
     return {
         "network": ref.as_json(),
         "classes": subset.classes,
@@ -203,6 +208,7 @@ def describe(network: Network, ref: PluginRef, subset: Subset, train: Images) ->
         **_more(network),
         "parameters": sum(p.numel() for p in network.parameters()),
         "training_images": {c: int(n) for c, n in zip(subset.classes, counts, strict=True)},
+        **({"wrong_labels": wrong} if wrong else {}),
     }
 
 

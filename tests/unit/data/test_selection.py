@@ -136,3 +136,35 @@ def test_without_is_sorted_and_absent_where_a_study_does_not_say_it():
     for nothing in ({}, {"without": None}, {"without": []}):
         assert "without" not in selection(**nothing).model_dump()
     assert selection(without=["3"]).model_dump(mode="json")["without"] == ["3"]
+
+
+@pytest.mark.parametrize("cut", [0.1, 0.5, 0.83])
+def test_parts_share_no_image_and_miss_none(subset, cut):
+    index, domains = subset.index, ["grey", "colour"]
+    everything = select(index, selection(domains=domains), "train")
+    first, second = (
+        select(index, selection(domains=domains, part=part), "train")
+        for part in ((0, cut), (cut, 1))
+    )
+    assert sorted([*first, *second]) == everything.tolist()
+    # All versions of an image lie in one part.
+    assert not set(index["source_id"][first]) & set(index["source_id"][second])
+    assert len(first) / len(everything) == pytest.approx(cut, abs=0.12)
+
+
+def test_limits_count_within_a_part_and_validation_knows_no_parts(subset):
+    index, half = subset.index, selection(part=(0.5, 1), per_class=3)
+    rows = select(index, half, "train")
+    assert np.bincount(index["label"][rows]).tolist() == [3] * 10
+    assert set(rows) <= set(select(index, selection(part=(0.5, 1)), "train"))
+    assert len(select(index, half, "val", compose=False)) == len(
+        select(index, selection(), "val", compose=False)
+    )
+    with pytest.raises(KdpipeError, match="training images of class '0', but 13 are asked for"):
+        select(index, selection(part=(0.5, 1), per_class=13), "train")
+
+
+@pytest.mark.parametrize("part", [(0.5, 0.5), (0.6, 0.1), (-0.1, 0.5), (0.5, 1.1)])
+def test_a_part_is_two_shares_in_order(part):
+    with pytest.raises(ValidationError, match="two shares between 0 and 1, the smaller first"):
+        selection(part=part)

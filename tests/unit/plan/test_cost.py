@@ -99,6 +99,8 @@ def test_images_of_a_selection() -> None:
     assert tiny.training_images(Selection(set="few", domains=["grey"], per_class=400)) == 150
     groups = Selection(set="few", domains=["grey", "colour"], per_group={"1": 5, "2": 3})
     assert tiny.training_images(groups) == 16
+    parts = [Selection(set="few", domains=["grey"], part=part) for part in ((0, 0.4), (0.4, 1))]
+    assert [tiny.training_images(part) for part in parts] == [60, 90]
 
 
 def test_domains_that_are_different_images_are_not_counted_four_times() -> None:
