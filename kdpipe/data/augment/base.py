@@ -22,6 +22,8 @@ class Augmentation(ABC):
     """One transformation; ``draws`` is how many uniform numbers it needs per image.
 
     With ``resizes`` it brings images of any size to ``size`` pixels, where the pipeline sets it.
+    One that is ``fixed`` draws the same numbers for an image in every epoch and may change its
+    label; the pipeline tells it the ``classes`` of the images.
 
     >>> @augmentations.register("fade")
     ... class Fade(Augmentation):
@@ -37,7 +39,9 @@ class Augmentation(ABC):
     Options: type[Options] = Options
     draws: int = 0
     resizes: bool = False
+    fixed: bool = False
     size: int | None = None
+    classes: Sequence[str] = ()
 
     def __init__(self, options: Any) -> None:
         self.options = options
@@ -46,6 +50,10 @@ class Augmentation(ABC):
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         """``images`` float in [0, 1] (n, 3, h, w), ``u`` uniform (n, draws); same shape back, or
         ``size`` where it resizes."""
+
+    def relabel(self, labels: Tensor, u: Tensor) -> Tensor:
+        """The labels (n,) of images for which it draws ``u`` in every epoch, where ``fixed``."""
+        return labels
 
     @property
     def views(self) -> int | None:
@@ -68,14 +76,21 @@ class Pipeline:
     """The augmentations of one training run, in the order the study lists them.
 
     ``size``: what networks see. Images may be larger: then a step that resizes cuts from all of
-    an image, and without such a step its middle is taken first.
+    an image, and without such a step its middle is taken first. ``classes``: names of the labels,
+    for steps that change them.
     """
 
-    def __init__(self, refs: Sequence[PluginRef], seed: int, size: int | None = None) -> None:
+    def __init__(
+        self,
+        refs: Sequence[PluginRef],
+        seed: int,
+        size: int | None = None,
+        classes: Sequence[str] = (),
+    ) -> None:
         self.steps: list[Augmentation] = []
         for ref in refs:
             step: Augmentation = ref.make()
-            step.size = size
+            step.size, step.classes = size, classes
             self.steps.append(step)
         self.seed = seed
         self.size = size
@@ -83,12 +98,25 @@ class Pipeline:
     def draws(self, ids: np.ndarray, epoch: int) -> list[Tensor]:
         """What each step draws for the images ``ids`` (n,): uniform (n, draws) each, on the CPU.
 
-        Row i is a function of (seed, epoch, ids[i]) alone.
+        Row i is a function of (seed, epoch, ids[i]) alone, and of a fixed step of the same without
+        the epoch.
         """
-        return [
-            torch.from_numpy(uniforms(stream("augment", self.seed, epoch, k), ids, step.draws))
+        keys = [
+            stream("augment", self.seed, *([] if step.fixed else [epoch]), k)
             for k, step in enumerate(self.steps)
         ]
+        return [
+            torch.from_numpy(uniforms(key, ids, step.draws))
+            for key, step in zip(keys, self.steps, strict=True)
+        ]
+
+    def relabel(self, labels: Tensor, ids: np.ndarray) -> Tensor:
+        """What the images ``ids`` (n,) are labelled with in training, where ``labels`` (n,) are
+        those of the images as they are."""
+        if any(step.fixed for step in self.steps):
+            for step, u in zip(self.steps, self.draws(ids, 0), strict=True):
+                labels = step.relabel(labels, u.to(labels.device)) if step.fixed else labels
+        return labels
 
     def apply(self, images: Tensor, draws: Sequence[Tensor]) -> Tensor:
         """Augment a batch by the numbers in ``draws``, one tensor (n, draws) a step."""

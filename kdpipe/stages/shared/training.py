@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +59,15 @@ class TrainSettings(TrainingSettings):
 
 @dataclass(frozen=True)
 class Setup:
-    """A fresh network, its images, and the seed of everything random in its training."""
+    """A fresh network, its images, their augmentation, and the seed of everything random in its
+    training."""
 
     subset: Subset
     train: Images
     val: Images
     seed: int
     network: Network
+    augment: Pipeline
 
 
 def stream_of(ref: ModelRef | StudentRef) -> int:
@@ -81,12 +83,14 @@ def set_up(settings: TrainingSettings, root: Path, seed: int) -> Setup:
     subset = Subset(root / subset_dir(settings.data.set))
     train = load_images(subset, settings.data, "train", device)
     val = load_images(subset, settings.data, "val", device)
+    augment = Pipeline(settings.augment, seed, subset.size, subset.classes)
+    train = replace(train, labels=augment.relabel(train.labels, train.ids))
     network = new_network(settings, subset, train, stream("weights", seed))
     if settings.network.cls.third_party:
         images = some_images(subset, settings.data, device)
         # What its code keeps without gradients is not to be trained.
         find_form(network, len(subset.classes), images, gradients=False)
-    return Setup(subset, train, val, seed, network)
+    return Setup(subset, train, val, seed, network, augment)
 
 
 def train_and_save(
@@ -114,7 +118,7 @@ def train_and_save(
             setup.train,
             setup.val,
             settings.recipe,
-            Pipeline(settings.augment, setup.seed, setup.subset.size),
+            setup.augment,
             settings.compute,
             setup.seed,
             checkpoint,
