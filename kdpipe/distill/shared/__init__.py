@@ -1,0 +1,1 @@
+"""What several modules of ``kdpipe.distill`` use; no plug-ins."""
