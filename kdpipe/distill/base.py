@@ -28,6 +28,10 @@ class Step:
     Where a pair compares other outputs than those of the classes, ``logits`` and
     ``teacher_logits`` are these, and ``class_logits`` (n, classes) those of the student that labels
     stand for.
+
+    A pair may show the teacher on images without labels. Then ``labels`` is empty, or, beside
+    labelled images, ``labels`` (n,) and ``class_logits`` are of those and all else of the others.
+    ``label_loss`` knows each case.
     """
 
     rows: Tensor
@@ -57,9 +61,9 @@ class Step:
 class Setting:
     """What an objective may need to know before training starts.
 
-    ``labels`` (n_train,) of the training set; ``shapes`` and ``teacher_shapes`` without the batch
-    dimension, by layer name. ``label_smoothing`` in [0, 1): how much of a label is spread evenly
-    over all classes.
+    ``labels`` (n_train,) of the training set, −1 where images have none; ``shapes`` and
+    ``teacher_shapes`` without the batch dimension, by layer name. ``label_smoothing`` in [0, 1):
+    how much of a label is spread evenly over all classes.
     """
 
     labels: Tensor
@@ -80,6 +84,8 @@ class Objective(nn.Module):
     (memory banks) are part of a training checkpoint. What it draws from torch's generators comes
     from a stream of its own, which the network's dropout does not share. ``title`` is what figures
     and report call it, its own name if empty; ``place`` is where it stands among the methods there.
+    An objective with ``needs_labels`` reads labels beyond ``label_loss``, and so cannot show a
+    student its teacher on images without labels.
 
     >>> class DistanceOptions(ObjectiveOptions):
     ...     beta: float = Field(1.0, ge=0, description="Weight of the distance.")
@@ -101,6 +107,7 @@ class Objective(nn.Module):
     place: int = 1000
     Options: type[Options] = ObjectiveOptions
     uses_teacher: bool = True
+    needs_labels: bool = False
 
     def __init__(self, options: Any, setting: Setting) -> None:
         super().__init__()
@@ -118,7 +125,10 @@ class Objective(nn.Module):
         return ()
 
     def label_loss(self, step: Step) -> Tensor:
-        """Cross-entropy with the labels, smoothed as the recipe wants, mean over the batch."""
+        """Cross-entropy with the labels, smoothed as the recipe wants, mean over the labelled
+        images of the batch; 0 where no image has a label."""
+        if not len(step.labels):
+            return step.labelled.new_zeros(())
         return F.cross_entropy(step.labelled, step.labels, label_smoothing=self.label_smoothing)
 
     @abstractmethod

@@ -100,6 +100,7 @@ class CRD(Objective):
     Options = CRDOptions
     title = "CRD"
     place = 30
+    needs_labels = True
     bank: Tensor
     teacher_bank: Tensor
     labels: Tensor

@@ -18,6 +18,7 @@ class Labels(Objective):
 
     Options = LabelsOptions
     uses_teacher = False
+    needs_labels = True
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         return {"loss": self.label_loss(step)}

@@ -32,6 +32,7 @@ class SoftLabel(Objective):
     title = "Soft label"
     place = 50
     uses_teacher = False
+    needs_labels = True
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         o = self.options

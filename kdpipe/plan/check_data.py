@@ -12,6 +12,7 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.base.out_of_memory import memory_said
 from kdpipe.data.render import Renderer
 from kdpipe.data.selection import select
+from kdpipe.plan.pairs import taught_images
 from kdpipe.plan.plan import Plan
 from kdpipe.stages.subset import SPLITS, SubsetSettings, build_index, open_source, rendering
 
@@ -51,6 +52,13 @@ def _check_set(plan: Plan, settings: SubsetSettings, data_root: Path | None) -> 
                     select(index, model.data, split, compose=split == "train")
             except KdpipeError as error:
                 raise KdpipeError(f"models.{name}.data: {error}") from None
+    for name, pair in plan.study.pairs.items():
+        images = taught_images(plan.study, pair) if pair.transfer is not None else None
+        if images is not None and images.set == settings.name:
+            try:
+                select(index, images, "train")
+            except KdpipeError as error:
+                raise KdpipeError(f"pairs.{name}.transfer: {error}") from None
     _, once = np.unique(index["source_id"], return_index=True)
     counts = ", ".join(f"{(index['split'][once] == part).sum()} {part}" for part in SPLITS)
     stored = settings.stores(len(index["label"]))

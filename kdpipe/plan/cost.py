@@ -114,7 +114,7 @@ def _trained(estimate: Estimate) -> Table:
     for key, (first, *others) in seen.items():
         size = estimate.size(first.network, first.data.set)
         flops = estimate.training_flops(first)
-        trained = [str(first.recipe.epochs), f"{estimate.training_images(first.data):,}"]
+        trained = [str(first.recipe.epochs), f"{estimate.epoch_images(first)[0]:,}"]
         table.add_row(
             key,
             str(1 + len(others)),

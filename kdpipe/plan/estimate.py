@@ -21,7 +21,9 @@ from kdpipe.base.plugin import PluginRef
 from kdpipe.data.selection import Selection
 from kdpipe.data.sources.base import Source
 from kdpipe.data.store import HELD
+from kdpipe.data.transfer import Transfer
 from kdpipe.plan.counting import FLOAT, Size, counted, without_weights
+from kdpipe.plan.pairs import taught_images
 from kdpipe.plan.plan import Job, Plan
 from kdpipe.plan.teacher_outputs import TeacherOutputs, with_size
 from kdpipe.probes.base import BATCH, ProbeOptions
@@ -132,8 +134,9 @@ class Estimate:
     def _table(self, name: str) -> TeacherOutputs:
         """Whether the teacher outputs of a pair are stored, and their size."""
         study = self.plan.study
-        data = study.models[study.pairs[name].like].data
-        classes, images = self.images(data.set)[1], self.training_images(data)
+        pair = study.pairs[name]
+        classes = self.images(study.models[pair.like].data.set)[1]
+        images = self.taught_images(pair.transfer, study.models[pair.like].data)
         precision = self.plan.compute.precision
         return with_size(study, study.pairs[name], precision, classes, images)
 
@@ -155,15 +158,35 @@ class Estimate:
             images = min(images, sum(data.per_group.values()) * domains)
         return images
 
+    def taught_images(self, transfer: Transfer | None, own: Selection) -> int:
+        """About how many images there are on which a student sees its teacher."""
+        found = own if transfer is None else transfer.selection(own)
+        if found is None:
+            assert transfer is not None
+            return transfer.images or self.training_images(own)
+        return self.training_images(found)
+
+    def epoch_images(self, settings: TrainingSettings) -> tuple[int, int]:
+        """About how many images an epoch shows the network, and how many of them its teacher."""
+        own = self.training_images(settings.data)
+        transfer = settings.transfer if isinstance(settings, DistilSettings) else None
+        if transfer is None:
+            return own, own
+        if transfer.beside:
+            return 2 * own, own
+        images = self.taught_images(transfer, settings.data)
+        return images, images
+
     def training_flops(self, settings: TrainingSettings) -> float:
         """Operations of one training: three forward passes of the network for each image and
         epoch, and one of the teacher if it answers at every step. 0 for a network from weights."""
         if isinstance(settings, TrainSettings) and settings.weights is not None:
             return 0.0
-        flops = float(BACKWARD * self.size(settings.network, settings.data.set).flops)
+        shown, taught = self.epoch_images(settings)
+        flops = float(BACKWARD * self.size(settings.network, settings.data.set).flops) * shown
         if (teacher := self._live_teacher(settings)) is not None:
-            flops += teacher.flops
-        return settings.recipe.epochs * self.training_images(settings.data) * flops
+            flops += teacher.flops * taught
+        return settings.recipe.epochs * flops
 
     def _live_teacher(self, settings: TrainingSettings) -> Size | None:
         """Size of the teacher if it answers at every step of a training, else None."""
@@ -192,12 +215,16 @@ class Estimate:
         # Activations and their gradients, and a batch that is being augmented.
         values = settings.recipe.batch_size * 2 * values + weights
         held = self.pixels_mb(settings.data.set, self.training_images(settings.data))
+        transfer = settings.transfer if isinstance(settings, DistilSettings) else None
+        if transfer and (images := transfer.selection(settings.data)) is not None:
+            held += self.pixels_mb(images.set, self.training_images(images))
         return Work(self.training_flops(settings), values, held)
 
     def _teacher_outputs(self, target: str) -> Work:
         pairs = self.plan.study.pairs
         name = next(name for name in pairs if paths.teacher_outputs_file(name) == target)
-        data, table = self.plan.study.models[pairs[name].like].data, self.table(name)
+        data, table = taught_images(self.plan.study, pairs[name]), self.table(name)
+        assert data is not None, "noise has no table"
         size = self._look(pairs[name].teacher, data.set)
         views = table.views * self.training_images(data) if table.wanted else 0
         return self._passes(size.flops * views, [size], [data.set])

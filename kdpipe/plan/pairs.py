@@ -5,6 +5,7 @@ from __future__ import annotations
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef
 from kdpipe.base.plugin import PluginRef
+from kdpipe.data.selection import Selection
 from kdpipe.study.entries import Pair
 from kdpipe.study.schema import Study
 
@@ -32,3 +33,9 @@ def second_teacher(study: Study, pair: Pair) -> ModelRef | None:
     if not others or pair.teacher.model in pair.independent:
         return None
     return ModelRef(model=pair.teacher.model, seed=others[0])
+
+
+def taught_images(study: Study, pair: Pair) -> Selection | None:
+    """The images on which the students of a pair see their teacher; None for noise."""
+    own = study.models[pair.like].data
+    return own if pair.transfer is None else pair.transfer.selection(own)

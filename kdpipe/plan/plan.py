@@ -159,11 +159,13 @@ class Plan:
 
     def _teacher_outputs(self, name: str, pair: Pair, table: TeacherOutputs) -> None:
         model, wish = self.study.models[pair.like], self.study.compute
+        images = pairs.taught_images(self.study, pair)
+        assert images is not None, "noise has no table"
         settings = TeacherOutputsSettings(
             teacher=pair.teacher,
             layers=list(table.layers),
             outputs=pair.outputs,
-            data=model.data,
+            data=images,
             class_map=self._class_map(pair),
             augment=model.augment,
             batch_size=(pair.training or model.training).batch_size // wish.processes,
@@ -171,11 +173,12 @@ class Plan:
             required=wish.teacher_outputs == "always",
             fp16=wish.teacher_outputs_fp16,
             compute=self.compute,
+            classes_of=model.data.set if images.set != model.data.set else None,
         )
         target = paths.teacher_outputs_file(name)
-        subset = _subset_file(model.data.set)
+        subsets = dict.fromkeys(map(_subset_file, (images.set, model.data.set)))
         teacher = self.study.models[pair.teacher.model].network
-        inputs = [subset, *_files(pair.teacher)[:2]]
+        inputs = [*subsets, *_files(pair.teacher)[:2]]
         plugins = [teacher, *model.augment, settings.class_map]
         self._add("teacher_outputs", target, settings, inputs, [target], plugins)
 
@@ -199,8 +202,10 @@ class Plan:
             augment=model.augment,
             recipe=pair.training or model.training,
             compute=self.training,
+            transfer=pair.transfer,
         )
-        inputs = [_subset_file(model.data.set)]
+        images = pairs.taught_images(self.study, pair) or model.data
+        inputs = [*dict.fromkeys(map(_subset_file, (model.data.set, images.set)))]
         plugins = [model.network, objective, *model.augment, settings.class_map]
         if uses_teacher:
             inputs += _files(pair.teacher)[:2]

@@ -48,6 +48,9 @@ def teacher_outputs(study: Study, pair: Pair) -> TeacherOutputs:
         return TeacherOutputs(False, "the study says never")
     if not methods:
         return TeacherOutputs(False, "no objective reads only logits or penultimate features")
+    if pair.transfer is not None and not pair.transfer.repeats:
+        what = "noise" if pair.transfer.noise else "mixtures"
+        return TeacherOutputs(False, f"every epoch shows other {what}")
     if views is None:
         return TeacherOutputs(False, "every epoch shows other views")
     layers = sorted(

@@ -10,11 +10,13 @@ from kdpipe.base.options import optional
 from kdpipe.base.paths import ModelRef, StudentRef, teacher_outputs_file
 from kdpipe.base.seeding import stream
 from kdpipe.data.class_maps import ClassMapRef
+from kdpipe.data.transfer import Transfer
 from kdpipe.distill import ObjectiveRef
 from kdpipe.distill.base import Setting
 from kdpipe.models.base import Network, OutputsOf
 from kdpipe.stages.base import Call, Stage
 from kdpipe.stages.shared.classes import load_for
+from kdpipe.stages.shared.taught import taught_on
 from kdpipe.stages.shared.training import (
     TrainingSettings,
     feature_shapes,
@@ -42,6 +44,7 @@ class DistilSettings(TrainingSettings):
     tabulated: bool
     rounded: bool = False
     """Whether the table, if there is one, holds fp16: another student than the teacher makes."""
+    transfer: Transfer | None = optional(description="The images on which it sees its teacher.")
 
 
 def run(settings: DistilSettings, call: Call) -> None:
@@ -53,6 +56,12 @@ def run(settings: DistilSettings, call: Call) -> None:
         teacher: Teacher | None = None
         teacher_shapes: dict[str, tuple[int, ...]] = {}
         inputs: dict[str, Path] = {}
+        taught, known = None, setup.train.labels.cpu()
+        if settings.transfer is not None:
+            setup, taught, inputs = taught_on(settings.transfer, settings, setup, call.root)
+            known = setup.train.labels.cpu()
+            if taught is not None:
+                known = torch.full((len(taught.shown),), -1)
         if cls.uses_teacher:
             network = load_for(
                 call.root,
@@ -69,12 +78,11 @@ def run(settings: DistilSettings, call: Call) -> None:
         n_classes = len(setup.subset.classes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream("objective", setup.seed))
-            labels = setup.train.labels.cpu()
             smoothing = settings.recipe.label_smoothing
-            setting = Setting(labels, n_classes, shapes, teacher_shapes, smoothing)
+            setting = Setting(known, n_classes, shapes, teacher_shapes, smoothing)
             objective = settings.objective.make(setting)
         outputs = settings.outputs or "classes"
-        train_and_save(settings, setup, objective, teacher, inputs, call, outputs)
+        train_and_save(settings, setup, objective, teacher, inputs, call, outputs, taught)
 
 
 STAGE = Stage(DistilSettings, run)

@@ -44,6 +44,9 @@ class TeacherOutputsSettings(Options):
     fp16: bool = False
     """Round to 16 bits what a training would see in 32."""
     compute: Compute
+    classes_of: str | None = optional(
+        description="The set whose classes the logits are of, where that is not the images' set."
+    )
 
 
 def run(settings: TeacherOutputsSettings, call: Call) -> None:
@@ -52,17 +55,18 @@ def run(settings: TeacherOutputsSettings, call: Call) -> None:
     Images are in the order of the training rows, views in that of ``Pipeline.view``, and numbers
     in the precision in which a training would see them, unless ``fp16`` rounds them.
 
-    The logits are those of the classes of the data set, in their order, unless the pair compares
-    other outputs. Raises KdpipeError when
-    the teacher does not know them, a required table would exceed the limit, or a number that of
-    fp16.
+    The logits are those of the classes of the students' data set, in their order, unless the pair
+    compares other outputs. Raises KdpipeError when the teacher does not know them, a required table
+    would exceed the limit, or a number that of fp16.
     """
     compute = settings.compute
     compute.start()
     subset = Subset(call.root / subset_dir(settings.data.set))
     train = load_images(subset, settings.data, "train", compute.device)
+    name = settings.classes_of or settings.data.set
+    classes = Subset(call.root / subset_dir(name))
     network = load_for(
-        call.root, settings.teacher, subset, settings.data.set, settings.class_map, compute.device
+        call.root, settings.teacher, classes, name, settings.class_map, compute.device
     )
     teacher = LiveTeacher(
         network, tuple(settings.layers), settings.batch_size, settings.outputs or "classes"

@@ -23,6 +23,7 @@ from kdpipe.data.render import ImageFormat
 from kdpipe.data.selection import Selection
 from kdpipe.data.sources import SourceRef
 from kdpipe.data.split import SplitFractions
+from kdpipe.data.transfer import Transfer
 from kdpipe.distill import ObjectiveRef
 from kdpipe.models import BuilderRef
 from kdpipe.models.weights.options import WeightsField
@@ -158,6 +159,10 @@ class Pair(Options):
         None,
         description="A model; its seeds are the independent students, and the distilled ones have "
         "its architecture, images and augmentations. Null where all students are given.",
+    )
+    transfer: Transfer | None = optional(
+        description="The images on which distilled students see their teacher; null for their own "
+        "labelled ones."
     )
     role: Literal["claim", "control"] = Field(
         "claim", description="control: the teacher lacks the property, so the pair makes no claim."

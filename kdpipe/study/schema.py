@@ -22,6 +22,7 @@ from kdpipe.study.entries import Data, DataSet, Model, Name, Pair
 from kdpipe.study.includes import read
 from kdpipe.study.resources import Limits
 from kdpipe.study.shorthand import for_pairs, named, over, training_of
+from kdpipe.study.transfers import check_images, check_methods
 
 RESERVED_METHODS = {"teacher", "teacher2", "ind"}
 
@@ -172,6 +173,7 @@ class Study(Options):
                 raise ValueError(f"{where}.{key}: '{reserved.pop()}' is a reserved name")
         self._check_given(where, pair)
         self._check_outputs(where, pair)
+        self._check_transfer(where, pair)
         seen: dict[str, str] = {}
         sealed = self._sealed(pair)
         for instance in pair.probes:
@@ -195,6 +197,20 @@ class Study(Options):
                 f"probes.{instance}", options.set or data.set, options.domains or data.domains
             )
             self._check_further(instance, where, pair)
+
+    def _check_transfer(self, where: str, pair: Pair) -> None:
+        """The images on which students see their teacher are there and of use."""
+        if pair.transfer is None:
+            return
+        own = self.models[pair.like].data
+        try:
+            images = pair.transfer.selection(own)
+        except ValueError as error:
+            raise ValueError(f"{where}.transfer.{error}") from None
+        if images is not None:
+            self._check_data(f"{where}.transfer", images.set, images.domains)
+            check_images(f"{where}.transfer", pair.transfer, images, own, self.data.sets)
+        check_methods(where, pair.transfer, pair.methods)
 
     def _check_further(self, instance: str, where: str, pair: Pair) -> None:
         """Networks that a probe needs beside those of a pair are others, and there are such."""

@@ -52,13 +52,14 @@ class ObjectiveTrial:
         smoothing: float = 0.0,
         shapes: Mapping[str, Shapes] | None = None,
         options: Any = None,
+        labelled: bool = True,
     ) -> Objective:
         """A fresh objective; ``seed`` decides what it draws from torch."""
         torch.manual_seed(seed)
         options, shapes = options or self.options, shapes or self.usual
         asked = self.cls.student_layers(options), self.cls.teacher_layers(options)
         setting = Setting(
-            self.labels,
+            self.labels if labelled else torch.full_like(self.labels, -1),
             CLASSES,
             {name: shapes[name][0] for name in asked[0]},
             {name: shapes[name][1] for name in asked[1]},
@@ -190,6 +191,27 @@ def uses_teacher_is_true(trial: ObjectiveTrial) -> str | None:
     )
     one, two = (trial.value(trial.made(), s) for s in (step, other))
     return None if one != two else "another teacher gives the same loss"
+
+
+def needs_labels_is_true(trial: ObjectiveTrial) -> str | None:
+    """``needs_labels`` says whether anything but ``self.label_loss`` reads labels. Without it the
+    teacher may be seen on images that have none: then ``step.labels`` is empty and
+    ``setting.labels`` holds −1."""
+    if not trial.cls.uses_teacher or not issubclass(type(trial.options), ObjectiveOptions):
+        return None
+    options = trial.options.model_copy(update={"gamma": 0.0})
+    step, other, none = trial.step(), trial.step(), trial.step()
+    other.labels = (step.labels + 1) % CLASSES
+    none.labels = step.labels[:0]
+    want = trial.value(trial.made(options=options), step)
+    if trial.cls.needs_labels:
+        same = want == trial.value(trial.made(options=options), other)
+        return "it needs labels, and other labels give the same loss" if same else None
+    try:
+        got = trial.value(trial.made(options=options, labelled=False), none)
+    except Exception as error:
+        return f"without labels it ends in {type(error).__name__}: {error}; set needs_labels"
+    return None if got == want else f"with gamma 0 the loss is {want}, and {got} without labels"
 
 
 class Reads(dict[str, Tensor]):
@@ -340,6 +362,7 @@ CONTRACTS = (
     leaves_outputs_alone,
     same_loss_from_the_same_seed,
     uses_teacher_is_true,
+    needs_labels_is_true,
     layers_are_those_it_reads,
     student_and_teacher_may_differ_in_shape,
     finite_under_bf16,

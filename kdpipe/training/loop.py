@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.base.seeding import ranks, stream
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
-from kdpipe.data.lazy import LazyPixels
 from kdpipe.distill.base import Objective, Step
 from kdpipe.models.base import Network, OutputsOf
 from kdpipe.training.checkpoint import Checkpoint
@@ -24,41 +24,9 @@ from kdpipe.training.compute import Compute
 from kdpipe.training.draws import OwnStream
 from kdpipe.training.optimiser import optimiser_and_schedule
 from kdpipe.training.recipe import Recipe
+from kdpipe.training.shown import Augmented, Batch, Shown, Taught, cycled
+from kdpipe.training.shown import Images as Images
 from kdpipe.training.teacher import TabulatedTeacher, Teacher
-
-
-@dataclass(frozen=True)
-class Images:
-    """Decoded images: uint8 (n, 3, h, w), labels (n,), sample ids (n,).
-
-    The labels are on the training device, and the pixels too, unless they are too many for it.
-
-    ``whole``: the images as they are kept, of which ``pixels`` is the middle, where that is more.
-    Both may be decoded lazily, when they are indexed or streamed.
-    """
-
-    pixels: Tensor | LazyPixels
-    labels: Tensor
-    ids: np.ndarray
-    whole: Tensor | LazyPixels | None = None
-
-    @property
-    def uncut(self) -> Tensor | LazyPixels:
-        """What augmentations start from."""
-        return self.pixels if self.whole is None else self.whole
-
-    def stream(self, order: Sequence[np.ndarray], places: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Uncut images of each batch in ``order`` on the device, where ``places`` has its rows."""
-        kept, device = self.uncut, self.labels.device
-        if isinstance(kept, LazyPixels):
-            for _, pixels in kept.stream(order):
-                yield pixels
-        elif kept.device == device:
-            for at in places:
-                yield kept[at]
-        else:
-            for rows in order:
-                yield kept[torch.from_numpy(rows)].pin_memory().to(device, non_blocking=True)
 
 
 class Student(nn.Module):
@@ -82,15 +50,28 @@ class Student(nn.Module):
         self.outputs = outputs
         self.layers = type(objective).student_layers(objective.options)
 
-    def forward(self, images: Tensor, step: Step) -> dict[str, Tensor]:
+    def forward(
+        self, images: Tensor, step: Step, labelled: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """``labelled``: images that the labels are of, where the teacher is seen on others."""
+        if labelled is None:
+            self._answer(images, step)
+            with self.draws:
+                return self.objective(step)
+        own = self.network(labelled)
+        # Dropout on the labelled images stays that of a student without further ones.
+        with self.draws:
+            self._answer(images, step)
+            step.class_logits = own
+            return self.objective(step)
+
+    def _answer(self, images: Tensor, step: Step) -> None:
         wanted: OutputsOf = "classes" if self.outputs == "classes" else "all"
         step.logits, step.features = self.network.with_features(images, self.layers, outputs=wanted)
         if self.outputs != "classes":
             own = [step.logits.shape[1] - self.network.auxiliary, self.network.auxiliary]
             step.class_logits, more = step.logits.split(own, 1)
             step.logits = more if self.outputs == "auxiliary" else step.logits
-        with self.draws:
-            return self.objective(step)
 
 
 @dataclass
@@ -116,10 +97,12 @@ def fit(
     seed: int,
     checkpoint: Checkpoint,
     outputs: OutputsOf = "classes",
+    taught: Taught | None = None,
 ) -> list[dict[str, Any]]:
     """Train ``network`` in place; returns one history row per epoch.
 
-    ``outputs``: those that the objective compares with the teacher's.
+    ``outputs``: those that the objective compares with the teacher's. ``taught``: unlabelled images
+    on which it sees its teacher, instead of ``train`` or beside it.
 
     The result is the weights after the last epoch. Early stopping on the test split would leak it,
     and on the validation split it would favour the noisier method.
@@ -174,35 +157,46 @@ def fit(
                 }
             )
 
+    labelled = True
+    seen: Shown = Augmented(train, augment)
+    beside: Shown | None = None
+    if taught is not None and taught.beside:
+        beside = taught.shown
+    elif taught is not None:
+        labelled, seen = False, taught.shown
+    tabulated = isinstance(teacher, TabulatedTeacher)
     for epoch in range(len(done.history), recipe.epochs):
         network.train()
         objective.train()
-        # What the epoch draws goes to the device at once: no step waits for a copy.
-        order = list(batches(len(train.labels), recipe.batch_size, stream("order", seed, epoch)))
-        draws = [u.to(device) for u in augment.draws(train.ids, epoch)]
-        views = augment.view(draws) if isinstance(teacher, TabulatedTeacher) else None
-        places = torch.from_numpy(np.concatenate(order)).to(device).split([len(r) for r in order])
-        left = order[done.steps :], places[done.steps :]
-        for rows, at, pixels in zip(*left, train.stream(*left), strict=True):
-            images = augment.apply(as_float(pixels), [u[at] for u in draws])
-            step = Step(rows=at, labels=train.labels[at], logits=torch.empty(0))
+        order = list(batches(len(seen), recipe.batch_size, stream("order", seed, epoch)))
+        first = seen.epoch(epoch, order, done.steps, tabulated and beside is None)
+        second: Iterator[Batch | None] = repeat(None, len(order) - done.steps)
+        if beside is not None:
+            rows = cycled(len(beside), len(seen), stream("order beside", seed, epoch))
+            also = list(shares(rows, recipe.batch_size))
+            second = beside.epoch(epoch, also, done.steps, tabulated)
+        for one, other in zip(first, second, strict=True):
+            labels = train.labels[one.rows] if labelled else train.labels[:0]
+            batch = one if other is None else other
+            step = Step(rows=batch.rows, labels=labels, logits=torch.empty(0))
             step.epoch = epoch + done.steps / len(order)
             with compute.autocast():
                 if teacher is not None:
                     step.teacher_logits, step.teacher_features = teacher(
-                        images, at, None if views is None else views[at]
+                        batch.images, batch.rows, batch.views
                     )
-                terms = student(images, step)
+                terms = student(batch.images, step, None if other is None else one.images)
             optimiser.zero_grad(set_to_none=True)
             with own_draws:  # a hook of the objective may add noise to a gradient
                 terms["loss"].backward()
             optimiser.step()
             with torch.no_grad():
-                correct = (step.labelled.argmax(1) == step.labels).float().mean()
+                if labelled:
+                    terms["accuracy"] = (step.labelled.argmax(1) == step.labels).float().mean()
                 # Summed as tensors: reading a number here would wait for the device.
-                for name, value in {**terms, "accuracy": correct}.items():
-                    done.sums[name] = done.sums.get(name, 0) + value.detach() * len(rows)
-            done.images += len(rows)
+                for name, value in terms.items():
+                    done.sums[name] = done.sums.get(name, 0) + value.detach() * len(one.rows)
+            done.images += len(one.rows)
             done.steps += 1
             keep()
         sums = {name: float(parallel.mean(total)) for name, total in done.sums.items()}
@@ -231,17 +225,21 @@ def fit(
 
 
 def batches(n: int, size: int, seed: int) -> Iterator[np.ndarray]:
-    """Row numbers of an epoch's batches, in an order that ``seed`` alone decides.
+    """Row numbers of an epoch's batches, in an order that ``seed`` alone decides."""
+    return shares(np.argsort(ranks(seed, np.arange(n)), kind="stable"), size)
+
+
+def shares(order: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """``order`` in batches, of which each process has its part.
 
     A last batch of one image is dropped, because batch normalisation cannot train on it. Several
     processes share each batch evenly; a last batch is cut to what they can share.
     """
-    order = np.argsort(ranks(seed, np.arange(n)), kind="stable")
     world, rank = parallel.world(), parallel.rank()
-    for start in range(0, n, size):
+    for start in range(0, len(order), size):
         rows = order[start : start + size]
         share = len(rows) // world
-        if share > 1 or n == 1:
+        if share > 1 or len(order) == 1:
             yield rows[rank * share : (rank + 1) * share]
 
 
@@ -278,7 +276,8 @@ def evaluate(
 
 
 def describe(row: dict[str, Any], epochs: int) -> str:
+    own = f"train accuracy {row['train_accuracy']:.4f}  " if "train_accuracy" in row else ""
     return (
         f"epoch {row['epoch']:>3}/{epochs}  loss {row['train_loss']:.4f}  "
-        f"train accuracy {row['train_accuracy']:.4f}  val accuracy {row['val_accuracy']:.4f}"
+        f"{own}val accuracy {row['val_accuracy']:.4f}"
     )

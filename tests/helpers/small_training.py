@@ -84,7 +84,7 @@ class FailingPipeline(Pipeline):
         return super().apply(images, draws)
 
 
-def make_objective(name: str):
+def make_objective(name: str, gamma: float = 0.1):
     shapes = {"penultimate": (8,), "hint": (6, 5, 5)}
     setting = Setting(some_images().labels, CLASSES, shapes, shapes)
     with torch.random.fork_rng():
@@ -92,7 +92,7 @@ def make_objective(name: str):
         if name == "crd":
             return CRD(CRDOptions(negatives=6, dimension=5), setting)
         if name == "kl":
-            return KL(KLOptions(temperature=4), setting)
+            return KL(KLOptions(temperature=4, gamma=gamma), setting)
         if name == "hint":
             return Hint(HintOptions(), setting)
         if name == "soft_label":
@@ -109,10 +109,12 @@ def fitted(
     teacher=None,
     device: str = "cpu",
     network=None,
+    taught=None,
+    gamma: float = 0.1,
 ):
     """Train a small network; returns it with its objective and history."""
     network = (network or small_network()).to(device)
-    objective = make_objective(objective_name).to(device)
+    objective = make_objective(objective_name, gamma).to(device)
     if teacher is None and objective.uses_teacher:
         layers = type(objective).teacher_layers(objective.options)
         teacher = LiveTeacher(small_network(seed=11).to(device), layers)
@@ -131,6 +133,7 @@ def fitted(
         Compute(device=device),
         seed,
         checkpoint or Checkpoint(None),
+        taught=taught,
     )
     return network, objective, history
 

@@ -34,6 +34,7 @@ from kdpipe.training.checkpoint import Checkpoint, seconds_between
 from kdpipe.training.compute import Compute
 from kdpipe.training.loop import Images, fit
 from kdpipe.training.recipe import Recipe
+from kdpipe.training.shown import Taught
 from kdpipe.training.teacher import Teacher, fits
 
 TRIED = 16  # images that it is found with how a network of others is called
@@ -101,9 +102,11 @@ def train_and_save(
     inputs: dict[str, Path],
     call: Call,
     outputs: OutputsOf = "classes",
+    taught: Taught | None = None,
 ) -> None:
     """Train, from a checkpoint if there is one, and write the network's three files.
 
+    ``taught``: unlabelled images on which a student sees its teacher.
     Of several processes the first one keeps the checkpoint and writes.
     """
     inputs = {"subset.json": setup.subset.folder / "subset.json", **inputs}
@@ -123,8 +126,13 @@ def train_and_save(
             setup.seed,
             checkpoint,
             outputs,
+            taught,
         )
         about = describe(setup.network, settings.network, setup.subset, setup.train)
+        if taught is not None:
+            about["transfer_images"] = len(taught.shown)
+            if not taught.beside:
+                about["training_images"] = dict.fromkeys(setup.subset.classes, 0)
         if writes:
             save(call.out, setup.network, {**about, "provenance": made_from}, history)
 

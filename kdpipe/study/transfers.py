@@ -1,0 +1,57 @@
+"""Which images can show a teacher to its students: what a study alone tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kdpipe.base.plugin import PluginRef
+from kdpipe.data.selection import Selection
+from kdpipe.data.transfer import Transfer
+from kdpipe.study.entries import DataSet
+
+
+def check_methods(where: str, transfer: Transfer, methods: Mapping[str, PluginRef]) -> None:
+    """Raise ValueError unless every objective of the pair ``where`` can do with these images."""
+    if not methods:
+        raise ValueError(f"{where}.transfer: the pair distils no student, so that nobody sees it")
+    for method, ref in {} if transfer.labels else methods.items():
+        name = f"{where}.methods.{method}"
+        if not ref.cls.uses_teacher:
+            raise ValueError(
+                f"{name}: the objective '{ref.name}' sees no teacher, and so no transfer images; "
+                f"give it a pair without transfer"
+            )
+        if ref.cls.needs_labels:
+            raise ValueError(
+                f"{name}: the objective '{ref.name}' needs the labels of the images on which the "
+                f"student sees its teacher; say transfer.labels: true, or leave it out"
+            )
+        if not transfer.beside and getattr(ref.options, "gamma", 0) > 0:
+            raise ValueError(
+                f"{name}.gamma: no image has a label, so that there is nothing to weigh; say "
+                f"gamma: 0, or beside: true under transfer to learn the labels of the student's "
+                f"own images"
+            )
+
+
+def check_images(
+    where: str, transfer: Transfer, images: Selection, own: Selection, sets: Mapping[str, DataSet]
+) -> None:
+    """Raise ValueError unless ``images`` fit a student of the images ``own``."""
+    data, base = sets[images.set], sets[own.set]
+    if not data.split.train:
+        raise ValueError(f"{where}.set: '{images.set}' has no training images (split.train is 0)")
+    if data.size != base.size:
+        raise ValueError(
+            f"{where}.set: images of '{images.set}' are {data.size} pixels wide, and those of the "
+            f"student's set '{own.set}' {base.size}; give both sets the same size"
+        )
+    if transfer.labels and data.source == base.source and _names(data) != _names(base):
+        raise ValueError(
+            f"{where}.labels: '{images.set}' has other classes than the student's set "
+            f"'{own.set}'; leave labels out"
+        )
+
+
+def _names(data: DataSet) -> list[str] | None:
+    return None if data.classes is None else list(data.classes)
