@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor, nn
 
 from kdpipe.base.options import Options
@@ -74,7 +74,17 @@ class Setting:
 
 
 class ObjectiveOptions(Options):
+    added: ClassVar[tuple[str, ...]] = ()
+    """Options that an objective got later. At their default they stand in no settings, so that
+    those of students that were trained before are the same."""
+
     gamma: float = Field(1.0, ge=0, description="Weight of the cross-entropy with the labels.")
+
+    @model_serializer(mode="wrap")
+    def _dumped(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        usual = {name for name in self.added if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in dump(self).items() if name not in usual}
 
 
 class Objective(nn.Module):
@@ -130,6 +140,17 @@ class Objective(nn.Module):
         if not len(step.labels):
             return step.labelled.new_zeros(())
         return F.cross_entropy(step.labelled, step.labels, label_smoothing=self.label_smoothing)
+
+    def with_labels(self, step: Step, distilled: Tensor, **terms: Tensor) -> dict[str, Tensor]:
+        """What forward returns: the loss γ·CE + ``distilled``, the cross-entropy ``labels``, and
+        ``terms`` to log. With γ = 0 the labels have no part in the loss and its gradient."""
+        labels = self.label_loss(step)
+        gamma = self.options.gamma
+        return {
+            "loss": gamma * labels + distilled if gamma else distilled,
+            "labels": labels,
+            **terms,
+        }
 
     @abstractmethod
     def forward(self, step: Step) -> dict[str, Tensor]:

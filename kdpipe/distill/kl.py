@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+from typing import ClassVar
+
 from pydantic import Field
 from torch import Tensor
 
-from kdpipe.distill.base import Objective, ObjectiveOptions, Step, full_precision, objectives
+from kdpipe.distill.base import Objective, ObjectiveOptions, Step, objectives
+from kdpipe.distill.shared.softened import standardised, tempered_kl
 
 
 class KLOptions(ObjectiveOptions):
-    gamma: float = Field(0.1, ge=0, description="Weight of the cross-entropy with the labels.")
+    added: ClassVar[tuple[str, ...]] = ("student_temperature", "standardise")
+
+    gamma: float = Field(
+        0.1, ge=0, description="Weight of the cross-entropy with the labels; 0 needs no labels."
+    )
     alpha: float = Field(0.9, ge=0, description="Weight of the distillation term.")
     temperature: float = Field(8.0, gt=0, description="τ, softens both distributions.")
-
-
-def tempered_kl(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
-    """τ²·KL(σ(teacher/τ) ‖ σ(student/τ)), mean over the batch; logits (n, classes).
-
-    Hinton, Vinyals & Dean 2015, Sec. 2. The factor τ² keeps the gradient's size independent of
-    τ. Cross-entropy in place of KL differs by the teacher's entropy, which has no gradient.
-    """
-    target = F.log_softmax(full_precision(teacher) / temperature, dim=1)
-    guess = F.log_softmax(full_precision(student) / temperature, dim=1)
-    return temperature**2 * F.kl_div(guess, target, reduction="batchmean", log_target=True)
+    student_temperature: float | None = Field(
+        None, gt=0, description="τ of the student, where it differs from the teacher's."
+    )
+    standardise: bool = Field(
+        False,
+        description="Logit standardisation: the logits of an image get mean 0 and standard "
+        "deviation 1 before τ divides them, so that the student need not match their scale.",
+    )
 
 
 @objectives.register("kl")
 class KL(Objective):
-    """γ·CE + α·τ²·KL (Ojha et al. 2023, Eq. 1)."""
+    """γ·CE + α·τ²·KL (Hinton, Vinyals & Dean 2015; Ojha et al. 2023, Eq. 1).
+
+    ``standardise``: of standardised logits (Sun et al. 2024). The factor τ² is the student's.
+    RepDistiller and most libraries compute the same; torchdistill leaves out τ² without labels,
+    and some libraries divide by the number of classes as well.
+    """
 
     Options = KLOptions
     title = "KL"
@@ -36,7 +44,9 @@ class KL(Objective):
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         o = self.options
-        assert step.teacher_logits is not None
-        labels = self.label_loss(step)
-        soft = tempered_kl(step.teacher_logits, step.logits, o.temperature)
-        return {"loss": o.gamma * labels + o.alpha * soft, "labels": labels, "kl": soft}
+        teacher, student = step.teacher_logits, step.logits
+        assert teacher is not None
+        if o.standardise:
+            teacher, student = standardised(teacher), standardised(student)
+        soft = tempered_kl(teacher, student, o.temperature, o.student_temperature)
+        return self.with_labels(step, o.alpha * soft, kl=soft)

@@ -117,10 +117,11 @@ class _Networks:
         own, theirs = shapes
         if own is None or theirs is None:
             return
-        labels = torch.arange(4) % 2
+        n_classes = self.estimate.images(self.study.models[pair.like].data.set)[1]
+        labels = torch.arange(max(4, n_classes)) % n_classes
         try:
             with torch.random.fork_rng(devices=[]):
-                ref.make(Setting(labels, 2, own, theirs))
+                ref.make(Setting(labels, n_classes, own, theirs))
         except KdpipeError as error:
             self._say(where, error)
         except Exception:  # it needs the real images, which only its job has

@@ -110,7 +110,7 @@ BEHAVIOUR: dict[str, tuple[Edit, set[str]]] = {
         ("probes/colour.py", 'strength_key = "strength"', 'strength_key = "force"'),
         {"probe"},
     ),
-    "a factor": (("distill/kl.py", "temperature**2 *", "temperature *"), {"distil"}),
+    "a factor": (("distill/shared/softened.py", "own**2 *", "own *"), {"distil"}),
     "a call in a printed line": (
         ("stages/probe.py", "{len(records)} records", "{records.shrink()} records"),
         {"probe"},
