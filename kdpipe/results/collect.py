@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kdpipe.base.errors import KdpipeError
 from kdpipe.probes.shared.records import Statistic, read_records
 from kdpipe.results.comparison import Array, mean
+from kdpipe.results.flips import flip_rates
 from kdpipe.results.left_out import reasons
 from kdpipe.results.settings import InstanceSettings, PairSettings, TablesSettings
 from kdpipe.results.win_rate import win_rates
@@ -85,7 +86,7 @@ class Measured:
 
 
 def read_study(tables: TablesSettings, root: Path) -> list[Measured]:
-    """Every probe of every pair that applies, with win rates.
+    """Every probe of every pair that applies, with win rates and flips.
 
     ``root``: folder of the study's results. Raises KdpipeError naming a record file that is
     missing or damaged, or two probes of a pair that would share a row of a table.
@@ -96,7 +97,7 @@ def read_study(tables: TablesSettings, root: Path) -> list[Measured]:
         for instance in pair.instances:
             if reasons(pair, instance, root):
                 continue
-            measured = add_win_rates(read_instance(pair, instance, root))
+            measured = add_flips(add_win_rates(read_instance(pair, instance, root)))
             for s in measured.statistics:
                 first = owner.setdefault((instance.probe, s.condition, s.metric), instance.name)
                 if first != instance.name:
@@ -201,6 +202,50 @@ def _add_wins(
     ids = np.unique(np.concatenate([o.ids for o in (*outcomes, *rivals)]))
     for network, rate, outcome in zip(owners, rates, outcomes, strict=True):
         network.outcomes[won] = Outcome(unit=outcome.unit, ids=ids, values=rate)
+
+
+def add_flips(measured: Measured) -> Measured:
+    """``measured`` with the flips against independents that its statistics ask for.
+
+    They have no target: two independents of different seeds flip as much as a new seed does.
+    """
+    for statistic in list(measured.statistics):
+        if statistic.flips is None:
+            continue
+        key = (statistic.condition, statistic.metric)
+        rivals = [n for n in measured.ind if key in n.outcomes]
+        for method, group in (("ind", measured.ind), *measured.dist.items()):
+            paired = method == "ind" or measured.pair.is_paired(method)
+            _add_flips(group, key, statistic.flips, rivals, paired)
+        measured.statistics.extend(
+            Statistic(
+                condition=statistic.condition, metric=name, role=statistic.role, target="none"
+            )
+            for name in statistic.flips
+        )
+    return measured
+
+
+def _add_flips(
+    group: list[Network], key: Key, names: tuple[str, str], rivals: list[Network], paired: bool
+) -> None:
+    """Give the networks of ``group`` their flips against ``rivals``; where they are ``paired``, not
+    against that of their own seed."""
+    owners = [network for network in group if key in network.outcomes]
+    place = {rival.seed: k for k, rival in enumerate(rivals)} if paired else {}
+    # Without any other seed there is nothing to flip from.
+    owners = [network for network in owners if len(rivals) > (network.seed in place)]
+    outcomes = [network.outcomes[key] for network in (*owners, *rivals)]
+    if not owners:
+        return
+    rows = aligned(outcomes)
+    ids = np.unique(np.concatenate([o.ids for o in outcomes]))
+    skipped = [place.get(network.seed) for network in owners]
+    rates = flip_rates(rows[: len(owners)], rows[len(owners) :], skipped)
+    for name, of_all in zip(names, rates, strict=True):
+        for network, values in zip(owners, of_all, strict=True):
+            unit = network.outcomes[key].unit
+            network.outcomes[key[0], name] = Outcome(unit=unit, ids=ids, values=values)
 
 
 def _outcomes(table: pa.Table, sizes: dict[Key, int]) -> dict[Key, Outcome]:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from kdpipe.base.columns import INTEGER, NUMBER, REPEATED_TEXT, Column, Table
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.options import Options
+from kdpipe.base.options import Options, optional
 
 # fmt: off
 RECORDS = Table(
@@ -69,6 +69,10 @@ class Statistic(Options):
     """Why a network may have no value, in words that go on from "no value, because"."""
     win_rate: str | None = None
     """Name of a derived metric: how often a unit's value is higher than an independent's."""
+    flips: tuple[str, str] | None = optional(
+        description="Names of two derived metrics of outcomes that are 0 or 1: how often a unit's "
+        "outcome is higher, and how often lower, than that of an independent of another seed."
+    )
 
 
 @dataclass
