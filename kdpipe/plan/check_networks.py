@@ -21,6 +21,7 @@ from kdpipe.plan.counting import outline, words
 from kdpipe.plan.estimate import Estimate
 from kdpipe.plan.plan import Plan
 from kdpipe.study.entries import Pair
+from kdpipe.training.start import difference, tensors_of
 
 IMAGENET = 1000
 # In the logs, because it depends on the data folder. All other files of equal runs are equal.
@@ -81,6 +82,8 @@ class _Networks:
                 self._objective(f"pairs.{name}.methods.{method}", pair, objective)
             for instance in pair.probes:
                 self._probe(instance, pair)
+            if pair.init is not None:
+                self._init(f"pairs.{name}", pair)
         return list(self.said)
 
     def _outline(self, name: str) -> Network | None:
@@ -126,6 +129,23 @@ class _Networks:
             self._say(where, error)
         except Exception:  # it needs the real images, which only its job has
             return
+
+    def _init(self, where: str, pair: Pair) -> None:
+        """Check that students can take the weights that they start from."""
+        assert pair.init is not None
+        other = self.study.start_network(pair).model
+        own, theirs = self.outline(pair.like), self.outline(other)
+        if own is None or theirs is None:
+            return
+        try:
+            chosen = tensors_of(own, pair.init.layers)
+        except KdpipeError as error:
+            self._say(where, error)
+            return
+        if said := difference(own.body.state_dict(), theirs.body.state_dict(), chosen):
+            self._say(
+                f"{where}.init", f"models.{pair.like} cannot start from models.{other}: {said}"
+            )
 
     def _probe(self, instance: str, pair: Pair) -> None:
         """Check the layers that a probe reads, for every network that it measures."""

@@ -6,6 +6,7 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef
 from kdpipe.base.plugin import PluginRef
 from kdpipe.data.selection import Selection
+from kdpipe.stages.shared.start import StartSettings
 from kdpipe.study.entries import Pair
 from kdpipe.study.schema import Study
 
@@ -39,3 +40,21 @@ def taught_images(study: Study, pair: Pair) -> Selection | None:
     """The images on which the students of a pair see their teacher; None for noise."""
     own = study.models[pair.like].data
     return own if pair.transfer is None else pair.transfer.selection(own)
+
+
+def start_settings(study: Study, pair: Pair) -> StartSettings | None:
+    """Where students of a pair start, if not from their own draw."""
+    if pair.init is None:
+        return None
+    ref = study.start_network(pair)
+    model = study.models[ref.model]
+    return StartSettings(
+        ref=ref,
+        at=pair.init.at,
+        noise=pair.init.noise,
+        layers=pair.init.layers,
+        network=model.network,
+        auxiliary=model.auxiliary or 0,
+        set=model.data.set,
+        drawn_as=None,
+    )

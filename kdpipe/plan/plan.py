@@ -14,6 +14,7 @@ from kdpipe.base.plugin import PluginRef
 from kdpipe.distill import objectives
 from kdpipe.figures import figures
 from kdpipe.plan import pairs
+from kdpipe.plan.computed import computed
 from kdpipe.plan.job import Job
 from kdpipe.plan.plan_results import (
     figures_settings,
@@ -36,7 +37,6 @@ from kdpipe.stages.subset import SubsetSettings
 from kdpipe.stages.teacher_outputs import TeacherOutputsSettings
 from kdpipe.study.entries import Pair
 from kdpipe.study.schema import Study
-from kdpipe.training.compute import Compute
 
 TABLES = tuple(
     f"tables/{name}.{ending}" for name in get_args(TableName) for ending in ("parquet", "csv")
@@ -56,7 +56,7 @@ class Plan:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self.training, self.precision_reason = _computed(study)
+        self.training, self.precision_reason = computed(study)
         self.compute = self.training.model_copy(update={"processes": 1})
         # The networks and images of an audit are given and cannot be changed.
         self.leave_out = any(pair.given for pair in study.pairs.values())
@@ -183,7 +183,7 @@ class Plan:
         self._add("teacher_outputs", target, settings, inputs, [target], plugins)
 
     def _distil(self, ref: StudentRef, pair: Pair, table: bool) -> None:
-        model = self.study.models[pair.like]
+        study, model = self.study, self.study.models[pair.like]
         objective = pair.methods[ref.method]
         uses_teacher = objective.cls.uses_teacher
         tabulated = table and tabulates(objective)
@@ -192,10 +192,11 @@ class Plan:
             teacher=pair.teacher,
             class_map=self._class_map(pair) if uses_teacher else None,
             objective=objective,
-            start_as=self.study.start_of(pair, ref.seed),
+            start_as=study.start_of(pair, ref.seed),
+            init=pairs.start_settings(study, pair),
             outputs=pair.outputs if uses_teacher else None,
             tabulated=tabulated,
-            rounded=tabulated and self.study.compute.teacher_outputs_fp16,
+            rounded=tabulated and study.compute.teacher_outputs_fp16,
             network=model.network,
             auxiliary=model.auxiliary,
             data=model.data,
@@ -209,10 +210,15 @@ class Plan:
         plugins = [model.network, objective, *model.augment, settings.class_map]
         if uses_teacher:
             inputs += _files(pair.teacher)[:2]
-            plugins.append(self.study.models[pair.teacher.model].network)
+            plugins.append(study.models[pair.teacher.model].network)
         if tabulated:
             inputs.append(paths.teacher_outputs_file(ref.pair))
-        self._add("distil", ref.path, settings, inputs, _files(ref), plugins)
+        if (start := settings.init) is not None:
+            if start.at == "end" and isinstance(start.ref, ModelRef):
+                self._train(start.ref)
+            inputs += _files(start.ref)[:2] if start.at == "end" else [_subset_file(start.set)]
+            plugins.append(start.network)
+        self._add("distil", ref.path, settings, dict.fromkeys(inputs), _files(ref), plugins)
         self.students[ref.path] = ref
 
     def _class_map(self, pair: Pair) -> PluginRef | None:
@@ -368,17 +374,6 @@ class Plan:
             ["report.html"],
             words,
         )
-
-
-def _computed(study: Study) -> tuple[Compute, str]:
-    """How the study computes on this machine, and the reason if it avoids bf16."""
-    found = study.compute.resolve()
-    if study.compute.precision == "auto" and (found.device, found.precision) == ("cpu", "bf16"):
-        from kdpipe.plan.precision import fault_of_bf16
-
-        if fault := fault_of_bf16(study, found.threads):
-            return found.model_copy(update={"precision": "fp32"}), f"precision fp32: {fault}"
-    return found, ""
 
 
 def _plugins(instance: Instance) -> list[PluginRef | None]:

@@ -169,6 +169,11 @@ def _facts(study: Study, compute: Compute, n_networks: int) -> dict[str, Any]:
             if pair.methods
             else f"{pair.teacher.model} → {', '.join(pair.given)}, {independent}"
         )
+        if pair.init is not None:
+            facts[f"pair {name}, start"] = (
+                f"{_start(study, pair)}; independent students start from their own draws, so that "
+                f"the comparison is not on equal footing"
+            )
         for method in pair.given:
             count = len(study.given(pair, method))
             facts[f"pair {name}, {method}"] = f"given, {count} network{'s' * (count > 1)}"
@@ -176,3 +181,14 @@ def _facts(study: Study, compute: Compute, n_networks: int) -> dict[str, Any]:
             options = ", ".join(f"{k} {v}" for k, v in ref.as_json()["options"].items())
             facts[f"pair {name}, {method}"] = f"{ref.name}: {options}"
     return facts
+
+
+def _start(study: Study, pair: Pair) -> str:
+    """Where the students of a pair start, in words."""
+    init, ref = pair.init, study.start_network(pair)
+    assert init is not None
+    whose = "their teacher" if init.of == "teacher" else f"{ref.model}, seed {ref.seed}"
+    when = "initial" if init.at == "start" else "final"
+    layers = f" (layers {', '.join(init.layers)} alone)" if init.layers else ""
+    noise = f", with noise of {init.noise:g} of each tensor's spread" if init.noise else ""
+    return f"distilled students start at the {when} weights of {whose}{layers}{noise}"

@@ -16,6 +16,7 @@ from kdpipe.distill.base import Setting
 from kdpipe.models.base import Network, OutputsOf
 from kdpipe.stages.base import Call, Stage
 from kdpipe.stages.shared.classes import load_for
+from kdpipe.stages.shared.start import StartSettings, start_from
 from kdpipe.stages.shared.taught import taught_on
 from kdpipe.stages.shared.training import (
     TrainingSettings,
@@ -38,6 +39,9 @@ class DistilSettings(TrainingSettings):
     start_as: ModelRef | None = None
     """The independent student with which it shares initial weights, order of the images,
     augmentation and dropout; None where it shares them with no network."""
+    init: StartSettings | None = optional(
+        description="Another network that its weights start from; None for its own draw."
+    )
     outputs: OutputsOf | None = optional(
         description="Outputs that the objective compares; None for those of the classes."
     )
@@ -62,6 +66,8 @@ def run(settings: DistilSettings, call: Call) -> None:
             known = setup.train.labels.cpu()
             if taught is not None:
                 known = torch.full((len(taught.shown),), -1)
+        if settings.init is not None:
+            inputs |= start_from(setup.network, settings.init, call.root, setup.seed)
         if cls.uses_teacher:
             network = load_for(
                 call.root,

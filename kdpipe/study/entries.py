@@ -28,6 +28,7 @@ from kdpipe.distill import ObjectiveRef
 from kdpipe.models import BuilderRef
 from kdpipe.models.weights.options import WeightsField
 from kdpipe.study.shorthand import named
+from kdpipe.study.starts import Init
 from kdpipe.training.recipe import Recipe
 
 
@@ -171,6 +172,10 @@ class Pair(Options):
         {},
         description="Objectives that distil the teacher into the student, each under its own name. "
         "Without `objective`, the name is the objective.",
+    )
+    init: Init | None = optional(
+        description="Where distilled students start. Null for their own draw, which independent "
+        "students of the same seed share if students are `paired`."
     )
     outputs: Literal["classes", "auxiliary", "all"] | None = optional(
         description="Outputs that objectives compare between teacher and student: the logits of "

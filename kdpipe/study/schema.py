@@ -162,12 +162,20 @@ class Study(Options):
                 f"models.{pair.teacher.model}.seeds"
             )
         if pair.teacher in self._starts(pair):
+            if pair.init is not None:
+                raise ValueError(
+                    f"{where}.seeds: student {pair.teacher.seed} would see its images in the same "
+                    f"order as its teacher, with the same augmentation and dropout, because "
+                    f"students are paired; leave {pair.teacher.seed} out of the seeds, give the "
+                    f"teacher another seed, or set paired: false"
+                )
             raise ValueError(
                 f"{where}.seeds: student {pair.teacher.seed} would start from the same weights as "
                 f"its teacher, seed {pair.teacher.seed} of '{pair.teacher.model}', because "
                 f"students are paired; leave {pair.teacher.seed} out of the seeds, give the "
-                f"teacher another seed, or set paired: false"
+                f"teacher another seed, or set paired: false; init asks for such a start"
             )
+        self._check_init(where, pair)
         for key, names in (("methods", set(pair.methods)), ("given", set(pair.given))):
             if reserved := RESERVED_METHODS & names:
                 raise ValueError(f"{where}.{key}: '{reserved.pop()}' is a reserved name")
@@ -227,6 +235,10 @@ class Study(Options):
                     f"{place}: it is an independent student of {where}, which "
                     f"would be compared with itself; give another network"
                 )
+            if pair.init is not None and ref == self.start_network(pair):
+                raise ValueError(
+                    f"{place}: students of {where} start from its weights; give another network"
+                )
             if ref in self._starts(pair):
                 raise ValueError(
                     f"{place}: student {ref.seed} of {where} would start from "
@@ -250,6 +262,27 @@ class Study(Options):
                         f"{where}.given.{name}: '{ref.model}' is {others[ref]} of this pair as well"
                     )
                 others[ref] = f"the student '{name}'"
+
+    def _check_init(self, where: str, pair: Pair) -> None:
+        """There is a network that students can start from."""
+        if pair.init is None:
+            return
+        if not pair.methods:
+            raise ValueError(f"{where}.init: the pair distils no student that could start anywhere")
+        ref = self.start_network(pair)
+        if isinstance(pair.init.of, ModelRef):
+            _check_there(f"{where}.init.from", f"model '{ref.model}'", ref.model, self.models)
+            self._check_seed(f"{where}.init.from", ref)
+        if pair.init.at == "start" and self.models[ref.model].weights:
+            raise ValueError(
+                f"{where}.init.at: '{ref.model}' comes from weights, and where their training "
+                f"started is unknown; say at: end"
+            )
+
+    def start_network(self, pair: Pair) -> ModelRef:
+        """The network that ``init`` of a pair names."""
+        assert pair.init is not None
+        return pair.teacher if pair.init.of == "teacher" else pair.init.of
 
     def _check_outputs(self, where: str, pair: Pair) -> None:
         """Teacher and student have the outputs that are compared."""

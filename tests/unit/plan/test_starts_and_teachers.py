@@ -9,10 +9,13 @@ import pytest
 
 from helpers.small_study import small, with_value
 from kdpipe.base.errors import KdpipeError
+from kdpipe.base.plugin import STUDY_FILE
+from kdpipe.plan.check_networks import check_networks
 from kdpipe.plan.plan import Plan
+from kdpipe.stages.order import STAGES
 from kdpipe.study.schema import parse
 
-NEW_KEYS = {"auxiliary", "outputs"}
+NEW_KEYS = {"auxiliary", "outputs", "init"}
 
 
 def study(*changes: tuple[list[str], Any]) -> dict[str, Any]:
@@ -55,6 +58,83 @@ def test_outputs_of_the_classes_are_the_default_whether_or_not_a_study_says_so()
     )
 
 
+INIT = ["pairs", "one", "init"]
+HERE = ["pairs", "two", "init"]  # its teacher has the architecture of its student
+
+
+def test_a_start_comes_with_what_it_is_drawn_from_and_trains_no_network_for_it():
+    changed = study((HERE, {"from": {"model": "big", "seed": 7}, "noise": 0.1, "layers": ["fc2"]}))
+    plan = Plan(parse(changed))
+    job = plan.jobs["students/two/kl/seed0"]
+    assert json.loads(job.settings_json)["init"] == {
+        "ref": {"model": "big", "seed": 7},
+        "at": "start",
+        "noise": 0.1,
+        "layers": ["fc2"],
+        "network": {"name": "mnist_cnn", "options": {"antialias": False}},
+        "auxiliary": 0,
+        "set": "few",
+        "drawn_as": None,
+    }
+    assert "models/big/seed7" not in plan.jobs
+    assert job.inputs.count("subset/few/subset.json") == 1
+    assert json.loads(job.settings_json)["start_as"] == {"model": "small", "seed": 0}
+
+
+def test_an_end_is_trained_first():
+    changed = study((HERE, {"from": {"model": "big", "seed": 7}, "at": "end"}))
+    plan = Plan(parse(changed))
+    assert "models/big/seed7" in plan.jobs
+    assert "models/big/seed7/model.safetensors" in plan.jobs["students/two/kl/seed0"].inputs
+
+
+def test_the_teacher_is_meant_by_its_word():
+    found = slices(study((HERE, {"from": "teacher"})), "distil")
+    assert found["students/two/kl/seed0"]["init"]["ref"] == {"model": "small", "seed": 9}
+    assert "init" not in found["students/one/kl/seed0"]
+
+
+def test_a_start_changes_no_other_job():
+    plain, started = (slices(s, *STAGES) for s in (small(), study((HERE, {"from": "teacher"}))))
+    changed = {target for target in plain if plain[target] != started[target]}
+    assert changed == {"students/two/kl/seed0", "report.html"}
+
+
+def test_a_study_with_a_start_can_be_written_and_read_again():
+    read = parse(study((HERE, {"from": "teacher", "noise": 0.5})))
+    again = parse(read.model_dump(mode="json", context=STUDY_FILE))
+    assert again.pairs["two"].init == read.pairs["two"].init
+
+
+def test_the_report_says_where_students_started():
+    changed = study((HERE, {"from": "teacher", "noise": 0.5, "layers": ["fc1", "fc2"]}))
+    summary = slices(changed, "report")["report.html"]["summary"]
+    assert summary["pair two, start"] == (
+        "distilled students start at the initial weights of their teacher (layers fc1, fc2 alone), "
+        "with noise of 0.5 of each tensor's spread; independent students start from their own "
+        "draws, so that the comparison is not on equal footing"
+    )
+    assert "pair one, start" not in summary
+
+
+def complaints(raw: dict[str, Any]) -> list[str]:
+    return check_networks(Plan(parse(raw)), None)
+
+
+def test_networks_that_are_not_alike_are_refused_before_anything_runs():
+    wide = {"name": "wrn", "depth": 10, "width": 1}
+    assert complaints(study((INIT, {"from": "teacher"}))) == []
+    found = complaints(study((INIT, {"from": "teacher"}), (["models", "big", "network"], wide)))
+    assert found[-1:] == [
+        "pairs.one.init: models.small cannot start from models.big: the student's tensor "
+        "'conv1.weight' is 32×3×3×3 and not in the other network; take one of the same "
+        "architecture, or only layers that are alike"
+    ]
+    assert complaints(study((INIT, {"from": "teacher", "layers": ["relu1"]}))) == [
+        "pairs.one: init: the layer 'relu1' has no weights; name one that has"
+    ]
+
+
 REFUSED: dict[str, tuple[list[tuple[list[str], Any]], str]] = {
     "no auxiliary outputs": (
         [(["pairs", "one", "outputs"], "auxiliary")],
@@ -72,6 +152,29 @@ REFUSED: dict[str, tuple[list[tuple[list[str], Any]], str]] = {
             (["models", "big", "seeds"], [0]),
         ],
         "models.big: auxiliary: only a network of kdpipe that is trained here",
+    ),
+    "an unknown network to start from": (
+        [(INIT, {"from": {"model": "ghost"}})],
+        "pairs.one.init.from: there is no model 'ghost'",
+    ),
+    "a start that nobody knows": (
+        [
+            (INIT, {"from": "teacher"}),
+            (["models", "big", "weights"], "a.pt"),
+            (["models", "big", "seeds"], [0]),
+            (["probes", "adversarial", "foreign"], {"model": "small", "seed": 8}),
+        ],
+        "pairs.one.init.at: 'big' comes from weights, and where their training started is unknown",
+    ),
+    "negative noise": ([(INIT, {"from": "teacher", "noise": -1})], "pairs.one.init.noise"),
+    "no network to start from": ([(INIT, {"at": "end"})], "pairs.one.init.from"),
+    "the teacher's draws besides its start": (
+        [(HERE, {"from": "teacher"}), (["pairs", "two", "seeds"], [9])],
+        "pairs.two.seeds: student 9 would see its images in the same order as its teacher",
+    ),
+    "a foreign attacker that students start from": (
+        [(INIT, {"from": {"model": "big", "seed": 1}})],
+        "probes.adversarial.foreign: students of pairs.one start from its weights",
     ),
     "no such outputs": ([(["pairs", "one", "outputs"], "logits")], "pairs.one.outputs"),
     "less than one": ([(["models", "big", "auxiliary"], 0)], "models.big.auxiliary"),
