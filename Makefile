@@ -32,8 +32,9 @@ lint: environment
 	lint-imports --no-cache --no-logo
 	mypy
 
+# Neighbours stay on one worker, because they share what their file makes once.
 unit: environment
-	python -m pytest tests/unit tests/parity tests/docs tests/fuzz tests/gpu -n $(CORES)
+	python -m pytest tests/unit tests/parity tests/docs tests/fuzz tests/gpu -n $(CORES) --dist worksteal
 
 docs: environment
 	sphinx-build --fail-on-warning --keep-going --nitpicky --quiet --builder html docs build/docs

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from helpers.workspace import Workspace, fresh
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The tiny study after a run on two cores. Tests only read it."""
-    workspace = fresh(tmp_path_factory.mktemp("finished") / "workspace")
-    done = workspace.run()
-    assert done.returncode == 0, done.stdout
-    (workspace.path / "screen.txt").write_text(done.stdout)
+    """The tiny study after a run on two cores. Tests only read it.
+
+    Workers of pytest-xdist share it: the first one that needs it runs it, the others wait.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    workspace = Workspace(shared / "finished")
+    screen = workspace.path / "screen.txt"
+    with FileLock(shared / "finished.lock"):
+        if not screen.exists():
+            done = fresh(workspace.path).run()
+            screen.write_text(done.stdout)
+    assert (workspace.results / "report.html").exists(), screen.read_text()
     return workspace
 
 
