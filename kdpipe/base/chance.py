@@ -59,8 +59,12 @@ def level(accuracy: Mapping[str, Any] | None) -> Level | None:
 
 def levels(looked_at: Mapping[str, Mapping[str, Any]]) -> dict[str, Level]:
     """By path of a network, from the files of the gate; networks of which nothing is known are
-    left out."""
-    found = {path: level(about.get("accuracy")) for path, about in looked_at.items()}
+    left out, and so are untrained ones, of which nobody expects more than chance."""
+    found = {
+        path: level(about.get("accuracy"))
+        for path, about in looked_at.items()
+        if not about.get("untrained")
+    }
     return {path: own for path, own in found.items() if own is not None}
 
 

@@ -174,6 +174,10 @@ def _facts(study: Study, compute: Compute, n_networks: int) -> dict[str, Any]:
                 f"{_start(study, pair)}; independent students start from their own draws, so that "
                 f"the comparison is not on equal footing"
             )
+        if _untrained(study, pair):
+            facts[f"pair {name}, independent students"] = (
+                "untrained networks: what distilled students have beyond them, they were taught"
+            )
         for method in pair.given:
             count = len(study.given(pair, method))
             facts[f"pair {name}, {method}"] = f"given, {count} network{'s' * (count > 1)}"
@@ -181,6 +185,12 @@ def _facts(study: Study, compute: Compute, n_networks: int) -> dict[str, Any]:
             options = ", ".join(f"{k} {v}" for k, v in ref.as_json()["options"].items())
             facts[f"pair {name}, {method}"] = f"{ref.name}: {options}"
     return facts
+
+
+def _untrained(study: Study, pair: Pair) -> bool:
+    """Whether nobody trained the independent students of a pair."""
+    models = [study.models[name] for name in pair.independent]
+    return bool(models) and not any(m.weights or m.training.epochs for m in models)
 
 
 def _start(study: Study, pair: Pair) -> str:

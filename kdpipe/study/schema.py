@@ -104,6 +104,13 @@ class Study(Options):
                     f"models.{name}: it would be trained on '{model.data.set}', which has no "
                     f"training images (split.train is 0); give it weights"
                 )
+        for name, pair in self.pairs.items():
+            recipe = pair.training
+            if pair.methods and recipe is not None and not recipe.epochs:
+                raise ValueError(
+                    f"pairs.{name}.training.epochs: 0 would distil nothing; give the pair epochs "
+                    f"of its own if its student model is an untrained one"
+                )
         for name, probe in self.probes.items():
             if probe.options.set is not None:
                 self._check_data(f"probes.{name}", probe.options.set, probe.options.domains)

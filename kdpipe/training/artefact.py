@@ -24,7 +24,8 @@ from kdpipe.models.shared.form import Form
 HISTORY = Table(
     "models/<model>/seed<k>/history",
     description="One row per epoch, also in `students/<pair>/<method>/seed<k>/`. A network from "
-    "weights has one row, of epoch 0, with the columns `epoch`, `val_loss` and `val_accuracy`.",
+    "weights, or one that is not trained, has one row, of epoch 0, with the columns `epoch`, "
+    "`val_loss` and `val_accuracy`.",
     columns=(
         Column("epoch", INTEGER, "epochs", "Epochs trained so far."),
         Column("lr", NUMBER, "", "Learning rate of the epoch."),

@@ -107,8 +107,11 @@ def fit(
     The result is the weights after the last epoch. Early stopping on the test split would leak it,
     and on the validation split it would favour the noisier method.
 
+    Without epochs the network stays as it is, and its history is one validation.
     Raises KdpipeError for a NaN or infinite loss.
     """
+    if not recipe.epochs:
+        return [{"epoch": 0, **evaluate(network, val, recipe.batch_size, compute)}]
     optimiser, schedule = optimiser_and_schedule(
         [*network.parameters(), *objective.parameters()], recipe
     )

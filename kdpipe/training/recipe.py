@@ -12,7 +12,9 @@ from kdpipe.base.options import Options
 class Recipe(Options):
     """Defaults are the recipe of PyTorch's basic MNIST example (Ojha et al. 2023, Sec. 5.1)."""
 
-    epochs: int = Field(14, ge=1, description="Passes over the training images.")
+    epochs: int = Field(
+        14, ge=0, description="Passes over the training images; 0 leaves the network untrained."
+    )
     # Batches of one image are left out of training, see loop.batches.
     batch_size: int = Field(64, ge=2, description="Images per step.")
     optimizer: Literal["adadelta", "sgd", "adamw"] = Field(
@@ -53,7 +55,7 @@ class Recipe(Options):
             raise ValueError(f"milestones: epoch {self.milestones[0]} lies in the warm-up")
         if sorted(set(self.milestones)) != self.milestones:
             raise ValueError(f"milestones: epochs have to rise, not {self.milestones}")
-        if self.warmup_epochs >= self.epochs:
+        if self.warmup_epochs and self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"warmup_epochs: {self.warmup_epochs} epochs of warm-up leave none of the "
                 f"{self.epochs} to train"

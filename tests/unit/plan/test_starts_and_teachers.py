@@ -176,6 +176,10 @@ REFUSED: dict[str, tuple[list[tuple[list[str], Any]], str]] = {
         [(INIT, {"from": {"model": "big", "seed": 1}})],
         "probes.adversarial.foreign: students of pairs.one start from its weights",
     ),
+    "a student that is not distilled": (
+        [(["models", "small", "training", "epochs"], 0)],
+        "pairs.one.training.epochs: 0 would distil nothing",
+    ),
     "no such outputs": ([(["pairs", "one", "outputs"], "logits")], "pairs.one.outputs"),
     "less than one": ([(["models", "big", "auxiliary"], 0)], "models.big.auxiliary"),
 }

@@ -30,7 +30,7 @@ BAD = {
         5,
         "models.big.training",
     ),
-    "out of range": (["training", "epochs"], 0, "training.epochs"),
+    "out of range": (["training", "epochs"], -1, "training.epochs"),
     "infinite": (["training", "lr"], float("inf"), "training.lr"),
     "not a number": (["training", "weight_decay"], float("nan"), "training.weight_decay"),
     "unknown objective": (["pairs", "one", "methods", "telepathy"], None, "telepathy"),
