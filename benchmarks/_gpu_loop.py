@@ -107,7 +107,7 @@ def trainer(
 
     def train(images: Images) -> None:
         objective = objective_of(method, pair, images, student, teacher)
-        layers = type(objective).teacher_layers(objective.options)
+        layers = objective.reads[1]
         live = LiveTeacher(teacher, layers, BATCH) if objective.uses_teacher else None
         val = Images(images.pixels[:2], images.labels[:2], images.ids[:2])
         pipeline = Pipeline(refs, 0)
@@ -169,7 +169,7 @@ def epochs(part: Part) -> None:
                 few = Images(*(x[: 10 * BATCH] for x in (images.pixels, images.labels, images.ids)))
                 recipe = Recipe(epochs=1, batch_size=BATCH, **RECIPES[subject])
                 objective = objective_of(method, pair, images, student, teacher)
-                layers = type(objective).teacher_layers(objective.options)
+                layers = objective.reads[1]
                 live: Any = LiveTeacher(teacher, layers, BATCH)
                 if tabulated:
                     live = a_table(images, pair, part.device)

@@ -106,7 +106,7 @@ def objective(
         (teacher, cls.teacher_layers(options)),
     ):
         with torch.no_grad():
-            _, features = net.eval().with_features(image, layers)
+            _, features = net.eval().with_features(image, net.expanded(layers))
         shapes.append({name: tuple(x.shape[1:]) for name, x in features.items()})
     return cls(options, Setting(labels, pair.n_classes, *shapes))
 
@@ -164,8 +164,7 @@ def usual_way(contestant: Contestant, method: str) -> float:
     device = contestant.device
     student, teacher = plain(student).to(device), plain(teacher).to(device).eval()
     loss_of = loss_of.to(device)
-    layers = type(loss_of).student_layers(loss_of.options)
-    others = type(loss_of).teacher_layers(loss_of.options)
+    layers, others = loss_of.reads
     optimiser = the_optimiser(pair, [*student.parameters(), *loss_of.parameters()])
     student.train()
     running = correct = 0.0
@@ -244,7 +243,7 @@ def kdpipe_way(contestant: Contestant, method: str) -> float:
     # The bank of CRD is that of all images, as in the usual way.
     loss_of = objective(pair, method, labels, student, other).to(device)
     student, other = student.to(device), other.to(device)
-    layers = type(loss_of).teacher_layers(loss_of.options)
+    layers = loss_of.reads[1]
     augment = Pipeline([resolve(augmentations, name) for name in pair.augment], 0)
     live = LiveTeacher(other, layers, pair.batch_size)
     teacher = live if loss_of.uses_teacher else None

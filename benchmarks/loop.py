@@ -88,7 +88,8 @@ def some_images(n: int, pair: PairOfNetworks, device: str) -> Images:
 
 def shapes(network: Network, images: Images, layers: tuple[str, ...]) -> dict[str, tuple]:
     with torch.no_grad():
-        _, features = network.eval().with_features(as_float(images.pixels[:2]), layers)
+        names = network.expanded(layers)
+        _, features = network.eval().with_features(as_float(images.pixels[:2]), names)
     return {name: tuple(x.shape[1:]) for name, x in features.items()}
 
 
@@ -110,8 +111,8 @@ def measure(pair: PairOfNetworks, method: str, compute: Compute, steps: int, rep
         shapes(teacher_network, images, cls.teacher_layers(options)),
     )
     objective: Objective = ref.make(setting).to(device)
-    layers = cls.student_layers(options)
-    teacher = LiveTeacher(teacher_network, cls.teacher_layers(options), 64)
+    layers, teacher_layers = objective.reads
+    teacher = LiveTeacher(teacher_network, teacher_layers, 64)
     refs = [resolve(augmentations, name) for name in pair.augment]
 
     def loop() -> None:

@@ -49,7 +49,7 @@ def trained(
     loss_of = objective(PAIR, method, train.labels, student, teacher or student)
     live = None
     if teacher is not None:
-        live = LiveTeacher(teacher, type(loss_of).teacher_layers(loss_of.options), PAIR.batch_size)
+        live = LiveTeacher(teacher, loss_of.reads[1], PAIR.batch_size)
     val = Images(train.pixels[:2], train.labels[:2], train.ids[:2])
     recipe = Recipe(epochs=epochs, batch_size=PAIR.batch_size)
     with redirect_stdout(None):

@@ -129,6 +129,17 @@ def plan(
 
 
 @app.command()
+def layers(study: StudyArg, data_root: DataRootArg = None) -> None:
+    """The layers that each method reads of student and teacher, with their shapes, before anything
+    runs."""
+    from kdpipe.plan.layers import print_layers
+    from kdpipe.plan.plan import Plan
+    from kdpipe.study.schema import load
+
+    print_layers(Plan(load(study)), data_root)
+
+
+@app.command()
 def jobs(
     study: StudyArg,
     target: Annotated[str, typer.Option(help="Only the job that makes this.")] = "",

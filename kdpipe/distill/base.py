@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, ClassVar
 
 import torch
@@ -126,13 +127,27 @@ class Objective(nn.Module):
 
     @classmethod
     def student_layers(cls, options: Any) -> tuple[str, ...]:
-        """Layers of the student whose outputs the objective reads."""
+        """Layers of the student whose outputs the objective reads.
+
+        ``stages`` among them stands for the outputs of the network's stages. The objective is made
+        with the shapes of all of them, and names in its own ``options`` those that it reads.
+        """
         return ()
 
     @classmethod
     def teacher_layers(cls, options: Any) -> tuple[str, ...]:
-        """Layers of the teacher whose outputs the objective reads."""
+        """Layers of the teacher whose outputs the objective reads; ``stages`` as above."""
         return ()
+
+    @property
+    def reads(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Layers of student and teacher that it reads now that it is made: none is left open."""
+        return self.student_layers(self.options), self.teacher_layers(self.options)
+
+    @property
+    def compared(self) -> list[tuple[str, str]]:
+        """The same as pairs, empty where one of them has no partner."""
+        return list(zip_longest(*self.reads, fillvalue=""))
 
     def label_loss(self, step: Step) -> Tensor:
         """Cross-entropy with the labels, smoothed as the recipe wants, mean over the labelled

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from kdpipe.base.errors import KdpipeError
 from kdpipe.distill.base import Objective, ObjectiveOptions, Setting, Step, objectives
+from kdpipe.distill.shared.connector import Connector
 
 
 class HintOptions(ObjectiveOptions):
@@ -21,34 +20,6 @@ class HintOptions(ObjectiveOptions):
         description="Over the elements of a feature map: mean or sum (they differ by C·H·W, which "
         "decides what beta means). The mean over the batch is taken in both.",
     )
-
-
-class Regressor(nn.Module):
-    """Learned map from the student's feature shape to the teacher's.
-
-    Feature maps: 1×1 convolution, after bilinear resizing where the resolutions differ; vectors:
-    a linear map. Neither batch normalisation nor ReLU follows it, as in ``ConvReg`` of
-    RepDistiller, whose convolution is also larger or transposed where the resolutions differ.
-    """
-
-    def __init__(self, shape: tuple[int, ...], target: tuple[int, ...]) -> None:
-        super().__init__()
-        if len(shape) != len(target) or len(shape) not in (1, 3):
-            raise KdpipeError(
-                f"hint: the student's layer has shape {shape} and the teacher's {target}; choose "
-                f"two feature maps or two vectors with layer and teacher_layer."
-            )
-        self.size = target[1:]
-        self.map: nn.Module = (
-            nn.Linear(shape[0], target[0])
-            if len(target) == 1
-            else nn.Conv2d(shape[0], target[0], kernel_size=1)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.size and tuple(x.shape[2:]) != tuple(self.size):
-            x = F.interpolate(x, self.size, mode="bilinear", align_corners=False)
-        return self.map(x)
 
 
 @objectives.register("hint")
@@ -65,9 +36,8 @@ class Hint(Objective):
 
     def __init__(self, options: HintOptions, setting: Setting) -> None:
         super().__init__(options, setting)
-        self.regressor = Regressor(
-            setting.shapes[options.layer], setting.teacher_shapes[options.teacher_layer]
-        )
+        shapes = setting.shapes[options.layer], setting.teacher_shapes[options.teacher_layer]
+        self.regressor = Connector(*shapes, "hint")
 
     @classmethod
     def student_layers(cls, options: Any) -> tuple[str, ...]:
@@ -80,7 +50,8 @@ class Hint(Objective):
     def forward(self, step: Step) -> dict[str, Tensor]:
         o = self.options
         guess = self.regressor(step.features[o.layer])
-        square = (step.teacher_features[o.teacher_layer] - guess).square().flatten(1)
+        target = self.regressor.target(step.teacher_features[o.teacher_layer])
+        square = (target - guess).square().flatten(1)
         per_image = square.mean(1) if o.reduction == "mean" else square.sum(1)
         hint = 0.5 * per_image.mean()
         labels = self.label_loss(step)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdpipe.base.errors import KdpipeError
+from kdpipe.base.layer_names import STAGES
 from kdpipe.base.options import Options
 from kdpipe.base.plugin import PluginRef
 from kdpipe.models import builders as builders
@@ -48,6 +49,9 @@ class Layers:
     """Beginnings of the names of layers whose maps come as (n, height, width, channels)."""
     prefix: int | None = None
     """Tokens in front of those of the image; None for what the largest square leaves over."""
+    stages: tuple[str, ...] = ()
+    """Outputs of the stages, from input to output, which objectives pair by resolution; empty for
+    the maps among ``cka``."""
 
     def dotted(self, name: str) -> str:
         """The module's name behind an alias; any other name as it is."""
@@ -248,6 +252,15 @@ class Network(nn.Module):
             for module, mode in modes:
                 module.training = mode
         return next((name for name in names if places.get(name, 0) > 1), first)
+
+    def expanded(self, names: Iterable[str]) -> tuple[str, ...]:
+        """``names`` with the stages' own names in place of ``stages``, each layer once."""
+        names = tuple(names)
+        # A layer that is asked for by another name keeps that.
+        named = {self.dotted(name) for name in names if name != STAGES}
+        stages = [s for s in self.layers.stages or self.layers.cka if s not in named]
+        each = (stages if name == STAGES else [name] for name in names)
+        return tuple(dict.fromkeys(one for group in each for one in group))
 
     def _known(self) -> str:
         modules = {name: module for name, module in self.body.named_modules() if name}

@@ -90,4 +90,5 @@ class CifarMobileNetV2(Builder):
             cam="head",
             hint="stage4",
             cka=("stage2", "stage3", "stage5", "stage7", "head", "flatten", "fc"),
+            stages=("stage2", "stage3", "stage5", "stage7"),
         )

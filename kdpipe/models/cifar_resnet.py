@@ -94,4 +94,5 @@ class CifarResNet(Builder):
             cam=stages[-1],
             hint="stage2",
             cka=("stem", *stages, "flatten", "fc"),
+            stages=tuple(name for name in stages if "." not in name),
         )

@@ -57,5 +57,9 @@ class CifarVGG(Builder):
     def layers(self, body: nn.Module) -> Layers:
         blocks = tuple(f"block{k}" for k in range(1, 6))
         return Layers(
-            penultimate="flatten", cam="block5", hint="block3", cka=(*blocks, "flatten", "fc")
+            penultimate="flatten",
+            cam="block5",
+            hint="block3",
+            cka=(*blocks, "flatten", "fc"),
+            stages=blocks[1:],
         )

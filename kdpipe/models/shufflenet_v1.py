@@ -81,4 +81,5 @@ class ShuffleNetV1(Builder):
             cam="stage3",
             hint="stage2",
             cka=("stem", "stage1", "stage2.3", "stage2", "stage3", "flatten", "fc"),
+            stages=("stage1", "stage2", "stage3"),
         )

@@ -73,4 +73,5 @@ class WRN(Builder):
             cam="relu",
             hint="stage2",
             cka=("stem", "stage1", "stage2", "stage3", "relu", "flatten", "fc"),
+            stages=("stage1", "stage2", "stage3"),
         )

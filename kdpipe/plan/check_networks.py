@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -35,7 +37,7 @@ def check_networks(plan: Plan, data_root: Path | None) -> list[str]:
     Builds every network on torch's meta device, which computes nothing; third-party code
     (``factory``) is built in memory. Layers of compiled networks are unknown.
     """
-    return _Networks(plan, data_root).complaints()
+    return Networks(plan, data_root).complaints()
 
 
 def before_run(plan: Plan, root: str | Path, data_root: str | Path | None) -> None:
@@ -66,7 +68,24 @@ def check_machine(plan: Plan) -> list[str]:
     ]
 
 
-class _Networks:
+Shapes = dict[str, tuple[int, ...]]
+"""Of layers' outputs, without the batch."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """Layers of student and teacher in pairs, empty names where one has no partner, with the
+    shapes of these and others."""
+
+    student: list[str]
+    teacher: list[str]
+    shapes: Shapes
+    teacher_shapes: Shapes
+
+
+class Networks:
+    """The networks of a plan without weights; ``said``: what is wrong with them, in sentences."""
+
     def __init__(self, plan: Plan, data_root: Path | None) -> None:
         self.study = plan.study
         self.leaves_out = plan.leave_out  # probes that do not apply
@@ -79,7 +98,7 @@ class _Networks:
             self.outline(name)
         for name, pair in self.study.pairs.items():
             for method, objective in pair.methods.items():
-                self._objective(f"pairs.{name}.methods.{method}", pair, objective)
+                self.objective(f"pairs.{name}.methods.{method}", pair, objective)
             for instance in pair.probes:
                 self._probe(instance, pair)
             if pair.init is not None:
@@ -106,29 +125,29 @@ class _Networks:
         network.trained_size = weights.size if weights else None
         return network
 
-    def _objective(self, where: str, pair: Pair, ref: PluginRef) -> None:
-        """Check the layers that an objective reads, and that it accepts their shapes."""
+    def objective(self, where: str, pair: Pair, ref: PluginRef) -> Read | None:
+        """The layers that an objective reads, with their shapes; None, and a sentence, where a
+        network has no such layers or the objective does not accept their shapes."""
         cls, options = ref.cls, ref.options
         side = self.study.data.sets[self.study.models[pair.like].data.set].size
-        wanted = {pair.like: cls.student_layers(options)}
-        shapes = [self._shapes(where, pair.like, wanted[pair.like], side)]
+        own = self._shapes(where, pair.like, cls.student_layers(options), side)
+        theirs: Shapes | None = {}
         if cls.uses_teacher:
-            teacher = pair.teacher.model
-            shapes.append(self._shapes(where, teacher, cls.teacher_layers(options), side))
-        else:
-            shapes.append({})
-        own, theirs = shapes
+            theirs = self._shapes(where, pair.teacher.model, cls.teacher_layers(options), side)
         if own is None or theirs is None:
-            return
+            return None
         n_classes = self.estimate.images(self.study.models[pair.like].data.set)[1]
         labels = torch.arange(max(4, n_classes)) % n_classes
+        compared = list(zip_longest(own, theirs, fillvalue=""))
         try:
             with torch.random.fork_rng(devices=[]):
-                ref.make(Setting(labels, n_classes, own, theirs))
+                compared = ref.make(Setting(labels, n_classes, own, theirs)).compared
         except KdpipeError as error:
             self._say(where, error)
+            return None
         except Exception:  # it needs the real images, which only its job has
-            return
+            pass
+        return Read([s for s, _ in compared], [t for _, t in compared], own, theirs)
 
     def _init(self, where: str, pair: Pair) -> None:
         """Check that students can take the weights that they start from."""
@@ -166,7 +185,7 @@ class _Networks:
 
     def _shapes(
         self, where: str, model: str, layers: Sequence[str], side: int, *, places: bool = False
-    ) -> dict[str, tuple[int, ...]] | None:
+    ) -> Shapes | None:
         """Shapes of a network's layers for images of ``side`` pixels; None where there are none.
 
         ``places``: each needs feature maps of more than one place.
@@ -176,6 +195,7 @@ class _Networks:
             return None
         about = f"{where} on models.{model} ({words(self.study.models[model].network)})"
         try:
+            layers = network.expanded(layers)
             for layer in layers:
                 network.layer(layer)
             image = torch.zeros(2, 3, side, side, device=network.mean.device)

@@ -12,7 +12,7 @@ from kdpipe.base.seeding import stream
 from kdpipe.data.class_maps import ClassMapRef
 from kdpipe.data.transfer import Transfer
 from kdpipe.distill import ObjectiveRef
-from kdpipe.distill.base import Setting
+from kdpipe.distill.base import Objective, Setting
 from kdpipe.models.base import Network, OutputsOf
 from kdpipe.stages.base import Call, Stage
 from kdpipe.stages.shared.classes import load_for
@@ -56,8 +56,7 @@ def run(settings: DistilSettings, call: Call) -> None:
     with together(settings.compute, __name__, settings, call):
         setup = set_up(settings, call.root, stream_of(settings.start_as or settings.ref))
         cls, options = settings.objective.cls, settings.objective.options
-        layers = cls.teacher_layers(options)
-        teacher: Teacher | None = None
+        network: Network | None = None
         teacher_shapes: dict[str, tuple[int, ...]] = {}
         inputs: dict[str, Path] = {}
         taught, known = None, setup.train.labels.cpu()
@@ -77,8 +76,7 @@ def run(settings: DistilSettings, call: Call) -> None:
                 settings.class_map,
                 settings.compute.device,
             )
-            teacher_shapes = feature_shapes(network, setup.train, layers)
-            teacher = _teacher(settings, network, layers, call.root)
+            teacher_shapes = feature_shapes(network, setup.train, cls.teacher_layers(options))
             inputs["teacher"] = call.root / settings.teacher.path / "model.safetensors"
         shapes = feature_shapes(setup.network, setup.train, cls.student_layers(options))
         n_classes = len(setup.subset.classes)
@@ -86,7 +84,9 @@ def run(settings: DistilSettings, call: Call) -> None:
             torch.manual_seed(stream("objective", setup.seed))
             smoothing = settings.recipe.label_smoothing
             setting = Setting(known, n_classes, shapes, teacher_shapes, smoothing)
-            objective = settings.objective.make(setting)
+            objective: Objective = settings.objective.make(setting)
+        layers = objective.reads[1]
+        teacher = _teacher(settings, network, layers, call.root) if network else None
         outputs = settings.outputs or "classes"
         train_and_save(settings, setup, objective, teacher, inputs, call, outputs, taught)
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdpipe.base.errors import KdpipeError
+from kdpipe.base.layer_names import STAGES
 from kdpipe.base.registry import Registry
 from kdpipe.distill import objectives
 from kdpipe.distill.base import Objective, ObjectiveOptions, Setting, Step
@@ -26,6 +27,13 @@ VECTORS = ("penultimate",)
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 MAPS: Shapes = ((6, 4, 4), (10, 8, 8))
 FLAT: Shapes = ((5,), (7,))
+TRIED: dict[str, Shapes] = {
+    "shallow": ((4, 8, 8), (6, 8, 8)),
+    "middle": ((6, 4, 4), (10, 5, 5)),
+    "deep": ((6, 4, 4), (10, 3, 3)),
+}
+"""The stages of the networks of a trial: of two resolutions in the student and of three in the
+teacher, one of which is theirs alike."""
 
 
 @dataclass
@@ -40,7 +48,13 @@ class ObjectiveTrial:
 
     def __post_init__(self) -> None:
         names = (*self.cls.student_layers(self.options), *self.cls.teacher_layers(self.options))
-        self.usual = {name: FLAT if name in VECTORS else MAPS for name in names}
+        self.usual = {name: FLAT if name in VECTORS else MAPS for name in names if name != STAGES}
+        if STAGES in names:  # it chooses: from here on the options name what it chose
+            self.usual |= TRIED
+            made = self.made()
+            self.options = made.options
+            read = {name for side in made.reads for name in side}
+            self.usual = {name: shapes for name, shapes in self.usual.items() if name in read}
 
     @property
     def labels(self) -> Tensor:
@@ -57,7 +71,10 @@ class ObjectiveTrial:
         """A fresh objective; ``seed`` decides what it draws from torch."""
         torch.manual_seed(seed)
         options, shapes = options or self.options, shapes or self.usual
-        asked = self.cls.student_layers(options), self.cls.teacher_layers(options)
+        asked = [
+            [n for name in names for n in (TRIED if name == STAGES else [name])]
+            for names in (self.cls.student_layers(options), self.cls.teacher_layers(options))
+        ]
         setting = Setting(
             self.labels if labelled else torch.full_like(self.labels, -1),
             CLASSES,

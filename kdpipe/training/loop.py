@@ -48,7 +48,7 @@ class Student(nn.Module):
         self.objective = objective
         self.draws = draws
         self.outputs = outputs
-        self.layers = type(objective).student_layers(objective.options)
+        self.layers = objective.reads[0]
 
     def forward(
         self, images: Tensor, step: Step, labelled: Tensor | None = None

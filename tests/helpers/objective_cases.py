@@ -32,7 +32,7 @@ SITUATIONS = (
 
 def recorded(objective: str, case: str) -> dict[str, Any]:
     """One case of an objective; its arrays are tensors, float64 or int64, in lists as recorded."""
-    cases = json.loads((FOLDER / f"{objective}.json").read_text(encoding="utf-8"))
+    cases = json.loads((FOLDER / f"{objective}.json").read_text(encoding="utf-8"))["cases"]
     (found,) = (c for c in cases if c["id"] == case)
     arrays = ("inputs", "parameters", "grad")
     return found | {part: {k: _tensors(v) for k, v in found[part].items()} for part in arrays}

@@ -116,7 +116,7 @@ def fitted(
     network = (network or small_network()).to(device)
     objective = make_objective(objective_name, gamma).to(device)
     if teacher is None and objective.uses_teacher:
-        layers = type(objective).teacher_layers(objective.options)
+        layers = objective.reads[1]
         teacher = LiveTeacher(small_network(seed=11).to(device), layers)
     images, val = (
         Images(i.pixels.to(device), i.labels.to(device), i.ids)

@@ -14,7 +14,8 @@ from scipy import ndimage
 
 from helpers import loops
 from kdpipe.distill.base import Setting, Step
-from kdpipe.distill.hint import Hint, HintOptions, Regressor
+from kdpipe.distill.hint import Hint, HintOptions
+from kdpipe.distill.shared.connector import Connector
 
 Shape = tuple[int, ...]
 PAIRS: list[tuple[Shape, Shape]] = [
@@ -112,7 +113,7 @@ def test_hint_value(shape, target, n, reduction):
 def test_enlarging_agrees_with_scipy(old, new):
     """ndimage.zoom(order=1, grid_mode=True) has the same centres; its border is repeated too."""
     image = np.random.default_rng(3).normal(size=old)
-    regressor = Regressor((1, *old), (1, *new)).double()
+    regressor = Connector((1, *old), (1, *new), "hint").double()
     with torch.no_grad():
         regressor.map.weight.fill_(1)
         regressor.map.bias.fill_(0)

@@ -85,6 +85,7 @@ def describe(body: nn.Module, size: int) -> Layers:
         cka=(*(s.name for s in compared), f"{leaves[before].name}.{TAP}", leaves[head].name),
         nhwc=tuple(s.name for s in compared if s.channels_last),
         prefix=stages[-1].prefix,
+        stages=tuple(s.name for s in stages),
     )
 
 

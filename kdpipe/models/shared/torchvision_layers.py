@@ -16,6 +16,7 @@ def _resnet(_body: nn.Module, _arch: str) -> Layers:
         cam="layer4",
         hint="layer2",
         cka=("maxpool", *stages, "avgpool", "fc"),
+        stages=stages,
     )
 
 
@@ -43,6 +44,7 @@ def _vgg(body: nn.Module, arch: str) -> Layers:
         cam="features",
         hint=hint,
         cka=(*stages, "classifier.4", "classifier.6"),
+        stages=stages[1:],
     )
 
 
@@ -56,6 +58,7 @@ def _vit(body: nn.Module, _arch: str) -> Layers:
         cam=f"{blocks[-1]}.ln_1",
         hint=blocks[-1],
         cka=("conv_proj", *quarters, "heads.features", "heads.head"),
+        stages=tuple(quarters),
     )
 
 
@@ -67,6 +70,7 @@ def _swin(_body: nn.Module, _arch: str) -> Layers:
         hint="features.3",
         cka=("features.0", *stages, "flatten", "head"),
         nhwc=("features", "norm"),
+        stages=stages,
     )
 
 

@@ -194,11 +194,12 @@ def _more(network: Network) -> dict[str, Any]:
 def feature_shapes(
     network: Network, train: Images, layers: tuple[str, ...]
 ) -> dict[str, tuple[int, ...]]:
-    """Shape of each layer's output without the batch dimension."""
+    """Shape of each layer's output without the batch dimension; ``stages`` stands for those of
+    the network's stages."""
     training = network.training
     network.eval()
     two = as_float(train.pixels[:2]).to(train.labels.device)
-    _, features = network.with_features(two, layers)
+    _, features = network.with_features(two, network.expanded(layers))
     network.train(training)
     return {name: tuple(f.shape[1:]) for name, f in features.items()}
 

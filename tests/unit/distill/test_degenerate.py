@@ -10,10 +10,20 @@ import pytest
 from helpers.objective_cases import SITUATIONS, survives
 
 MAPS = {"hint": ((3, 4, 4), (5, 2, 2))}
+STAGES = {"one": ((3, 4, 4), (3, 4, 4)), "two": ((4, 2, 2), (5, 3, 3))}
+POOLED = {**STAGES, "penultimate": ((4,), (6,))}
+TOKENS = {"one": ((3, 4, 4), (17, 5)), "two": ((4, 2, 2), (17, 5))}
+BOTH = ("gamma", "beta")
 EVERY = [
     ("kl", {}, {}, ("gamma", "alpha")),
     ("logits", {}, {}, ("gamma", "beta")),
-    ("hint", MAPS, {}, ("gamma", "beta")),
+    ("hint", MAPS, {}, BOTH),
+    *((name, STAGES, {}, BOTH) for name in ("at", "nst", "vid", "fsp")),
+    *((name, TOKENS, {}, BOTH) for name in ("at", "nst", "vid", "fsp")),
+    ("at", STAGES, {"distance": "norm", "p": 1}, BOTH),
+    ("nst", STAGES, {"kernel": "linear"}, BOTH),
+    ("fsp", STAGES, {"reduction": "columns"}, BOTH),
+    ("reviewkd", POOLED, {}, BOTH),
 ]
 
 

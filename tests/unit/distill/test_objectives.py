@@ -12,9 +12,10 @@ from scipy import stats
 from kdpipe.base.errors import KdpipeError
 from kdpipe.distill import objectives
 from kdpipe.distill.base import Setting, Step
-from kdpipe.distill.hint import Hint, HintOptions, Regressor
+from kdpipe.distill.hint import Hint, HintOptions
 from kdpipe.distill.kl import KL, KLOptions, tempered_kl
 from kdpipe.distill.labels import Labels, LabelsOptions
+from kdpipe.distill.shared.connector import Connector
 from kdpipe.distill.soft_label import SoftLabel, SoftLabelOptions
 
 
@@ -174,7 +175,7 @@ def test_hint_is_half_the_squared_distance_to_the_regressed_feature_map(reductio
 
 def test_regressor_resizes_bilinearly_before_its_convolution():
     """From 4×4 to 2×2 with centres aligned, every output is the mean of a 2×2 block."""
-    regressor = Regressor((3, 4, 4), (5, 2, 2)).double()
+    regressor = Connector((3, 4, 4), (5, 2, 2), "hint").double()
     assert tuple(regressor.map.weight.shape) == (5, 3, 1, 1)
     x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
     small = x.numpy().reshape(2, 3, 2, 2, 2, 2).mean((3, 5))
@@ -185,16 +186,18 @@ def test_regressor_resizes_bilinearly_before_its_convolution():
 
 
 def test_regressor_of_vectors_is_linear():
-    regressor = Regressor((6,), (4,)).double()
+    regressor = Connector((6,), (4,), "hint").double()
     x = torch.randn(3, 6, dtype=torch.float64)
     weight, bias = (p.detach().numpy() for p in regressor.map.parameters())
     np.testing.assert_allclose(regressor(x).detach().numpy(), x.numpy() @ weight.T + bias)
 
 
-@pytest.mark.parametrize(("shape", "target"), [((8, 4, 8), (5,)), ((5,), (8, 4, 4)), ((7, 5),) * 2])
+@pytest.mark.parametrize(
+    ("shape", "target"), [((8, 4, 8), (5,)), ((5,), (8, 4, 4)), ((7, 5), (5,))]
+)
 def test_a_map_and_a_vector_cannot_be_regressed_onto_each_other(shape, target):
     with pytest.raises(KdpipeError, match="hint"):
-        Regressor(shape, target)
+        Connector(shape, target, "hint")
 
 
 def test_hint_trains_student_and_regressor_but_not_the_teacher():

@@ -16,7 +16,7 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.base.plugin import resolve
 from kdpipe.models import builders
 from kdpipe.models.base import build
-from kdpipe.plan.check_networks import PASSED, _Networks, before_run, check_networks
+from kdpipe.plan.check_networks import PASSED, Networks, before_run, check_networks
 from kdpipe.plan.plan import Plan
 from kdpipe.study.schema import parse
 
@@ -63,7 +63,7 @@ def said(raw: dict) -> list[str]:
 def test_a_network_has_an_output_for_each_of_its_classes(classes, count) -> None:
     weights = {"path": "w.pt", "mean": [0.5] * 3, "std": [0.5] * 3, "classes": classes}
     plan = Plan(parse(study(models__teacher__weights=weights)))
-    assert _Networks(plan, None).outline("teacher").body.fc2.out_features == count
+    assert Networks(plan, None).outline("teacher").body.fc2.out_features == count
 
 
 def test_a_study_that_can_run() -> None:

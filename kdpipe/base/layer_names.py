@@ -1,0 +1,4 @@
+"""Names of layers that stand for several, in every network."""
+
+STAGES = "stages"
+"""The outputs of a network's stages, from input to output, among which an objective chooses."""
