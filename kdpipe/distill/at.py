@@ -42,7 +42,7 @@ class AT(MapsObjective):
 
     Options = ATOptions
     title = "AT"
-    place = 100
+    place = 200
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         o = self.options

@@ -50,7 +50,7 @@ class FSP(MapsObjective):
 
     Options = FSPOptions
     title = "FSP"
-    place = 130
+    place = 230
     fewest = 2
     usual = ("F1", STAGES)
 

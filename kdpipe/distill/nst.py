@@ -37,7 +37,7 @@ class NST(MapsObjective):
 
     Options = NSTOptions
     title = "NST"
-    place = 110
+    place = 210
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         o = self.options

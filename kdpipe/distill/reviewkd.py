@@ -99,7 +99,7 @@ class ReviewKD(MapsObjective):
 
     Options = ReviewKDOptions
     title = "ReviewKD"
-    place = 140
+    place = 240
 
     def __init__(self, options: Any, setting: Setting) -> None:
         super().__init__(options, setting)

@@ -61,7 +61,7 @@ class VID(MapsObjective):
 
     Options = VIDOptions
     title = "VID"
-    place = 120
+    place = 220
     takes_vectors = True
 
     def __init__(self, options: Any, setting: Setting) -> None:
