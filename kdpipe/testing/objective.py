@@ -6,7 +6,6 @@ import io
 import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,118 +13,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.layer_names import STAGES
-from kdpipe.base.registry import Registry
 from kdpipe.distill import objectives
-from kdpipe.distill.base import Objective, ObjectiveOptions, Setting, Step
+from kdpipe.distill.base import Objective, ObjectiveOptions, Step
 from kdpipe.testing.contracts import Check, checks, found, run, sentence, validated
+from kdpipe.testing.objective_trial import (
+    CLASSES,
+    FLAT,
+    IMAGES,
+    MAPS,
+    ObjectiveTrial,
+    leaves,
+    of_teacher,
+)
 
-CLASSES, IMAGES = 4, 24
 SMOOTHING = 0.3
-VECTORS = ("penultimate",)
-"""Layers that are vectors in every network; the others are feature maps in most."""
-Shapes = tuple[tuple[int, ...], tuple[int, ...]]
-MAPS: Shapes = ((6, 4, 4), (10, 8, 8))
-FLAT: Shapes = ((5,), (7,))
-TRIED: dict[str, Shapes] = {
-    "shallow": ((4, 8, 8), (6, 8, 8)),
-    "middle": ((6, 4, 4), (10, 5, 5)),
-    "deep": ((6, 4, 4), (10, 3, 3)),
-}
-"""The stages of the networks of a trial: of two resolutions in the student and of three in the
-teacher, one of which is theirs alike."""
-
-
-@dataclass
-class ObjectiveTrial:
-    """An objective, and batches of a training set of 24 images of 4 classes."""
-
-    cls: type[Objective]
-    options: Any
-    registry: Registry[Any] = objectives
-    usual: dict[str, Shapes] = field(init=False)
-    """Shapes of each layer that it reads, of student and teacher, which differ."""
-
-    def __post_init__(self) -> None:
-        names = (*self.cls.student_layers(self.options), *self.cls.teacher_layers(self.options))
-        self.usual = {name: FLAT if name in VECTORS else MAPS for name in names if name != STAGES}
-        if STAGES in names:  # it chooses: from here on the options name what it chose
-            self.usual |= TRIED
-            made = self.made()
-            self.options = made.options
-            read = {name for side in made.reads for name in side}
-            self.usual = {name: shapes for name, shapes in self.usual.items() if name in read}
-
-    @property
-    def labels(self) -> Tensor:
-        return torch.arange(IMAGES) % CLASSES
-
-    def made(
-        self,
-        seed: int = 0,
-        smoothing: float = 0.0,
-        shapes: Mapping[str, Shapes] | None = None,
-        options: Any = None,
-        labelled: bool = True,
-    ) -> Objective:
-        """A fresh objective; ``seed`` decides what it draws from torch."""
-        torch.manual_seed(seed)
-        options, shapes = options or self.options, shapes or self.usual
-        asked = [
-            [n for name in names for n in (TRIED if name == STAGES else [name])]
-            for names in (self.cls.student_layers(options), self.cls.teacher_layers(options))
-        ]
-        setting = Setting(
-            self.labels if labelled else torch.full_like(self.labels, -1),
-            CLASSES,
-            {name: shapes[name][0] for name in asked[0]},
-            {name: shapes[name][1] for name in asked[1]},
-            smoothing,
-        )
-        return self.cls(options, setting)
-
-    def step(
-        self,
-        n: int = 6,
-        seed: int = 0,
-        shapes: Mapping[str, Shapes] | None = None,
-        low: Collection[str] = (),
-    ) -> Step:
-        """A batch of n images, the student's part with gradients. ``low``: whose outputs are in
-        bf16, ``student``, ``teacher`` or both. Only what the objective asks for is there."""
-        rng, shapes = torch.Generator().manual_seed(1000 + seed), shapes or self.usual
-
-        def draw(who: str, *shape: int) -> Tensor:
-            drawn = 3 * torch.randn(n, *shape, generator=rng)
-            return drawn.bfloat16() if who in low else drawn
-
-        rows = torch.randperm(IMAGES, generator=rng)[:n]
-        step = Step(rows, self.labels[rows], draw("student", CLASSES).requires_grad_())
-        for name in self.cls.student_layers(self.options):
-            step.features[name] = draw("student", *shapes[name][0]).requires_grad_()
-        if self.cls.uses_teacher:
-            step.teacher_logits = draw("teacher", CLASSES)
-            for name in self.cls.teacher_layers(self.options):
-                step.teacher_features[name] = draw("teacher", *shapes[name][1])
-        return step
-
-    def loss(self, objective: Objective, step: Step, seed: int = 0) -> Tensor:
-        """The loss of a batch; ``seed`` decides what the objective draws."""
-        torch.manual_seed(seed)
-        return objective(step)["loss"]
-
-    def value(self, objective: Objective, step: Step, seed: int = 0) -> float:
-        return self.loss(objective, step, seed).item()
-
-
-def leaves(step: Step) -> list[Tensor]:
-    """The student's outputs, which gradients are for."""
-    return [step.logits, *step.features.values()]
-
-
-def of_teacher(step: Step) -> list[Tensor]:
-    logits = [] if step.teacher_logits is None else [step.teacher_logits]
-    return [*logits, *step.teacher_features.values()]
 
 
 def loss_is_a_finite_scalar(trial: ObjectiveTrial) -> str | None:
