@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdpipe.base.chance import Level, levels
+from kdpipe.report import seen
 from kdpipe.results import gate, words
 from kdpipe.results.settings import PairSettings
 
@@ -40,6 +41,7 @@ def doubts(tables: Tables, pairs: Sequence[PairSettings], root: Path) -> list[st
         *_checks(looked_at),
         *(said for pair in pairs for said in _teacher(tables, pair)),
         *(said for pair in pairs for said in _baselines(pair, root)),
+        *seen.unequal(seen.seen(root, pairs)),
     ]
 
 

@@ -14,7 +14,7 @@ from kdpipe.base.provenance import versions, write_atomically
 from kdpipe.data.store import Subset
 from kdpipe.figures.shared.find import find_figure
 from kdpipe.figures.shared.pictures import first_of
-from kdpipe.report import answer, audit, networks, outlook, sentences, values
+from kdpipe.report import answer, audit, networks, outlook, seen, sentences, values
 from kdpipe.report.cite import cite
 from kdpipe.report.doubts import doubts
 from kdpipe.report.examples import Examples, examples
@@ -84,6 +84,7 @@ def run(settings: ReportSettings, call: Call) -> None:
         shared={key.removeprefix("versions."): value for key, value in shared.items()},
         digests=digests,
         looked_at=networks.table(root, settings.networks),
+        seen=seen.table(seen.seen(root, settings.pairs)),
         doubts=doubts(tables, settings.pairs, root),
         warnings=[
             *accepted.warnings(root),
