@@ -6,12 +6,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from helpers.places import REPOSITORY
-from helpers.workspace import Workspace
+from helpers.workspace import Workspace, job_stats
 from kdpipe.stages.order import STAGES
 
 pytestmark = pytest.mark.workflow
@@ -109,3 +110,20 @@ def test_slurm_profile_groups_what_is_small(empty: Workspace) -> None:
     alone = submissions()
     assert (alone["train"], alone["distil"]) == (3, 4)
     assert "models" not in alone
+
+
+def test_transfer_images_go_to_a_cluster(empty: Workspace) -> None:
+    """A dry run for Slurm reads the settings of every job, and the needs estimated from them."""
+
+    def transfer(study: dict[str, Any]) -> None:
+        other = dict(study["data"]["sets"]["few"], per_class=40)
+        study["data"]["sets"]["more"] = other
+        pair = study["pairs"]["answers"]
+        pair["methods"]["kl"]["gamma"] = 0
+        pair["transfer"] = {"set": "more", "domains": ["colour"], "without": ["3"]}
+
+    empty.change_study(transfer)
+    done = empty.run("--dry-run", "--profile", "profiles/slurm")
+    assert done.returncode == 0, done.stdout
+    stats = job_stats(done.stdout)
+    assert (stats["pick_subset"], stats["teacher_outputs"], stats["distil"]) == (2, 1, 4)
