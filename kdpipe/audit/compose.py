@@ -29,6 +29,7 @@ NEEDS: dict[Need, str] = {
     "groups": "groups of images (--group COLUMN)",
     "cues": "images whose shape and texture contradict each other (a study file)",
     "linear networks": "linear networks (--probes {name})",
+    "triggered images": "images with a trigger, and its target (a study file)",
 }
 
 
@@ -151,7 +152,7 @@ def _probes(
             chosen[name] = {**about.audit_options, **given[about.audit_needs]}
         elif about.audit_needs:
             left_out[name] = f"it needs {NEEDS[about.audit_needs].format(name=name)}"
-        if missing := _required(about.Options):
+        if name not in left_out and (missing := _required(about.Options)):
             chosen.pop(name, None)
             left_out[name] = f"it needs its option {missing[0]} (a study file)"
     for name in (*wanted.probes, *wanted.without):

@@ -59,6 +59,8 @@ PLAN = [
      (0.4, 0.1, 0.2, 0.0), 0.005),
     ("main", "copied_errors", "claim", "wrong_minus_right", 0.0, ("domain=grey",), -0.4, 0.0,
      (0.5, 0.2, 0.15, 0.02), 0.03),
+    ("main", "backdoor", "claim", "attack_success", None, ("domain=triggered", "domain=grey"), 0.01,
+     1.0, (0.9, 0.0, 0.3, 0.0), 0.01),
 ]  # fmt: skip
 NETS = {"main": ("wide", "small"), "colour": ("wide_colour", "small"), "group": ("wide_g", "g")}
 

@@ -55,7 +55,7 @@ class Preview:
     """What follows the strength of a view."""
 
 
-Need = Literal["unseen domain", "groups", "cues", "linear networks"]
+Need = Literal["unseen domain", "groups", "cues", "linear networks", "triggered images"]
 
 
 class Described:

@@ -84,6 +84,8 @@ def networks() -> dict[str, Network]:
 def measured(bench, name: str) -> Records:
     cls = probes.get(name)
     given = {"set": "set", "domains": ["grey"], **OPTIONS.get(name, {})}
+    if name == "backdoor":
+        given["target"] = bench.classes[-1]
     setting = {"epsilon": 0.2, "step": 0.2, "steps": 1}
     bench.calibrations = {TEACHER: setting}
     return cls(cls.Options(**given)).measure(bench)
