@@ -64,7 +64,9 @@ class Setting:
 
     ``labels`` (n_train,) of the training set, −1 where images have none; ``shapes`` and
     ``teacher_shapes`` without the batch dimension, by layer name. ``label_smoothing`` in [0, 1):
-    how much of a label is spread evenly over all classes.
+    how much of a label is spread evenly over all classes. ``teacher_classifier``: the teacher's
+    last linear map, from the layer that ``Objective.classifier_reads`` names to
+    ``Step.teacher_logits``; None where the objective names none.
     """
 
     labels: Tensor
@@ -72,6 +74,7 @@ class Setting:
     shapes: dict[str, tuple[int, ...]]
     teacher_shapes: dict[str, tuple[int, ...]]
     label_smoothing: float = 0.0
+    teacher_classifier: nn.Linear | None = None
 
 
 class ObjectiveOptions(Options):
@@ -138,6 +141,12 @@ class Objective(nn.Module):
     def teacher_layers(cls, options: Any) -> tuple[str, ...]:
         """Layers of the teacher whose outputs the objective reads; ``stages`` as above."""
         return ()
+
+    @classmethod
+    def classifier_reads(cls, options: Any) -> str | None:
+        """The teacher's layer that its classifier reads (of maps: their mean over places), where
+        the objective needs the classifier itself as ``Setting.teacher_classifier``."""
+        return None
 
     @property
     def reads(self) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -137,11 +137,23 @@ class Networks:
         if own is None or theirs is None:
             return None
         n_classes = self.estimate.images(self.study.models[pair.like].data.set)[1]
-        labels = torch.arange(max(4, n_classes)) % n_classes
+        labels, classifier = torch.arange(max(4, n_classes)) % n_classes, None
         compared = list(zip_longest(own, theirs, fillvalue=""))
+        if (layer := cls.classifier_reads(options)) is not None:
+            width, network = theirs[layer][0], self.outline(pair.teacher.model)
+            if network and not any(reads(module, width) for module in network.modules()):
+                self._say(
+                    where,
+                    f"the teacher models.{pair.teacher.model} has no linear layer that reads the "
+                    f"{width} numbers of its layer '{layer}'; set teacher_layer to the layer that "
+                    f"its last linear layer reads, or choose another teacher or objective",
+                )
+                return None
+            classifier = torch.nn.Linear(width, n_classes)
         try:
             with torch.random.fork_rng(devices=[]):
-                compared = ref.make(Setting(labels, n_classes, own, theirs)).compared
+                setting = Setting(labels, n_classes, own, theirs, teacher_classifier=classifier)
+                compared = ref.make(setting).compared
         except KdpipeError as error:
             self._say(where, error)
             return None
@@ -219,6 +231,11 @@ class Networks:
 
     def _say(self, where: str, what: object) -> None:
         self.said[f"{where}: {str(what).rstrip('.')}"] = None
+
+
+def reads(module: torch.nn.Module, width: int) -> bool:
+    """Whether it is a linear layer that reads so many numbers."""
+    return isinstance(module, torch.nn.Linear) and module.in_features == width
 
 
 def _by(shape: Iterable[int]) -> str:

@@ -5,20 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from kdpipe.base.errors import KdpipeError
 from kdpipe.base.options import optional
 from kdpipe.base.paths import ModelRef, StudentRef, teacher_outputs_file
 from kdpipe.base.seeding import stream
 from kdpipe.data.class_maps import ClassMapRef
+from kdpipe.data.images import as_float
 from kdpipe.data.transfer import Transfer
 from kdpipe.distill import ObjectiveRef
 from kdpipe.distill.base import Objective, Setting
 from kdpipe.models.base import Network, OutputsOf
+from kdpipe.models.shared.classifier import classifier_of
 from kdpipe.stages.base import Call, Stage
 from kdpipe.stages.shared.classes import load_for
 from kdpipe.stages.shared.start import StartSettings, start_from
 from kdpipe.stages.shared.taught import taught_on
 from kdpipe.stages.shared.training import (
+    TRIED,
     TrainingSettings,
     feature_shapes,
     set_up,
@@ -26,6 +31,7 @@ from kdpipe.stages.shared.training import (
     train_and_save,
 )
 from kdpipe.training.processes import together
+from kdpipe.training.shown import Images
 from kdpipe.training.table import declined
 from kdpipe.training.teacher import LiveTeacher, TabulatedTeacher, Teacher
 
@@ -58,7 +64,9 @@ def run(settings: DistilSettings, call: Call) -> None:
         cls, options = settings.objective.cls, settings.objective.options
         network: Network | None = None
         teacher_shapes: dict[str, tuple[int, ...]] = {}
+        classifier: nn.Linear | None = None
         inputs: dict[str, Path] = {}
+        outputs = settings.outputs or "classes"
         taught, known = None, setup.train.labels.cpu()
         if settings.transfer is not None:
             setup, taught, inputs = taught_on(settings.transfer, settings, setup, call.root)
@@ -77,17 +85,18 @@ def run(settings: DistilSettings, call: Call) -> None:
                 settings.compute.device,
             )
             teacher_shapes = feature_shapes(network, setup.train, cls.teacher_layers(options))
+            if (layer := cls.classifier_reads(options)) is not None:
+                classifier = _classifier(settings, network, layer, setup.train)
             inputs["teacher"] = call.root / settings.teacher.path / "model.safetensors"
         shapes = feature_shapes(setup.network, setup.train, cls.student_layers(options))
         n_classes = len(setup.subset.classes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream("objective", setup.seed))
             smoothing = settings.recipe.label_smoothing
-            setting = Setting(known, n_classes, shapes, teacher_shapes, smoothing)
+            setting = Setting(known, n_classes, shapes, teacher_shapes, smoothing, classifier)
             objective: Objective = settings.objective.make(setting)
         layers = objective.reads[1]
         teacher = _teacher(settings, network, layers, call.root) if network else None
-        outputs = settings.outputs or "classes"
         train_and_save(settings, setup, objective, teacher, inputs, call, outputs, taught)
 
 
@@ -109,3 +118,16 @@ def _teacher(
         print(f"The teacher runs at every step: {reason}.", flush=True)
     size = settings.recipe.batch_size // settings.compute.processes
     return LiveTeacher(network, layers, size, settings.outputs or "classes")
+
+
+def _classifier(settings: DistilSettings, network: Network, layer: str, train: Images) -> nn.Linear:
+    """The teacher's last linear map, which reads ``layer``. Raises KdpipeError without one."""
+    images = as_float(train.pixels[:TRIED]).to(train.labels.device)
+    found = classifier_of(network, images, layer, settings.outputs or "classes")
+    if found is None:
+        raise KdpipeError(
+            f"{settings.objective.name}: the logits of {settings.teacher.path} are no linear map "
+            f"of its layer '{layer}'; set teacher_layer to the layer that its last linear layer "
+            f"reads, or choose another teacher or objective."
+        )
+    return found

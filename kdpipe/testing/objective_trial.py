@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdpipe.base.layer_names import STAGES
 from kdpipe.base.registry import Registry
@@ -74,8 +74,19 @@ class ObjectiveTrial:
             {name: shapes[name][0] for name in asked[0]},
             {name: shapes[name][1] for name in asked[1]},
             smoothing,
+            self._classifier(options, shapes),
         )
         return self.cls(options, setting)
+
+    def _classifier(self, options: Any, shapes: Mapping[str, Shapes]) -> nn.Linear | None:
+        """A classifier of the teacher, the same one every time, where the objective needs it."""
+        if (layer := self.cls.classifier_reads(options)) is None:
+            return None
+        made, rng = nn.Linear(shapes[layer][1][0], CLASSES), torch.Generator().manual_seed(5)
+        with torch.no_grad():
+            for parameter in made.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=rng))
+        return made.requires_grad_(False)
 
     def step(
         self,

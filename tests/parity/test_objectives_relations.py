@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from helpers import loops
-from helpers.published_losses import TOLERANCE, published, step_of
+from helpers.objective_cases import recorded
 from kdpipe.distill import objectives
-from kdpipe.distill.base import Objective, Setting
+from kdpipe.distill.base import Objective, Setting, Step
 
+TOLERANCE = 1e-9
 NAMES = ("sp", "rkd", "pkt", "cc")
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "sp": ("sp", {}),
@@ -44,7 +45,10 @@ def make(kind: str, own: torch.Tensor, theirs: torch.Tensor, **options: Any) -> 
 
 
 def terms(objective: Objective, own: torch.Tensor, theirs: torch.Tensor) -> dict[str, torch.Tensor]:
-    return objective(step_of({"a": own}, {"b": theirs}))
+    n = len(own)
+    labels, logits = torch.zeros(n, dtype=torch.long), torch.zeros(n, 3, dtype=own.dtype)
+    step = Step(torch.arange(n), labels, logits, {"a": own}, teacher_features={"b": theirs})
+    return objective(step)
 
 
 def features(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -56,14 +60,14 @@ def features(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def agrees(kind: str, name: str, case: str, scale: float = 1.0, **options: Any) -> None:
     """Value and gradient of the weighted terms, times ``scale``, are those of the case."""
-    want = published(name, case)
-    own, theirs = (want.inputs[k] for k in want.inputs)
-    of_own = next(iter(want.inputs))
+    want = recorded(name, case)
+    own, theirs = (want["inputs"][k] for k in want["inputs"])
+    of_own = next(iter(want["inputs"]))
     own.requires_grad_()
     loss = scale * terms(make(kind, own, theirs, gamma=0, **options), own, theirs)["loss"]
     loss.backward()
-    assert float(loss.detach()) == pytest.approx(want.loss, rel=TOLERANCE)
-    torch.testing.assert_close(own.grad, want.grad[of_own], rtol=TOLERANCE, atol=1e-13)
+    assert float(loss.detach()) == pytest.approx(want["loss"], rel=TOLERANCE)
+    torch.testing.assert_close(own.grad, want["grad"][of_own], rtol=TOLERANCE, atol=1e-13)
 
 
 @pytest.mark.parametrize("case", ["repdistiller_maps", "repdistiller_vectors", "aberhu_maps"])
@@ -118,32 +122,32 @@ def test_cc_with_the_gaussian_kernel_of_the_paper(case, width, order):
 
 def test_cc_bilinear_is_the_square_of_torchdistills_norm():
     """‖K_t − K_s‖²/n² of the paper against the norm itself: gradient by the chain rule."""
-    want = published("cc", "torchdistill_bilinear_None")
-    own, theirs = want.inputs["embed_s"].requires_grad_(), want.inputs["embed_t"]
+    want = recorded("cc", "torchdistill_bilinear_None")
+    own, theirs = want["inputs"]["embed_s"].requires_grad_(), want["inputs"]["embed_t"]
     loss = terms(make("cc bilinear", own, theirs, gamma=0, beta=1), own, theirs)["loss"]
     loss.backward()
     n = len(own)
-    assert float(loss.detach()) == pytest.approx(want.loss**2 / n**2, rel=TOLERANCE)
-    chain = 2 * want.loss / n**2 * want.grad["embed_s"]
+    assert float(loss.detach()) == pytest.approx(want["loss"] ** 2 / n**2, rel=TOLERANCE)
+    chain = 2 * want["loss"] / n**2 * want["grad"]["embed_s"]
     torch.testing.assert_close(own.grad, chain, rtol=TOLERANCE, atol=1e-12)
 
 
 def test_cc_of_neighbours_in_repdistiller():
-    want = published("cc", "repdistiller_with_linear_embeddings")
-    own, theirs = want.inputs["feat_s"].requires_grad_(), want.inputs["feat_t"]
+    want = recorded("cc", "repdistiller_with_linear_embeddings")
+    own, theirs = want["inputs"]["feat_s"].requires_grad_(), want["inputs"]["feat_t"]
     objective = make("cc of neighbours", own, theirs, gamma=0, beta=1, dimension=2)
     names = {"embed_s.linear": "embed", "embed_t.linear": "teacher_embed"}
     ours = {
-        k: k.replace(was, new) for k in want.parameters for was, new in names.items() if was in k
+        k: k.replace(was, new) for k in want["parameters"] for was, new in names.items() if was in k
     }
-    objective.load_state_dict({ours[k]: v for k, v in want.parameters.items()})
+    objective.load_state_dict({ours[k]: v for k, v in want["parameters"].items()})
     loss = terms(objective, own, theirs)["loss"]
     loss.backward()
-    assert float(loss.detach()) == pytest.approx(want.loss, rel=TOLERANCE)
-    found = {ours[k]: want.grad[f"parameter:{k}"] for k in want.parameters}
+    assert float(loss.detach()) == pytest.approx(want["loss"], rel=TOLERANCE)
+    found = {ours[k]: want["grad"][f"parameter:{k}"] for k in want["parameters"]}
     for name, parameter in objective.named_parameters():
         torch.testing.assert_close(parameter.grad, found[name], rtol=TOLERANCE, atol=1e-13)
-    torch.testing.assert_close(own.grad, want.grad["feat_s"], rtol=TOLERANCE, atol=1e-13)
+    torch.testing.assert_close(own.grad, want["grad"]["feat_s"], rtol=TOLERANCE, atol=1e-13)
 
 
 # Plain loops

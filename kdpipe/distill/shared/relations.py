@@ -40,18 +40,16 @@ class Relation(Objective):
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         o = self.options
-        labels = self.label_loss(step)
         # Relations of features with 8 bits are differences of nearly equal numbers.
-        with torch.autocast(step.labels.device.type, enabled=False):
+        with torch.autocast(step.logits.device.type, enabled=False):
             student = full_precision(step.features[o.layer]).flatten(1)
             teacher = full_precision(step.teacher_features[o.teacher_layer]).flatten(1)
             weighted = self.terms(student, teacher)
         if len(student) == 1:
             weighted = {name: (weight, 0 * term) for name, (weight, term) in weighted.items()}
-        loss = o.gamma * labels
-        for weight, term in weighted.values():
-            loss = loss + weight * term
-        return {"loss": loss, "labels": labels, **{k: term for k, (_, term) in weighted.items()}}
+        terms = {name: term for name, (_, term) in weighted.items()}
+        distilled = torch.stack([weight * term for weight, term in weighted.values()]).sum()
+        return self.with_labels(step, distilled, **terms)
 
     @abstractmethod
     def terms(self, student: Tensor, teacher: Tensor) -> dict[str, tuple[float, Tensor]]:

@@ -99,6 +99,13 @@ def test_a_study_that_can_run() -> None:
             "pairs.p.methods.hint: hint: the student's layer has shape",
         ),
         (
+            {
+                "models__teacher__network": {"name": "mlp", "hidden": []},
+                "pairs__p__methods": {"srrl": {}},
+            },
+            "pairs.p.methods.srrl: the teacher models.teacher has no linear layer that reads",
+        ),
+        (
             {"probes__cka": {"teacher_layers": ["relu1", "relu7"]}},
             "probes.cka on models.teacher .* has no layer 'relu7'",
         ),
