@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from pydantic import Field
+from torch import Tensor
 
-from kdpipe.probes.base import Bench, Probe, ProbeOptions, condition, probes, resamples
+from kdpipe.probes.base import Bench, ImageSet, Probe, ProbeOptions, condition, probes, resamples
 from kdpipe.probes.shared.description import Metric, Panels
 from kdpipe.probes.shared.records import Records, Statistic
 
 OF_SHARES = ProbeOptions.model_fields["min_gap"].default
 """Smallest gap of accuracy and confidence, which are no calibration errors."""
+IN_NATS = 0.05
+"""Smallest gap of a log-likelihood, as of a divergence in ``fidelity``."""
 
 
 class CalibrationOptions(ProbeOptions):
@@ -38,11 +43,32 @@ def expected_calibration_error(
     return total / confidence.shape[-1]
 
 
+def adaptive_calibration_error(
+    confidence: np.ndarray, correct: np.ndarray, bins: int
+) -> float | np.ndarray:
+    """Σ_b n_b/n · |accuracy_b − confidence_b| over bins that hold equally many images.
+
+    Arrays (…, n) with confidence in [0, 1]; returns (…,) in [0, 1]. The bins of Nixon et al. 2019
+    (arXiv 1904.01685, Sec. 3.3), over the confidence of the answer. Images are sorted by
+    confidence (of equal ones, wrong answers first), and the first n mod ``bins`` bins hold one
+    more. With fewer images than bins, each is a bin.
+    """
+    gap = correct.astype(np.float64) - confidence
+    order = np.lexsort((correct, confidence), axis=-1)
+    gap = np.take_along_axis(gap, order, axis=-1)
+    parts = np.array_split(gap, min(bins, gap.shape[-1]), axis=-1)
+    total = np.sum([np.abs(part.sum(-1)) for part in parts], axis=0)
+    return np.asarray(total / gap.shape[-1])
+
+
 @probes.register("calibration")
 class Calibration(Probe):
     """Expected calibration error, and mean confidence minus accuracy per image.
 
-    The error depends on the number of bins, which its condition therefore states.
+    The error depends on the number of bins, which its condition therefore states. Beside it: the
+    same over bins of equally many images (``ece_adaptive``), and two proper scores per image,
+    which also depend on how often the network is right: the negative log-likelihood of the label
+    (``nll``, in nats) and Brier's score Σ_k (p_k − y_k)² in [0, 2] (Brier 1950).
     """
 
     Options = CalibrationOptions
@@ -57,6 +83,9 @@ class Calibration(Probe):
         "confidence_gap": Metric("Confidence − accuracy", level=0.0),
         "confidence": Metric("Confidence", "", panel=False),
         "accuracy": Metric("Accuracy", panel=False),
+        "ece_adaptive": Metric("Calibration error, equal bins", panel=False),
+        "nll": Metric("Negative log-likelihood", "nats"),
+        "brier": Metric("Brier score", "0 to 2"),
     }
     panels = Panels(
         title="Calibration",
@@ -64,7 +93,7 @@ class Calibration(Probe):
         caption="Expected calibration error: the distance between stated confidence and accuracy, "
         "averaged over bins of confidence (0 = calibrated). The second panel is mean confidence "
         "minus accuracy: above the dotted line a network is too sure of itself, below it too "
-        "modest.",
+        "modest. Then two scores that count both calibration and right answers (lower is better).",
     )
     place = 70
 
@@ -72,7 +101,8 @@ class Calibration(Probe):
         o = self.options
         records = Records(notes={"bins": o.bins})
         for images in bench.image_sets(o):
-            probabilities = bench.clean_logits(bench.subject, images).double().softmax(1)
+            logits = bench.clean_logits(bench.subject, images).double()
+            probabilities = logits.softmax(1)
             confidence, predicted = (t.numpy() for t in probabilities.max(1))
             correct = predicted == images.labels
             rows = resamples(len(images), o.replicates, "calibration")
@@ -95,4 +125,33 @@ class Calibration(Probe):
             ):
                 statistic = Statistic(condition=where, metric=metric, min_gap=OF_SHARES)
                 records.add(statistic, values, unit_ids=images.ids)
+            self._scores(records, images, logits, confidence, correct, rows)
         return records
+
+    def _scores(
+        self,
+        records: Records,
+        images: ImageSet,
+        logits: Tensor,
+        confidence: np.ndarray,
+        correct: np.ndarray,
+        rows: np.ndarray,
+    ) -> None:
+        """Calibration error over bins of equally many images, and the two proper scores."""
+        bins = self.options.bins
+        records.add_set(
+            Statistic(condition=condition(domain=images.domain, bins=bins), metric="ece_adaptive"),
+            float(adaptive_calibration_error(confidence, correct, bins)),
+            adaptive_calibration_error(confidence[rows], correct[rows], bins),
+            n=len(images),
+        )
+        labels = torch.from_numpy(np.asarray(images.labels, dtype=np.int64))
+        truth = F.one_hot(labels, logits.shape[1])
+        for metric, values, min_gap in (
+            ("nll", F.cross_entropy(logits, labels, reduction="none"), IN_NATS),
+            ("brier", (logits.softmax(1) - truth).square().sum(1), OF_SHARES),
+        ):
+            statistic = Statistic(
+                condition=condition(domain=images.domain), metric=metric, min_gap=min_gap
+            )
+            records.add(statistic, values.numpy(), unit_ids=images.ids)

@@ -1,10 +1,11 @@
-"""Expected calibration error against torchmetrics."""
+"""Expected calibration error against torchmetrics, proper scores against scikit-learn."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import brier_score_loss, log_loss
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from kdpipe.probes.base import resamples
@@ -59,7 +60,7 @@ def test_bins_are_fifteen_by_default_and_stated(kit):
     assert [(s.condition, s.metric) for s in records.statistics if s.primary] == [
         ("domain=grey;bins=15", "ece")
     ]
-    of_images = {s.condition for s in records.statistics if s.metric != "ece"}
+    of_images = {s.condition for s in records.statistics if "ece" not in s.metric}
     assert of_images == {"domain=grey"}
 
 
@@ -91,3 +92,66 @@ def test_extremes_by_hand(kit, logits, labels, expected):
     records = measure(kit, logits, labels, replicates=3)
     (ours,) = kit.values(records, "ece", unit="image set")
     assert ours == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+@pytest.mark.parametrize("seed", range(2))
+def test_proper_scores_are_those_of_scikit_learn(kit, seed, n_classes):
+    logits, labels = outcomes(seed, n=80, k=n_classes)
+    records = measure(kit, logits, labels, replicates=0)
+    p = torch.from_numpy(logits).double().softmax(1).numpy()
+    nll, brier = kit.values(records, "nll"), kit.values(records, "brier")
+    known = list(range(n_classes))
+    assert nll.mean() == pytest.approx(log_loss(labels, p, labels=known), rel=1e-12)
+    expected = brier_score_loss(labels, p, labels=known, scale_by_half=False)
+    assert brier.mean() == pytest.approx(expected, rel=1e-12)
+    by_hand = [sum((p[i, k] - (k == y)) ** 2 for k in known) for i, y in enumerate(labels)]
+    assert brier == pytest.approx(by_hand, rel=1e-12)
+    assert nll == pytest.approx([-np.log(p[i, y]) for i, y in enumerate(labels)], rel=1e-9)
+
+
+def equal_bins(confidence, correct, bins):
+    """Sorted, dealt out to bins as even as can be, the larger ones first."""
+    images = sorted(zip(confidence, correct, strict=True))
+    size, more = divmod(len(images), bins)
+    total = 0.0
+    for b in range(bins):
+        inside = [images.pop(0) for _ in range(size + (b < more))]
+        if inside:
+            mean = sum(c for c, _ in inside) / len(inside)
+            total += len(inside) * abs(sum(r for _, r in inside) / len(inside) - mean)
+    return total / len(confidence)
+
+
+@pytest.mark.parametrize("bins", [1, 7, 15, 300])
+def test_bins_of_equally_many_images(kit, bins):
+    logits, labels = outcomes(3)
+    records = measure(kit, logits, labels, bins=bins, replicates=5)
+    confidence = torch.from_numpy(logits).double().softmax(1).amax(1).numpy()
+    correct = logits.argmax(1) == labels
+    where = f"domain=grey;bins={bins}"
+    (ours,) = kit.values(records, "ece_adaptive", where, "image set")
+    assert ours == pytest.approx(equal_bins(confidence, correct, bins), abs=1e-12)
+    rows = resamples(200, 5, "calibration")
+    expected = [equal_bins(confidence[r], correct[r], bins) for r in rows]
+    assert kit.values(records, "ece_adaptive", where, "replicate") == pytest.approx(expected)
+    if bins == 1:
+        assert ours == pytest.approx(kit.values(records, "ece", unit="image set")[0], abs=1e-12)
+
+
+def test_scores_of_certain_networks_by_hand(kit):
+    records = measure(kit, [[1000.0, 0.0]] * 2, [0, 1], replicates=0)
+    assert kit.values(records, "nll").tolist() == [0, 1000]
+    assert kit.values(records, "brier").tolist() == [0, 2]
+    assert kit.values(records, "ece_adaptive", unit="image set").tolist() == [0.5]
+
+
+def test_a_score_has_a_smallest_gap_in_its_own_unit(kit):
+    records = measure(kit, *outcomes(0), replicates=0)
+    gaps = {s.metric: s.min_gap for s in records.statistics}
+    assert (gaps["nll"], gaps["brier"], gaps["ece_adaptive"], gaps["ece"]) == (
+        0.05,
+        0.02,
+        None,
+        None,
+    )
