@@ -18,6 +18,7 @@ include: "rules/subset.smk"
 include: "rules/train.smk"
 include: "rules/gate.smk"
 include: "rules/probe.smk"
+include: "rules/look.smk"
 include: "rules/report.smk"
 
 

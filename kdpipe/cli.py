@@ -150,11 +150,12 @@ def jobs(
     """
     import shlex
 
-    from kdpipe.plan.plan import Plan
+    from kdpipe.plan.reached import reached
     from kdpipe.study.schema import load
 
-    made = Plan(load(study))
-    root = Path("results") / made.study.study
+    read = load(study)
+    root = Path("results") / read.study
+    made = reached(read, root)
     if target and target not in made.jobs:
         raise KdpipeError(f"No job of {study} makes '{target}'; 'kdpipe jobs {study}' lists all.")
     for job in made.jobs.values():
@@ -182,7 +183,7 @@ def why(
     ] = False,
 ) -> None:
     """Why a job would run, in words; run it where you run Snakemake."""
-    from kdpipe.plan.plan import Plan
+    from kdpipe.plan.reached import reached
     from kdpipe.run import times
     from kdpipe.study.schema import load
     from kdpipe.workflow.why import Why, explain, find, summary
@@ -190,7 +191,8 @@ def why(
     names = list(words or [])
     if names and Path(names[0]).suffix in (".yaml", ".yml"):
         configfile = Path(names.pop(0))
-    plan = Plan(load(configfile))
+    read = load(configfile)
+    plan = reached(read, Path("results") / read.study)
     # As the workflow does, before it decides.
     times.restore(plan, Path("results") / plan.study.study)
     found = Why(plan)
@@ -221,13 +223,14 @@ def accept(
     Refused where settings, inputs or outputs are not those of now. What was accepted, by whom and
     when, stands in results/<study>/accepted.json.
     """
-    from kdpipe.plan.plan import Plan
+    from kdpipe.plan.reached import reached
     from kdpipe.run import times
     from kdpipe.study.schema import load
     from kdpipe.workflow.accept import accept, summary
     from kdpipe.workflow.why import Why, find
 
-    plan = Plan(load(study))
+    read = load(study)
+    plan = reached(read, Path("results") / read.study)
     times.restore(plan, Path("results") / plan.study.study)
     found = [job for name in targets or [] for job in find(plan, name)]
     jobs = list({job.target: job for job in found}.values()) if targets else [*plan.jobs.values()]

@@ -1,6 +1,8 @@
 # Helpers of all rules. They read everything about a study from kdpipe's plan.
 import os
 import sys
+from functools import cache
+from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 from kdpipe.run import manifest, memory, times, warm
@@ -8,6 +10,8 @@ from kdpipe.workflow import sharing
 from kdpipe.workflow.closing import closing
 from kdpipe.base.errors import KdpipeError
 from kdpipe.run.progress import Progress
+from kdpipe.plan.plan import Plan
+from kdpipe.plan.reached import taken
 from kdpipe.plan.urgency import urgency
 from kdpipe.stages.order import COLLECTED, RESULTS
 from kdpipe.workflow.snakefile import (
@@ -66,29 +70,59 @@ wildcard_constraints:
     seed=r"\d+",
     instance=r"[A-Za-z0-9_-]+",
     network=r"(models/[A-Za-z0-9_-]+|students/[A-Za-z0-9_-]+/[A-Za-z0-9_~-]+)/seed\d+",
-    looked_at=r"models/[A-Za-z0-9_-]+|students/[A-Za-z0-9_-]+/[A-Za-z0-9_~-]+",
+    looked_at=r"(models/[A-Za-z0-9_-]+|students/[A-Za-z0-9_-]+/[A-Za-z0-9_~-]+)(\+\d+)?",
+    number=r"\d+",
     against=r"unary|vs-[A-Za-z0-9_-]+-seed\d+",
     family=r"[a-z_]+",
 
 
-def results(stages):
+def results(stages, plan=PLAN):
     """Every file that these stages of the study make."""
     return [
-        f"{ROOT}/{path}" for s in stages for j in PLAN.by_stage(s) for path in j.outputs
+        f"{ROOT}/{path}" for s in stages for j in plan.by_stage(s) for path in j.outputs
     ]
 
 
 def collected(target):
     """Every file of the stage that the target ``target`` stands for."""
-    return results([COLLECTED[target]])
+    if PLAN.study.decide is None:
+        return results([COLLECTED[target]])
+    return lambda wildcards: results([COLLECTED[target]], plan_after())
+
+
+def plan_after(look=None):
+    """The plan after the first ``look`` looks, or after as many as it takes.
+
+    A look is a checkpoint: Snakemake comes back here once it is taken. On the node of a job all
+    that the job needs have been.
+    """
+    ask = lambda number: None
+    if not workflow.remote_exec:
+        ask = lambda number: checkpoints.look.get(number=number)
+    try:
+        return plan_of(taken(PLAN.whole, Path(ROOT), look, ask))
+    except KdpipeError as error:
+        raise WorkflowError(str(error))
+
+
+@cache
+def plan_of(looks):
+    return Plan(PLAN.whole, looks)
 
 
 def job_of(target, wildcards):
-    """The planned job behind the wildcards."""
+    """The planned job behind the wildcards.
+
+    Only looks and results depend on what looks found.
+    """
     name = target.format(**wildcards)
     if name not in PLAN.jobs:
         raise WorkflowError(f"Study '{PLAN.study.study}' has no job that makes {name}.")
-    return PLAN.jobs[name]
+    job = PLAN.jobs[name]
+    if PLAN.study.decide is None or job.stage not in ("look", *RESULTS):
+        return job
+    before = int(wildcards.number) - 1 if job.stage == "look" else None
+    return plan_after(before).jobs[name]
 
 
 def inputs(target):
@@ -136,8 +170,8 @@ def need(target, gpus=1):
     Only where jobs are submitted: to count a network's operations takes seconds, and locally
     nothing asks.
     """
-    size = lambda w: SIZES.need(job_of(target, w)) if SIZES else NOTHING
-    grown = lambda w: memory.factor(ROOT, job_of(target, w).target)
+    size = lambda w: SIZES.need(PLAN.jobs[target.format(**w)]) if SIZES else NOTHING
+    grown = lambda w: memory.factor(ROOT, target.format(**w))
     return {
         "mem_mb": lambda w: size(w).memory_mb * grown(w),
         "runtime": lambda w: size(w).minutes,
@@ -149,7 +183,7 @@ def need(target, gpus=1):
 
 def first(target):
     """What most jobs wait for starts first."""
-    return lambda w: URGENCY[job_of(target, w).target]
+    return lambda w: URGENCY.get(target.format(**w), 0)
 
 
 def log_of(target):

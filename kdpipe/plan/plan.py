@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -19,6 +19,7 @@ from kdpipe.plan.job import Job
 from kdpipe.plan.plan_results import (
     figures_settings,
     figures_to_draw,
+    look_settings,
     measured,
     record_folders,
     report_settings,
@@ -26,15 +27,19 @@ from kdpipe.plan.plan_results import (
 )
 from kdpipe.plan.teacher_outputs import TeacherOutputs, tabulates, teacher_outputs
 from kdpipe.probes import probes
+from kdpipe.results import gate
+from kdpipe.results.settings import look_file
 from kdpipe.stages.calibrate import CalibrateSettings
 from kdpipe.stages.distil import DistilSettings
 from kdpipe.stages.gate import GateSettings
+from kdpipe.stages.order import RESULTS
 from kdpipe.stages.prepare import PrepareSettings
 from kdpipe.stages.probe import ProbeSettings
 from kdpipe.stages.shared.bench import Instance
 from kdpipe.stages.shared.training import TrainSettings
 from kdpipe.stages.subset import SubsetSettings
 from kdpipe.stages.teacher_outputs import TeacherOutputsSettings
+from kdpipe.study.decide import Undecided, everything, next_look, up_to
 from kdpipe.study.entries import Pair
 from kdpipe.study.schema import Study
 
@@ -52,10 +57,17 @@ class _ProbeGroup:
 
 
 class Plan:
-    """Every job of a study, by target (the folder or file it makes)."""
+    """Every job of a study, by target (the folder or file it makes).
 
-    def __init__(self, study: Study) -> None:
-        self.study = study
+    ``taken``: of a study with ``decide``, what each look so far found undecided. Without it the
+    plan holds every job there may be; with it, of those, the jobs of seeds that looks asked for.
+    Only looks and results depend on looks: any other job is the same in every plan that has it.
+    """
+
+    def __init__(self, study: Study, taken: Sequence[Undecided] | None = None) -> None:
+        self.whole = study
+        self.taken = everything(study) if taken is None else taken
+        self.study = study = up_to(study, self.taken)
         self.training, self.precision_reason = computed(study)
         self.compute = self.training.model_copy(update={"processes": 1})
         # The networks and images of an audit are given and cannot be changed.
@@ -74,7 +86,23 @@ class Plan:
         self._gates()
         for target, group in groups.items():
             self._probe(target, group)
-        self._results(list(groups))
+        looks = [self._look(number) for number in range(1, self._looks() + 1)]
+        self._results([*groups, *looks])
+        if taken is not None and study.decide is not None:
+            # A network that two pairs share is probed for both, whichever has reached its seed.
+            alike = Plan(self.whole).jobs
+            self.jobs = {
+                target: job if job.stage in ("look", *RESULTS) else alike[target]
+                for target, job in self.jobs.items()
+            }
+
+    @property
+    def pending(self) -> int | None:
+        """The look that says which jobs come next; None where the plan holds all there will be."""
+        return next_look(self.study.decide, self.taken)
+
+    def _looks(self) -> int:
+        return len(self.taken) + (self.pending is not None)
 
     def by_stage(self, *stages: str) -> list[Job]:
         """The jobs of these stages, stage by stage."""
@@ -123,7 +151,7 @@ class Plan:
         distilled = [
             StudentRef(pair=name, method=method, seed=seed)
             for method in pair.methods
-            for seed in pair.seeds
+            for seed in pair.seeds_of(method)
         ]
         for student in distilled:
             self._distil(student, pair, table.wanted)
@@ -231,7 +259,7 @@ class Plan:
         together: dict[str, list[NetworkRef]] = {}
         networks: list[NetworkRef] = [*self.models.values(), *self.students.values()]
         for ref in networks:
-            together.setdefault(paths.gate_dir(ref), []).append(ref)
+            together.setdefault(self._gate(ref), []).append(ref)
         for target, alike in together.items():
             data = self.study.models[self._model(alike[0])].data
             class_map = self.study.data.sets[data.set].class_map
@@ -249,6 +277,16 @@ class Plan:
             inputs += [path for ref in settings.networks for path in _files(ref)[:2]]
             plugins = [self.architecture(alike[0]), class_map]
             self._add("gate", target, settings, inputs, [target], plugins)
+
+    def _gate(self, ref: NetworkRef) -> str:
+        """The gate's folder for a network. Those of further looks have folders of their own."""
+        decide = self.study.decide
+        students = {pair.student for pair in self.study.pairs.values()}
+        folder = paths.gate_dir(ref)
+        if decide is None or (isinstance(ref, ModelRef) and ref.model not in students):
+            return folder
+        first = max(seed for seed in (0, *decide.looks) if seed <= ref.seed)
+        return gate.folder_from(folder, first)
 
     def _calibrate(self, network: ModelRef, instance: Instance) -> None:
         target = paths.calibration_file(network, instance.name)
@@ -289,8 +327,7 @@ class Plan:
         subset = _subset_file(instance.probe.options.set)
         plugins = [*_plugins(instance), self.study.models[network.model].network]
         inputs = [subset, *_files(network)[:2], *read]
-        gate = [paths.gate_dir(network)]
-        self._add(stage, target, settings, inputs, [target], plugins, gate)
+        self._add(stage, target, settings, inputs, [target], plugins, [self._gate(network)])
 
     def _probe(self, target: str, group: _ProbeGroup) -> None:
         instances = [Instance(name=n, probe=r) for n, r in sorted(group.instances.items())]
@@ -323,7 +360,7 @@ class Plan:
             *(ref for i in instances for ref in _plugins(i)),
             *(self.architecture(n) for n in networks),
         ]
-        gates = [paths.gate_dir(network) for network in networks]
+        gates = [self._gate(network) for network in networks]
         self._add("probe", target, settings, dict.fromkeys(inputs), [target], plugins, gates)
 
     def architecture(self, ref: NetworkRef) -> PluginRef:
@@ -332,6 +369,17 @@ class Plan:
     def _model(self, ref: NetworkRef) -> str:
         """The model that a network is one of, or is built and trained like."""
         return ref.model if isinstance(ref, ModelRef) else self.study.pairs[ref.pair].like
+
+    def _look(self, number: int) -> str:
+        """The job of one look: it reads the records of all seeds that there are by then."""
+        settings = look_settings(self.whole, self.taken[: number - 1], number)
+        networks = [ref for pair in settings.pairs for _, ref in pair.everyone()]
+        gates = dict.fromkeys(self._gate(ref) for ref in networks)
+        before = [look_file(number - 1)] if number > 1 else []
+        target = look_file(number)
+        inputs = [*record_folders(settings.pairs), *gates, *before]
+        self._add("look", target, settings, inputs, [target])
+        return target
 
     def _results(self, probed: list[str]) -> None:
         gates = [job.target for job in self.by_stage("gate")]

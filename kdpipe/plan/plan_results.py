@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kdpipe.figures.shared.find import figure_names, find_figure
 from kdpipe.plan.pairs import second_teacher
 from kdpipe.probes import probes
 from kdpipe.stages.figures import FiguresSettings
+from kdpipe.stages.look import LookSettings
 from kdpipe.stages.report import ReportSettings
 from kdpipe.stages.tables import InstanceSettings, PairSettings, TablesSettings
+from kdpipe.study.decide import Undecided, up_to
 from kdpipe.study.entries import Pair
 from kdpipe.study.schema import Study
 from kdpipe.training.compute import Compute
@@ -17,7 +20,13 @@ from kdpipe.training.compute import Compute
 
 def tables_settings(study: Study) -> TablesSettings:
     pairs = [_pair(study, name, pair) for name, pair in study.pairs.items()]
-    return TablesSettings(study=study.study, pairs=pairs)
+    return TablesSettings(study=study.study, pairs=pairs, decide=study.decide)
+
+
+def look_settings(study: Study, taken: Sequence[Undecided], number: int) -> LookSettings:
+    """What a look judges: the seeds that the looks before it asked for."""
+    tables = tables_settings(up_to(study, taken))
+    return LookSettings(look=number, **dict(tables))
 
 
 def _pair(study: Study, name: str, pair: Pair) -> PairSettings:
@@ -44,7 +53,7 @@ def _pair(study: Study, name: str, pair: Pair) -> PairSettings:
         student=pair.like,
         ind_seeds=list(study.independents(pair)),
         methods={
-            **dict.fromkeys(pair.methods, pair.seeds),
+            **{method: pair.seeds_of(method) for method in pair.methods},
             **{name: list(refs) for name, refs in given.items()},
         },
         taken={**given, **({"ind": study.independents(pair)} if pair.baselines else {})},
@@ -141,6 +150,12 @@ def report_settings(
     )
 
 
+def _seeds(pair: Pair) -> str:
+    """How many distilled students a method has; with looks, from the fewest to the most."""
+    counts = sorted({len(pair.seeds_of(method)) for method in pair.methods})
+    return "–".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+
+
 def _facts(study: Study, compute: Compute, n_networks: int) -> dict[str, Any]:
     """Facts about the study, for the report."""
     ready = sum(len(model.seeds) for model in study.models.values() if model.weights)
@@ -164,7 +179,7 @@ def _facts(study: Study, compute: Compute, n_networks: int) -> dict[str, Any]:
         recipe = pair.training or study.models[pair.like].training
         independent = f"{len(study.independents(pair))} independent"
         facts[f"pair {name}"] = (
-            f"{pair.teacher.model} → {pair.student}, {len(pair.seeds)} distilled and "
+            f"{pair.teacher.model} → {pair.student}, {_seeds(pair)} distilled and "
             f"{independent} seeds, {recipe.epochs} epochs, {recipe.optimizer} at {recipe.lr:g}"
             if pair.methods
             else f"{pair.teacher.model} → {', '.join(pair.given)}, {independent}"

@@ -43,7 +43,9 @@ def teacher_outputs(study: Study, pair: Pair) -> TeacherOutputs:
     model = study.models[pair.like]
     methods = [m for m in pair.methods.values() if tabulates(m)]
     views = Pipeline(model.augment, seed=0).views
-    students, epochs = len(methods) * len(pair.seeds), (pair.training or model.training).epochs
+    # Looks do not change how their students are trained: what counts is how many there may be.
+    seeds = len(pair.seeds) if study.decide is None else study.decide.at_most
+    students, epochs = len(methods) * seeds, (pair.training or model.training).epochs
     if wish == "never":
         return TeacherOutputs(False, "the study says never")
     if not methods:

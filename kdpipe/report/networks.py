@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdpipe.base.paths import gate_file, parse_network
+from kdpipe.base.paths import parse_network
 from kdpipe.report.values import Cell, Table
+from kdpipe.results.gate import place
 
 HEAD = ("network", "input", "output", "checks")
 WIDTH = 160
@@ -23,7 +24,7 @@ def looked_at(root: Path, networks: Sequence[str]) -> list[tuple[str, str, str, 
     """
     rows = []
     for path in networks:
-        file = root / gate_file(parse_network(path))
+        file = place(root, parse_network(path))
         if file.is_file():
             about = json.loads(file.read_text(encoding="utf-8"))
             rows.append((path, about["input"], about["output"], _checks(about)))

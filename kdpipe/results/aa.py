@@ -7,7 +7,6 @@ their students are not paired: this tests the form of the rule with two seed ter
 
 from __future__ import annotations
 
-import gc
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -73,14 +72,9 @@ def aa_rows(
     """
     splits = {seeds: _splits(len(seeds), most) for seeds in map(_seeds, found)}
     rows = []
-    # statsmodels collects garbage in every correction; what is frozen is not searched.
-    gc.freeze()
-    try:
-        for k in range(max(map(len, splits.values()), default=0)):
-            halves = [_split(m, splits[_seeds(m)][k % len(splits[_seeds(m)])]) for m in found]
-            rows += transfer_rows(halves, levels)
-    finally:
-        gc.unfreeze()
+    for k in range(max(map(len, splits.values()), default=0)):
+        halves = [_split(m, splits[_seeds(m)][k % len(splits[_seeds(m)])]) for m in found]
+        rows += transfer_rows(halves, levels)
     return rows
 
 

@@ -128,6 +128,10 @@ TRANSFER = Table(
             "differences seed by seed, where distilled and independent students share start and "
             "draws and have the same seeds, at least 5; `separate`, by the variances of the two "
             "sides; `none`, where a side has one seed."),
+        Column(
+            "look", INTEGER, "", "Of a study with `decide`: the look, from 1, at which the claim "
+            "ended. The row holds the seeds of this look, and intervals are repeated confidence "
+            "intervals at its level. Else empty."),
     ),
 )
 

@@ -7,10 +7,57 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from kdpipe.base.options import Options
 from kdpipe.base.paths import ModelRef, NetworkRef, StudentRef, probe_dir
+
+Spending = Literal["obrien-fleming", "pocock"]
+
+
+class Decide(Options):
+    """Seeds until decided: how often a study is looked at, fixed before it runs."""
+
+    at_most: int = Field(
+        ge=2, le=1000, description="Seeds of a method at most, and those of the last look."
+    )
+    looks: list[int] = Field(
+        [],
+        description="Seeds of each look, rising up to `at_most`. Left out: a quarter, half and all "
+        "of `at_most`.",
+    )
+    spending: Spending = Field(
+        "obrien-fleming",
+        description="How the error rate of 5 % is spent over the looks: hardly any at early ones, "
+        "so that the last one tests almost as a study without looks; `pocock`: about the same at "
+        "each, which ends clear claims earlier and finds fewer small ones.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _quarters(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and not raw.get("looks") and isinstance(raw.get("at_most"), int):
+            most = raw["at_most"]
+            return {**raw, "looks": sorted({k for k in (most // 4, most // 2, most) if k >= 2})}
+        return raw
+
+    @model_validator(mode="after")
+    def _rising(self) -> Decide:
+        if sorted(set(self.looks)) != self.looks or min(self.looks) < 2:
+            raise ValueError("looks: give rising numbers of seeds, 2 or more")
+        if self.looks[-1] != self.at_most:
+            raise ValueError(
+                f"looks: the last look is at {self.looks[-1]} seeds; it has to be at at_most, "
+                f"{self.at_most}"
+            )
+        return self
+
+    @property
+    def fractions(self) -> tuple[float, ...]:
+        """Share of all seeds that each look has."""
+        return tuple(seeds / self.at_most for seeds in self.looks)
 
 
 class InstanceSettings(Options):
@@ -111,8 +158,21 @@ class PairSettings(Options):
         return Path(probe_dir(network, reference, instance.family)) / f"{instance.name}.parquet"
 
 
+def look_file(number: int) -> str:
+    """Where a look says who goes on, relative to the study's results."""
+    return f"looks/{number}.json"
+
+
 class TablesSettings(Options):
     """Everything the tables of one study are made from."""
 
     study: str
     pairs: list[PairSettings]
+    decide: Decide | None = None
+    """When claims are looked at; None where all are judged once, with all seeds."""
+
+    @model_serializer(mode="wrap")
+    def _without_looks(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A study without looks has the settings that it had before there were any."""
+        made = serialise(self)
+        return {k: v for k, v in made.items() if k != "decide" or v is not None}

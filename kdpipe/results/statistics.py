@@ -97,8 +97,8 @@ def contrast(terms: Sequence[Term], weights: tuple[float, float]) -> tuple[float
     return total, 1 / sum((v / total) ** 2 / df for v, df in parts)
 
 
-def interval(value: float, variance: float, df: float) -> Interval:
-    """Confidence interval and p-value of ``value`` from one t distribution.
+def interval(value: float, variance: float, df: float, level: float = ALPHA) -> Interval:
+    """Confidence interval of 1 - ``level`` and p-value of ``value`` from one t distribution.
 
     With no variance at all the interval is the value, and p is 1 for a value of 0 and else 0.
     """
@@ -107,24 +107,26 @@ def interval(value: float, variance: float, df: float) -> Interval:
     se = float(np.sqrt(variance))
     if se <= _TINY:
         return Interval(value, value, 1.0 if abs(value) <= _TINY else 0.0)
-    half = float(stdtrit(df, 1 - ALPHA / 2)) * se
+    half = float(stdtrit(df, 1 - level / 2)) * se
     return Interval(value - half, value + half, min(1.0, 2 * float(stdtr(df, -abs(value) / se))))
 
 
-def diff_interval(c: Comparison) -> Interval:
-    """Interval and p of diff; for two networks with binary outcomes from the exact McNemar test."""
+def diff_interval(c: Comparison, level: float = ALPHA) -> Interval:
+    """Interval of 1 - ``level`` and p of diff; for two networks with binary outcomes from the exact
+    McNemar test, always at ALPHA."""
     if c.discordant is not None and c.n_units is not None:
         return mcnemar(*c.discordant, c.n_units)
-    return interval(c.diff, *contrast(variance_terms(c), (1, 0)))
+    return interval(c.diff, *contrast(variance_terms(c), (1, 0)), level)
 
 
-def gap_interval(c: Comparison) -> Interval:
-    """Interval and p of gap; unknown (NaN) without a target."""
-    return interval(c.gap, *contrast(variance_terms(c), (0, 1)))
+def gap_interval(c: Comparison, level: float = ALPHA) -> Interval:
+    """Interval of 1 - ``level`` and p of gap; unknown (NaN) without a target."""
+    return interval(c.gap, *contrast(variance_terms(c), (0, 1)), level)
 
 
-def closed_interval(c: Comparison) -> tuple[float, float]:
-    """Fieller's interval for diff / gap: the shares r for which diff - r*gap may be 0.
+def closed_interval(c: Comparison, level: float = ALPHA) -> tuple[float, float]:
+    """Fieller's interval of 1 - ``level`` for diff / gap: the shares r for which diff - r*gap may
+    be 0.
 
     Degrees of freedom are those of diff - r*gap, so that the interval contains 0 just when
     that of diff does and is bounded when that of gap excludes 0. As they change with r, such
@@ -141,7 +143,7 @@ def closed_interval(c: Comparison) -> tuple[float, float]:
     def excess(r: float) -> float:
         """Negative where r is in the interval."""
         variance, df = contrast(terms, (1, -r))
-        return abs(diff - r * gap) - float(stdtrit(df, 1 - ALPHA / 2) * np.sqrt(variance))
+        return abs(diff - r * gap) - float(stdtrit(df, 1 - level / 2) * np.sqrt(variance))
 
     low, high = _crossing(excess, share, -1), _crossing(excess, share, 1)
     if excess(0.0) <= 0:
@@ -168,12 +170,10 @@ def mcnemar(only_dist: int, only_ind: int, n: int) -> Interval:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values of one property's claims; NaN stays NaN and counts as no test."""
-    from statsmodels.stats.multitest import multipletests
-
     p = np.array(p_values, dtype=np.float64)
-    known = np.isfinite(p)
-    if known.any():
-        p[known] = multipletests(p[known], method="holm")[1]
+    ranked = np.argsort(p)[: np.isfinite(p).sum()]  # NaN comes last
+    factors = np.arange(len(ranked), 0, -1)
+    p[ranked] = np.minimum(np.maximum.accumulate(p[ranked] * factors), 1.0)
     return [float(v) for v in p]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -32,32 +32,50 @@ def transfer_rows(
     network of the comparison is at chance, or where one side has no value. ``levels``: how often
     each network is right, by its path, where that is known.
     """
+    rows = compared_rows(found, levels)
+    judge(rows)
+    return rows
+
+
+def compared_rows(
+    found: Iterable[Measured],
+    levels: Mapping[str, Level] | None = None,
+    level: float = st.ALPHA,
+) -> list[Row]:
+    """The rows before they are judged; intervals are those of 1 - ``level``."""
     rows = []
     levels = levels or {}
     for measured in found:
         for statistic in measured.statistics:
             for method, networks in measured.dist.items():
-                row = _row(measured, statistic, method, networks)
+                row = _row(measured, statistic, method, networks, level)
                 if row["primary"] and row["role"] == "claim":
                     row["reason"] = _unjudged(measured, statistic, method, row, levels)
                 rows.append(row)
-    judge(rows)
     return rows
 
 
-def judge(rows: Sequence[Row]) -> None:
+def judge(
+    rows: Iterable[Row],
+    p_of: Callable[[Row], float] = lambda row: float(row["p_value"]),
+    ended: Callable[[Row], bool] = lambda row: False,
+) -> None:
     """Fill ``p_adjusted``, ``verdict`` and ``reason`` of the primary claims, in place.
 
-    The claims of one property are corrected together. Those that have a reason already are not
-    judged and do not count.
+    The claims of one property are corrected together. Those that have a reason not to be judged do
+    not count. ``p_of``: the p-value that is corrected. ``ended``: claims that count and keep the
+    verdict that they have.
     """
     by_property: dict[str, list[Row]] = {}
     for row in rows:
-        if row["primary"] and row["role"] == "claim" and row["reason"] is None:
+        judged = row["reason"] is None or row["verdict"] is not None
+        if row["primary"] and row["role"] == "claim" and judged:
             by_property.setdefault(row["family"], []).append(row)
     for claims in by_property.values():
-        adjusted = st.holm([row["p_value"] for row in claims])
+        adjusted = st.holm([p_of(row) for row in claims])
         for row, p in zip(claims, adjusted, strict=True):
+            if ended(row):
+                continue
             row["p_adjusted"] = p
             row["reason"] = st.no_gap(row["gap"], _gap_of(row), row["min_gap"])
             row["verdict"] = st.verdict(
@@ -97,7 +115,13 @@ def _gap_of(row: Row) -> st.Interval:
     return st.Interval(row["gap_low"], row["gap_high"], np.nan)
 
 
-def _row(measured: Measured, statistic: Statistic, method: str, networks: list[Network]) -> Row:
+def _row(
+    measured: Measured,
+    statistic: Statistic,
+    method: str,
+    networks: list[Network],
+    level: float,
+) -> Row:
     key = (statistic.condition, statistic.metric)
     teacher = measured.teacher.outcomes.get(key) if measured.teacher else None
     second = measured.second_teacher.outcomes.get(key) if measured.second_teacher else None
@@ -108,13 +132,13 @@ def _row(measured: Measured, statistic: Statistic, method: str, networks: list[N
         statistic.target,
         pairing_of(measured, method, key),
     )
-    diff, gap = st.diff_interval(c), st.gap_interval(c)
+    diff, gap = st.diff_interval(c, level), st.gap_interval(c, level)
     closed, low, high = float("nan"), float("nan"), float("nan")
     own = statistic.min_gap
     min_gap = measured.instance.min_gap if own is None else own
     if st.no_gap(c.gap, gap, min_gap) is None:
         closed = c.diff / c.gap
-        low, high = st.closed_interval(c)
+        low, high = st.closed_interval(c, level)
     is_control = "control" in (measured.pair.role, statistic.role)
     return {
         "pair": measured.pair.name,
@@ -151,6 +175,7 @@ def _row(measured: Measured, statistic: Statistic, method: str, networks: list[N
         "min_gap": min_gap,
         "reason": None,
         "seed_term": st.seed_term(c),
+        "look": None,
     }
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from kdpipe.plan.job import Job
 from kdpipe.plan.plan import Plan
+from kdpipe.plan.reached import read
 from kdpipe.run import manifest
 from kdpipe.run.stage import run_stage
-from kdpipe.stages.order import STAGES
+from kdpipe.stages.order import RESULTS, STAGES
+from kdpipe.study.decide import Undecided
 
 
 def run_job(job: Job, root: Path, data_root: Path | None = None) -> None:
@@ -23,18 +25,30 @@ def run_all(
 ) -> None:
     """Run every job, stage by stage, into ``results/<study>``.
 
+    Of a study with ``decide``, stage by stage for each look: then the jobs that it asked for.
+
     ``said``: puts what the gate found into the words of the command.
     """
     root = results / plan.study.study
     root_data = plan.study.data.root
     data_root = data_root or (Path(root_data) if root_data else None)
     manifest.keep_study(plan, root)
-    for stage in STAGES:
-        for job in plan.by_stage(stage):
-            print(f"{stage}: {job.target}", flush=True)
-            run_job(job, root, data_root)
-        if stage == "gate":
-            _print_networks(plan, root, said)
+    done: set[str] = set()
+    taken: tuple[Undecided, ...] = ()
+    while True:
+        now = plan if plan.whole.decide is None else Plan(plan.whole, taken)
+        look = now.pending
+        for stage in STAGES if look is None else (s for s in STAGES if s not in RESULTS):
+            for job in now.by_stage(stage):
+                if job.target not in done:
+                    print(f"{stage}: {job.target}", flush=True)
+                    run_job(job, root, data_root)
+                    done.add(job.target)
+            if stage == "gate":
+                _print_networks(now, root, said)
+        if look is None:
+            return
+        taken = (*taken, read(root, look))
 
 
 def _print_networks(plan: Plan, root: Path, said: Callable[[str], str]) -> None:

@@ -26,7 +26,7 @@ def study_file(plan: Plan) -> str:
     """The study as a file that runs by itself: with what it includes and with every default."""
     import yaml
 
-    study = plan.study.model_dump(mode="json", context=STUDY_FILE)
+    study = plan.whole.model_dump(mode="json", context=STUDY_FILE)
     head = (
         "# The study as it ran, complete: what it includes, what the command line changed and all\n"
         "# defaults are written out. Run it again:\n"

@@ -13,6 +13,7 @@ STAGES = {
     "calibrate": "Fit a probe's settings to one network, such as the strength of an attack.",
     "prepare": "Compute what a probe needs of one teacher, once for all students.",
     "probe": "Measure every property of one family on one network.",
+    "look": "Judge the claims so far, and say which methods get further seeds.",
     "tables": "Join all records into the tables.",
     "figures": "Draw the figures from the tables.",
     "report": "Write the report.",

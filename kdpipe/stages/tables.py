@@ -20,6 +20,7 @@ def run(settings: TablesSettings, call: Call) -> None:
     from kdpipe.results.collect import read_study
     from kdpipe.results.controls import control_rows
     from kdpipe.results.left_out import reasons
+    from kdpipe.results.looks import judged
     from kdpipe.results.measurements import measurement_rows
     from kdpipe.results.paper import paper_rows
     from kdpipe.results.transfer import transfer_rows
@@ -41,10 +42,15 @@ def run(settings: TablesSettings, call: Call) -> None:
         )
     looked_at = gate.read(root, (ref for pair in settings.pairs for _, ref in pair.everyone()))
     measurements = measurement_rows(settings.study, found)
-    transfer = transfer_rows(found, levels(looked_at))
+    if settings.decide is None:
+        transfer = transfer_rows(found, levels(looked_at))
+        controls = control_rows(found, transfer)
+    else:
+        ended = judged(found, settings.decide, levels(looked_at))
+        transfer, controls = ended.transfer, ended.controls
     write_table("measurements", measurements, out)
     write_table("transfer", transfer, out)
-    write_table("controls", control_rows(found, transfer), out)
+    write_table("controls", controls, out)
     write_table("left_out", left_out, out)
     write_table("power", power_rows(found, transfer), out)
     write_table("paper", paper_rows(settings.pairs, measurements, transfer), out)

@@ -9,6 +9,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     NonNegativeInt,
+    PrivateAttr,
     field_validator,
     model_validator,
 )
@@ -203,6 +204,24 @@ class Pair(Options):
         description="Maps conditions of this study to one or more of the paper's, for the table "
         "`paper`.",
     )
+
+    _reached: dict[str, int] | None = PrivateAttr(None)
+
+    def seeds_of(self, method: str) -> list[int]:
+        """Seeds of the students of a method: all, or those that its looks have asked for."""
+        return self.seeds if self._reached is None else self.seeds[: self._reached[method]]
+
+    def up_to(self, reached: dict[str, int]) -> Pair:
+        """The pair with as many seeds of each method as ``reached`` says."""
+        pair = self.with_seeds(self.seeds[: max(reached.values())])
+        pair._reached = reached
+        return pair
+
+    def with_seeds(self, seeds: list[int]) -> Pair:
+        """The pair with these seeds of every method."""
+        pair = self.model_copy(update={"seeds": seeds})
+        pair._reached = None
+        return pair
 
     @model_validator(mode="after")
     def _someone(self) -> Pair:

@@ -17,7 +17,9 @@ from kdpipe.base.options import Options
 from kdpipe.base.paths import ModelRef
 from kdpipe.base.plugin import PluginRef, explain
 from kdpipe.probes import ProbeRef
+from kdpipe.results.settings import Decide
 from kdpipe.study.compute import ComputeWish
+from kdpipe.study.decide import give_seeds
 from kdpipe.study.entries import Data, DataSet, Model, Name, Pair
 from kdpipe.study.includes import read
 from kdpipe.study.resources import Limits
@@ -51,6 +53,11 @@ class Study(Options):
         description="Whether distilled students and the independent student of the same model and "
         "seed share initial weights, order of the images, augmentation and dropout, so that their "
         "difference is the teacher's doing. `false`: every network draws its own.",
+    )
+    decide: Decide | None = Field(
+        None,
+        description="Seeds until decided: after each look only methods with undecided claims get "
+        "further seeds. Takes the place of `seeds` of the pairs and of their student models.",
     )
     rerun_on_versions: bool = Field(
         False, description="Whether a new version of Python or a package triggers a rerun."
@@ -114,6 +121,8 @@ class Study(Options):
         for name, probe in self.probes.items():
             if probe.options.set is not None:
                 self._check_data(f"probes.{name}", probe.options.set, probe.options.domains)
+        if self.decide is not None:
+            give_seeds(self, self.decide)
         for name, pair in self.pairs.items():
             self._check_pair(f"pairs.{name}", pair)
         return self
@@ -334,8 +343,14 @@ class Study(Options):
         return [ref for ref in starts if ref is not None]
 
     def independents(self, pair: Pair) -> dict[int, ModelRef]:
-        """Students without a teacher, by the seed they have in the tables."""
-        return self._networks(pair.independent)
+        """Students without a teacher, by the seed they have in the tables.
+
+        Where looks decide about seeds, those of the same seeds as the pair's distilled students.
+        """
+        found = self._networks(pair.independent)
+        if self.decide is None:
+            return found
+        return {seed: ref for seed, ref in found.items() if seed in pair.seeds}
 
     def given(self, pair: Pair, method: str) -> dict[int, ModelRef]:
         """Third-party students of ``method``, by the seed they have in the tables."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from kdpipe.base.errors import KdpipeError
 from kdpipe.plan.plan import Plan
 from kdpipe.plan.plan_results import tables_settings, without_teacher
+from kdpipe.plan.reached import reached
 
 
 def closing(plan: Plan, root: str | Path) -> list[str]:
@@ -29,6 +30,7 @@ def answer(plan: Plan, root: Path) -> list[str]:
     from kdpipe.results.tables import Tables
     from kdpipe.workflow.power import cost
 
+    plan = reached(plan.whole, root)
     pairs = tables_settings(plan.study).pairs
     untaught = {name: without_teacher(pair) for name, pair in plan.study.pairs.items()}
     tables = Tables.load(root, [], pairs)

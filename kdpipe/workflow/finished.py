@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 from kdpipe.base.chance import Level, levels
 from kdpipe.base.errors import KdpipeError
+from kdpipe.plan.plan import Plan
 from kdpipe.plan.plan_results import tables_settings
+from kdpipe.plan.reached import reached
 from kdpipe.results.collect import Measured
-from kdpipe.results.settings import PairSettings
+from kdpipe.results.settings import PairSettings, TablesSettings
 from kdpipe.run.manifest import STUDY
 from kdpipe.study.schema import Study, load
 
@@ -21,14 +23,24 @@ class Finished(NamedTuple):
     root: Path
 
     @property
+    def plan(self) -> Plan:
+        """Its jobs, as far as looks asked for them."""
+        return reached(self.study, self.root)
+
+    @property
+    def tables(self) -> TablesSettings:
+        """What its tables are made from."""
+        return tables_settings(self.plan.study)
+
+    @property
     def pairs(self) -> list[PairSettings]:
-        return tables_settings(self.study).pairs
+        return self.tables.pairs
 
     def measured(self) -> list[Measured]:
         """Every probe of every pair. Raises KdpipeError naming a record file that is missing."""
         from kdpipe.results.collect import read_study
 
-        return read_study(tables_settings(self.study), self.root)
+        return read_study(self.tables, self.root)
 
     def chance_levels(self) -> dict[str, Level]:
         """Accuracy and chance accuracy of every network, from the gate."""

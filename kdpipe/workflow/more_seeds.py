@@ -25,7 +25,9 @@ def seconds(plan: Plan, root: Path, pairs: Iterable[str], seeds: int) -> float |
     study = plan.study.model_copy(
         update={"compute": plan.study.compute.model_copy(update=computed)}
     )
-    before, after = Plan(study).jobs, Plan(with_seeds(study, pairs, seeds)).jobs
+    before, after = plan.jobs, Plan(with_seeds(study, pairs, seeds)).jobs
+    if study.decide is None:
+        before = Plan(study).jobs
     todo = [
         job
         for target, job in after.items()
@@ -47,7 +49,7 @@ def seconds(plan: Plan, root: Path, pairs: Iterable[str], seeds: int) -> float |
 def with_seeds(study: Study, pairs: Iterable[str], seeds: int) -> Study:
     """The study with ``seeds`` seeds of every student of ``pairs``, on both sides the same ones.
 
-    Networks that came from weights stay as they are.
+    Networks that came from weights stay as they are. Looks have nothing to say of further seeds.
     """
     taken = {pair.teacher for pair in study.pairs.values()}
     taken |= {ref for p in study.probes.values() for ref in p.cls.networks(p.options)}
@@ -66,8 +68,8 @@ def with_seeds(study: Study, pairs: Iterable[str], seeds: int) -> Study:
             models[model] = models[model].model_copy(update={"seeds": longer})
         if pair.methods:
             distilled = _extended(distilled, [], seeds, foreign)
-            edited[name] = pair.model_copy(update={"seeds": distilled})
-    return study.model_copy(update={"models": models, "pairs": edited})
+            edited[name] = pair.with_seeds(distilled)
+    return study.model_copy(update={"models": models, "pairs": edited, "decide": None})
 
 
 def _extended(seeds: list[int], others: list[int], number: int, foreign: set[int]) -> list[int]:

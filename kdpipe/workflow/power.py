@@ -31,7 +31,6 @@ def power(
     From the measurements of a study that ran, for a chance of 80 %: if each effect is what it
     seems, and if there is none. With the time that further seeds take.
     """
-    from kdpipe.plan.plan import Plan
     from kdpipe.plan.plan_results import without_teacher
     from kdpipe.report import outlook
     from kdpipe.workflow.finished import finished
@@ -43,7 +42,7 @@ def power(
     if claims is None:
         print(json.dumps({"claims": [], "advice": None}) if as_json else "No claim is open.")
         return
-    plan = Plan(found.study)
+    plan = found.plan
     if as_json:
         print(_as_json(claims, plan, found.root))
         return
@@ -54,12 +53,17 @@ def power(
 
 def open_claims(found: Finished, at_most: int) -> pd.DataFrame:
     """The table ``power``, computed from the records, whatever the tables of the study hold."""
+    from kdpipe.results.looks import judged
     from kdpipe.results.transfer import transfer_rows
     from kdpipe.results.undecided import power_rows
     from kdpipe.results.write import to_table
 
-    measured = found.measured()
-    transfer = transfer_rows(measured, found.chance_levels())
+    measured, levels, decide = found.measured(), found.chance_levels(), found.study.decide
+    transfer = (
+        transfer_rows(measured, levels)
+        if decide is None
+        else judged(measured, decide, levels).transfer
+    )
     return to_table("power", power_rows(measured, transfer, at_most)).to_pandas()
 
 
