@@ -101,7 +101,8 @@ def check(
         raise KdpipeError("; ".join(sentence.rstrip(".") for sentence in wrong) + ".")
     if plan.precision_reason:
         print(plan.precision_reason)
-    print(f"{study}: study '{plan.study.study}' is valid, {len(plan.jobs)} jobs.")
+    most = " at most" if plan.study.decide is not None else ""
+    print(f"{study}: study '{plan.study.study}' is valid, {len(plan.jobs)} jobs{most}.")
 
 
 @app.command()

@@ -29,15 +29,18 @@ class Cost:
     flops: float
     disk: float
 
+    @property
+    def scale(self) -> tuple[str, float]:
+        """The unit in which the operations are said, and its size."""
+        return next((unit, size) for unit, size in UNITS if self.flops >= size or size == 1e12)
+
     def words(self, tflops: float) -> str:
         """One sentence, as the third line of a study file has it."""
         return self.sentence(f"{duration(self.flops / tflops / 1e12)} at {tflops:g} TFLOP/s")
 
     def sentence(self, takes: str) -> str:
         """The same with the time in words."""
-        unit, size = next(
-            (unit, size) for unit, size in UNITS if self.flops >= size or size == 1e12
-        )
+        unit, size = self.scale
         return (
             f"{self.networks} networks to train, {rounded(self.flops / size)} {unit}, {takes}; "
             f"{rounded(self.disk / 1e9)} GB on disk"
@@ -94,11 +97,24 @@ def print_plan(
         console.print(plan.precision_reason, soft_wrap=True)
     found, total = throughput(estimate, cores) if tflops is None else None, cost(estimate)
     takes = total.sentence(found.words(plan.compute.threads)) if found else None
-    console.print(f"In all: {takes or total.words(tflops or TFLOPS)}", soft_wrap=True)
+    whole = "In all" if plan.study.decide is None else "At most, with all looks"
+    console.print(f"{whole}: {takes or total.words(tflops or TFLOPS)}", soft_wrap=True)
+    if plan.study.decide is not None:
+        console.print(_at_least(plan, data_root), soft_wrap=True)
     if not (tflops or found) and plan.compute.device == "cuda":
         console.print("(There is no GPU here to measure; --tflops states another throughput.)")
     console.print(_needs(estimate))
     console.print(_submissions(estimate), soft_wrap=True)
+
+
+def _at_least(plan: Plan, data_root: Path | None) -> str:
+    """What the first look of a study takes."""
+    least = cost(Estimate(Plan(plan.whole, []), data_root))
+    unit, size = least.scale
+    return (
+        f"At least, if the first look decides everything: {least.networks} networks to train, "
+        f"{rounded(least.flops / size)} {unit}"
+    )
 
 
 def _trained(estimate: Estimate) -> Table:

@@ -147,6 +147,7 @@ def report_settings(
         pairs=tables_settings(study).pairs,
         without_teacher={name: without_teacher(pair) for name, pair in study.pairs.items()},
         sets=list(study.data.sets),
+        decide=study.decide,
     )
 
 
@@ -165,6 +166,9 @@ def _facts(study: Study, compute: Compute, n_networks: int) -> dict[str, Any]:
         "device": compute.device,
         "precision": compute.precision,
     }
+    if study.decide is not None:
+        seeds = ", ".join(map(str, study.decide.looks))
+        facts["looks"] = f"with {seeds} seeds, error spent as {study.decide.spending}"
     if any(pair.given for pair in study.pairs.values()):
         missing = [name for name in probes.names() if name not in measured(study)]
         facts["not measured"] = ", ".join(missing) or "nothing"

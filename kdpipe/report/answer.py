@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from kdpipe.report import audit, outlook
+from kdpipe.report import audit, looks, outlook
 from kdpipe.report.doubts import doubts
 from kdpipe.report.headline import Sentence, apart, headline, not_measured
 from kdpipe.results.settings import PairSettings
@@ -21,7 +21,7 @@ def sentences(
     cost: Callable[[outlook.Advice], str] = lambda advice: "",
 ) -> list[Sentence]:
     """What students that were distilled here have of their teachers, what given ones share with
-    theirs, what more seeds would decide, and what could not be measured.
+    theirs, what looks saved, what more seeds would decide, and what could not be measured.
 
     ``without_teacher``: by pair, methods that see no teacher. ``cost``: what following the advice
     takes, in words; the report holds no times.
@@ -31,6 +31,7 @@ def sentences(
     return [
         *headline(trained, tables.controls, dict(without_teacher)),
         *audit.headline(audit.Audited(taken, tables.controls), pairs),
+        *looks.sentences(trained, pairs, tables.decide),
         *([outlook.sentence(claims, cost(outlook.advice(claims)))] if claims is not None else []),
         *not_measured(tables.left_out),
     ]

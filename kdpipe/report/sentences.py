@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kdpipe.report import looks
 from kdpipe.results import verdicts, words
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ def _line(part: pd.DataFrame, phrase: str) -> Line:
     """All methods with the same finding on one property, in one sentence."""
     methods = [
         phrase.format(
-            method=_name(row),
+            method=f"{_name(row)}{looks.of_row(row)}",
             share=words.share(row["gap_closed"]),
             interval=words.share_interval(row["closed_low"], row["closed_high"]),
             change=_change(row),

@@ -163,11 +163,9 @@ def look_file(number: int) -> str:
     return f"looks/{number}.json"
 
 
-class TablesSettings(Options):
-    """Everything the tables of one study are made from."""
+class Looks(Options):
+    """Settings of a job that may depend on looks."""
 
-    study: str
-    pairs: list[PairSettings]
     decide: Decide | None = None
     """When claims are looked at; None where all are judged once, with all seeds."""
 
@@ -176,3 +174,10 @@ class TablesSettings(Options):
         """A study without looks has the settings that it had before there were any."""
         made = serialise(self)
         return {k: v for k, v in made.items() if k != "decide" or v is not None}
+
+
+class TablesSettings(Looks):
+    """Everything the tables of one study are made from."""
+
+    study: str
+    pairs: list[PairSettings]

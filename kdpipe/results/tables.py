@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.results import words
-from kdpipe.results.settings import InstanceSettings, PairSettings
+from kdpipe.results.settings import Decide, InstanceSettings, PairSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +59,8 @@ class Tables:
     """Methods that see no teacher, and are controls."""
     left_out: pd.DataFrame | None = None
     """Properties that do not apply to a network, with the reason."""
+    decide: Decide | None = None
+    """The looks of the study; None where all claims are judged once."""
     power: pd.DataFrame | None = None
     """Open claims, with the seeds that would decide them."""
     _read: dict[Path, Recorded] = field(default_factory=dict)

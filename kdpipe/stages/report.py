@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.options import Options
 from kdpipe.base.paths import subset_dir
 from kdpipe.base.provenance import versions, write_atomically
 from kdpipe.data.store import Subset
 from kdpipe.figures.shared.find import find_figure
 from kdpipe.figures.shared.pictures import first_of
-from kdpipe.report import answer, audit, networks, outlook, seen, sentences, values
+from kdpipe.report import answer, audit, looks, networks, outlook, seen, sentences, values
 from kdpipe.report.cite import cite
 from kdpipe.report.doubts import doubts
 from kdpipe.report.examples import Examples, examples
@@ -22,12 +21,12 @@ from kdpipe.report.headline import apart
 from kdpipe.report.page import render
 from kdpipe.report.warnings import warnings
 from kdpipe.results import accepted, verdicts, words
-from kdpipe.results.settings import InstanceSettings, PairSettings
+from kdpipe.results.settings import InstanceSettings, Looks, PairSettings
 from kdpipe.results.tables import Probed, Tables
 from kdpipe.stages.base import Call, Stage
 
 
-class ReportSettings(Options):
+class ReportSettings(Looks):
     """What the report says besides what the tables and figures hold."""
 
     study: str
@@ -55,7 +54,7 @@ def run(settings: ReportSettings, call: Call) -> None:
     pictures = {name: _picture(root / "figures", name) for name in settings.figures}
     provenance = _provenance(root, settings.networks)
     shared, digests = values.provenance(provenance)
-    tables.transfer = tables.counted()
+    tables.transfer, tables.decide = tables.counted(), settings.decide
     trained, taken = apart(tables.transfer, audit.given(settings.pairs))
     taught, alone = apart(trained, settings.without_teacher)
     claims = outlook.of_taught(tables.power, settings.without_teacher)
@@ -69,6 +68,7 @@ def run(settings: ReportSettings, call: Call) -> None:
         given_note=sentences.given_note(taken),
         scope_note=sentences.scope_note(tables.transfer),
         seed_note=sentences.seed_note(tables.transfer),
+        look_note=looks.NOTE if settings.decide is not None else None,
         groups=sentences.groups(taught, tables.controls),
         untaught=sentences.groups(alone, tables.controls),
         open_claims=outlook.table(claims) if claims is not None else None,

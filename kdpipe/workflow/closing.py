@@ -34,5 +34,5 @@ def answer(plan: Plan, root: Path) -> list[str]:
     pairs = tables_settings(plan.study).pairs
     untaught = {name: without_teacher(pair) for name, pair in plan.study.pairs.items()}
     tables = Tables.load(root, [], pairs)
-    tables.transfer = tables.counted()
+    tables.transfer, tables.decide = tables.counted(), plan.study.decide
     return lines(tables, pairs, untaught, lambda advice: cost(plan, root, advice))

@@ -164,7 +164,7 @@ def _transfer(ind: np.ndarray, dist: np.ndarray, target: float, noise: float, n:
         "p_adjusted": min(1.0, 2 * p), "n_seeds_ind": len(ind), "n_seeds_dist": len(dist),
         "verdict": verdict, "min_gap": 0.02, "reason": None if verdict != "no gap" else
         "not measurable" if abs(gap) <= half else "smaller than min_gap",
-        "seed_term": "separate" if min(len(ind), len(dist)) > 1 else "none",
+        "seed_term": "separate" if min(len(ind), len(dist)) > 1 else "none", "look": None,
     }  # fmt: skip
 
 
