@@ -89,6 +89,35 @@ def test_a_finished_study_has_nothing_to_do(decided: Workspace) -> None:
     assert decided.why("--list").split() == []
 
 
+def test_targets_of_a_stage_are_those_that_looks_asked_for(decided: Workspace) -> None:
+    again = decided.run("models", "students", "probes", "--dry-run")
+    assert NOTHING in again.stdout, again.stdout
+
+
+@pytest.mark.parametrize(
+    ("job", "output"),
+    [("look:number=2", "looks/2.json"), ("tables:", "tables/transfer.csv")],
+)
+def test_the_node_of_a_job_reads_what_the_looks_found(
+    copy: Workspace, job: str, output: str
+) -> None:
+    """As a cluster's job starts Snakemake: with this one job, and without the look before it."""
+    made = copy.results / output
+    before = made.read_bytes()
+    made.unlink()
+    done = copy.run(
+        "--mode=remote",
+        f"--target-jobs={job}",
+        f"--allowed-rules={job.partition(':')[0]}",
+        "--force",
+        "--nolock",
+        "--ignore-incomplete",
+        cores=1,
+    )
+    assert done.returncode == 0, done.stdout
+    assert made.read_bytes() == before
+
+
 def test_an_edited_probe_measures_again_and_trains_nothing(copy: Workspace) -> None:
     """All looks are taken anew. They find as much undecided, so that no network is missing."""
     setting("probes.consensus.domains", ["colour"])(copy)
