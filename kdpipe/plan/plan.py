@@ -1,4 +1,7 @@
-"""From a study to its jobs: which stage makes which file, from what, with which settings."""
+"""From a study to its jobs: which stage makes which file, from what, with which settings.
+
+Long, because the job of every stage stands here.
+"""
 
 from __future__ import annotations
 
