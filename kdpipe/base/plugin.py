@@ -17,6 +17,7 @@ from pydantic import GetCoreSchemaHandler, SerializationInfo, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 from kdpipe.base.errors import KdpipeError, fitting
+from kdpipe.base.options import Options
 from kdpipe.base.registry import Registry
 
 
@@ -56,6 +57,22 @@ class PluginRef:
         ``model.json``."""
         options = self.options.model_dump(mode="json", context=context)
         return {"name": self.name, "options": options}
+
+
+def parts(ref: PluginRef) -> list[PluginRef]:
+    """``ref`` and the plug-ins that its options name, at any depth."""
+
+    def inside(value: Any) -> list[PluginRef]:
+        if isinstance(value, PluginRef):
+            return parts(value)
+        if isinstance(value, Options):
+            value = [field for _, field in value]
+        elif isinstance(value, dict):
+            value = list(value.values())
+        found = value if isinstance(value, list | tuple) else []
+        return [part for one in found for part in inside(one)]
+
+    return [ref, *inside(ref.options)]
 
 
 def resolve(registry: Registry[Any], raw: Any, key: str = "name") -> PluginRef:

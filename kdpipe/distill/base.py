@@ -6,11 +6,11 @@ import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 from torch import Tensor, nn
 
 from kdpipe.base.options import Options
@@ -78,17 +78,7 @@ class Setting:
 
 
 class ObjectiveOptions(Options):
-    added: ClassVar[tuple[str, ...]] = ()
-    """Options that an objective got later. At their default they stand in no settings, so that
-    those of students that were trained before are the same."""
-
     gamma: float = Field(1.0, ge=0, description="Weight of the cross-entropy with the labels.")
-
-    @model_serializer(mode="wrap")
-    def _dumped(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields = type(self).model_fields
-        usual = {name for name in self.added if getattr(self, name) == fields[name].default}
-        return {name: value for name, value in dump(self).items() if name not in usual}
 
 
 class Objective(nn.Module):

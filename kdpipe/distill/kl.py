@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from operator import not_
 
 from pydantic import Field
 from torch import Tensor
@@ -12,18 +12,21 @@ from kdpipe.distill.shared.softened import standardised, tempered_kl
 
 
 class KLOptions(ObjectiveOptions):
-    added: ClassVar[tuple[str, ...]] = ("student_temperature", "standardise")
-
     gamma: float = Field(
         0.1, ge=0, description="Weight of the cross-entropy with the labels; 0 needs no labels."
     )
     alpha: float = Field(0.9, ge=0, description="Weight of the distillation term.")
     temperature: float = Field(8.0, gt=0, description="τ, softens both distributions.")
+    # Left out of settings unless given: those of students that were trained before stay the same.
     student_temperature: float | None = Field(
-        None, gt=0, description="τ of the student, where it differs from the teacher's."
+        None,
+        gt=0,
+        exclude_if=not_,
+        description="τ of the student, where it differs from the teacher's.",
     )
     standardise: bool = Field(
         False,
+        exclude_if=not_,
         description="Logit standardisation: the logits of an image get mean 0 and standard "
         "deviation 1 before τ divides them, so that the student need not match their scale.",
     )

@@ -28,6 +28,7 @@ class NKD(Objective):
     Options = NKDOptions
     title = "NKD"
     place = 80
+    needs_labels = True
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         o, at = self.options, step.labels[:, None]

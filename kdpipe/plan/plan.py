@@ -13,7 +13,7 @@ from kdpipe.base import paths
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.options import Options
 from kdpipe.base.paths import MODEL_FILES, ModelRef, NetworkRef, StudentRef, TableName
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import PluginRef, parts
 from kdpipe.distill import objectives
 from kdpipe.figures import figures
 from kdpipe.plan import pairs
@@ -238,7 +238,7 @@ class Plan:
         )
         images = pairs.taught_images(self.study, pair) or model.data
         inputs = [*dict.fromkeys(map(_subset_file, (model.data.set, images.set)))]
-        plugins = [model.network, objective, *model.augment, settings.class_map]
+        plugins = [model.network, *parts(objective), *model.augment, settings.class_map]
         if uses_teacher:
             inputs += _files(pair.teacher)[:2]
             plugins.append(study.models[pair.teacher.model].network)

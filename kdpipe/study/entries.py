@@ -28,7 +28,7 @@ from kdpipe.data.transfer import Transfer
 from kdpipe.distill import ObjectiveRef
 from kdpipe.models import BuilderRef
 from kdpipe.models.weights.options import WeightsField
-from kdpipe.study.shorthand import named
+from kdpipe.study.shorthand import methods
 from kdpipe.study.starts import Init
 from kdpipe.training.recipe import Recipe
 
@@ -172,7 +172,8 @@ class Pair(Options):
     methods: dict[Method, ObjectiveRef] = Field(
         {},
         description="Objectives that distil the teacher into the student, each under its own name. "
-        "Without `objective`, the name is the objective.",
+        "Without `objective`, the name is the objective, or `sum` where it has `terms`. "
+        "`recipe: crd_cifar` fills in published settings.",
     )
     init: Init | None = optional(
         description="Where distilled students start. Null for their own draw, which independent "
@@ -253,4 +254,4 @@ class Pair(Options):
     @model_validator(mode="before")
     @classmethod
     def _methods_by_name(cls, raw: Any) -> Any:
-        return named(raw, "methods", "objective")
+        return methods(raw)

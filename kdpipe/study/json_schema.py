@@ -15,6 +15,7 @@ import inspect
 import json
 from typing import Any
 
+from kdpipe.study.published import recipes
 from kdpipe.study.reference import REGISTRIES, prose
 from kdpipe.study.schema import Study
 from kdpipe.training.presets import PRESETS
@@ -42,6 +43,10 @@ def study_schema(builtin_only: bool = False) -> Schema:
     plugins = {registry.kind: _options(registry, builtin_only) for registry in REGISTRIES}
     complete = _required(study, defs, plugins)
     _add_shorthand(study, defs)
+    for name, options in plugins["objectives"].items():
+        if known := recipes(name):
+            said = "Published settings that these keys change."
+            options["properties"]["recipe"] = {"enum": list(known), "description": said}
     for kind, found in plugins.items():
         for name, options in found.items():
             defs |= {f"{kind}.{name}.{k}": v for k, v in options.pop("$defs", {}).items()}
@@ -118,6 +123,9 @@ def _written(schema: Any, plugins: Plugins) -> Any:
             made[keyword] = {key: _written(option, plugins) for key, option in value.items()}
         elif keyword == "description":
             made[keyword] = prose(value)
+        elif keyword == "items" and value.get("key", "name") != "name":
+            one = {**_mapping({}, value, plugins), "maxProperties": 1}
+            made[keyword] = {"anyOf": [*_plugin(value["plugin"])["anyOf"], one]}
         elif keyword == "prefixItems":
             made["items"] = _written(value, plugins)
         elif keyword in ("title", "required") or (keyword == "default" and "$ref" in schema):
@@ -212,7 +220,10 @@ def _required_of_plugin(found: dict[str, Schema], key: str) -> Schema:
         for name, options in found.items()
         if "required" in options
     ]
-    return {"required": [key], **({"allOf": bound} if bound else {})}
+    asked: Schema = {"required": [key]}
+    if "sum" in found:
+        asked = {"anyOf": [asked, {"required": ["terms"]}]}
+    return {**asked, **({"allOf": bound} if bound else {})}
 
 
 def _required_of_names(found: dict[str, Schema], made: Schema) -> Schema:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kdpipe.study.published import filled_in
 from kdpipe.training.presets import expand
 
 
@@ -16,6 +17,27 @@ def named(raw: Any, field: str, key: str) -> Any:
         value = {} if value is None else value
         filled[name] = {key: name, **value} if isinstance(value, dict) else value
     return {**raw, field: filled}
+
+
+def methods(raw: Any) -> Any:
+    """Write out the methods of a pair: the name of the objective where the entry has it
+    (``kl: {}``), a sum where it has ``terms``, and the options of its recipe."""
+    if not isinstance(raw, dict) or not isinstance(raw.get("methods"), dict):
+        return raw
+    given = {
+        name: {"objective": "sum", **entry}
+        if isinstance(entry, dict) and "terms" in entry
+        else entry
+        for name, entry in raw["methods"].items()
+    }
+    raw = named({**raw, "methods": given}, "methods", "objective")
+    filled = {}
+    for name, entry in raw["methods"].items():
+        try:
+            filled[name] = filled_in(entry)
+        except ValueError as error:
+            raise ValueError(f"methods.{name}.{error}") from None
+    return {**raw, "methods": filled}
 
 
 def over(base: Any, entry: Any, where: str) -> Any:

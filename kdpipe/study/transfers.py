@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kdpipe.base.plugin import PluginRef
+from kdpipe.base.plugin import PluginRef, parts
 from kdpipe.data.selection import Selection
 from kdpipe.data.transfer import Transfer
 from kdpipe.study.entries import DataSet
@@ -21,9 +21,9 @@ def check_methods(where: str, transfer: Transfer, methods: Mapping[str, PluginRe
                 f"{name}: the objective '{ref.name}' sees no teacher, and so no transfer images; "
                 f"give it a pair without transfer"
             )
-        if ref.cls.needs_labels:
+        if needing := [part.name for part in parts(ref) if part.cls.needs_labels]:
             raise ValueError(
-                f"{name}: the objective '{ref.name}' needs the labels of the images on which the "
+                f"{name}: the objective '{needing[0]}' needs the labels of the images on which the "
                 f"student sees its teacher; say transfer.labels: true, or leave it out"
             )
         if not transfer.beside and getattr(ref.options, "gamma", 0) > 0:

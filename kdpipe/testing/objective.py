@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdpipe.base.errors import KdpipeError
+from kdpipe.base.plugin import PluginRef, parts
 from kdpipe.distill import objectives
 from kdpipe.distill.base import Objective, ObjectiveOptions, Step
 from kdpipe.testing.contracts import Check, checks, found, run, sentence, validated
@@ -118,11 +119,13 @@ def needs_labels_is_true(trial: ObjectiveTrial) -> str | None:
     if not trial.cls.uses_teacher or not issubclass(type(trial.options), ObjectiveOptions):
         return None
     options = trial.options.model_copy(update={"gamma": 0.0})
+    ref = PluginRef(trial.cls.name, trial.cls.__module__, trial.cls, trial.options)
+    needed = any(part.cls.needs_labels for part in parts(ref))
     step, other, none = trial.step(), trial.step(), trial.step()
     other.labels = (step.labels + 1) % CLASSES
     none.labels = step.labels[:0]
     want = trial.value(trial.made(options=options), step)
-    if trial.cls.needs_labels:
+    if needed:
         same = want == trial.value(trial.made(options=options), other)
         return "it needs labels, and other labels give the same loss" if same else None
     got = trial.value(trial.made(options=options, labelled=False), none)

@@ -13,6 +13,7 @@ from jsonschema import Draft7Validator
 from helpers.small_study import with_value
 from kdpipe.base.registry import Registry
 from kdpipe.study.json_schema import schema_text, study_schema
+from kdpipe.study.published import recipes
 from kdpipe.study.reference import REGISTRIES
 from kdpipe.study.schema import parse
 from kdpipe.training.presets import PRESETS
@@ -161,7 +162,8 @@ def test_every_plug_in_has_its_options_and_their_meaning(registry, name, schema)
     found = schema.schema["$defs"][f"{registry.kind}.{name}"]
     cls = registry.get(name)
     key = {"objectives": "objective", "probes": "probe"}.get(registry.kind, "name")
-    assert set(found["properties"]) == {key, *cls.Options.model_fields}
+    recipe = ["recipe"] if registry.kind == "objectives" and recipes(name) else []
+    assert set(found["properties"]) == {key, *recipe, *cls.Options.model_fields}
     assert found["description"]
     for option, field in cls.Options.model_fields.items():
         if field.description:

@@ -25,7 +25,10 @@ from kdpipe.testing import (
 )
 
 # What makes a check small, or a plug-in cannot do without. A new plug-in needs no entry.
-OBJECTIVES: dict[str, dict[str, Any]] = {"crd": {"negatives": 8, "dimension": 8}}
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "crd": {"negatives": 8, "dimension": 8},
+    "sum": {"terms": ["dist", {"crd": {"negatives": 8, "dimension": 8}}]},
+}
 PROBES: dict[str, dict[str, Any]] = {
     "backdoor": {"target": "star"},
     "boundary": {"triplets": 3, "resolution": 5},

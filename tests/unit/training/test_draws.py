@@ -34,7 +34,7 @@ class Noisy(Labels):
 
 
 def trained(monkeypatch, objective, **how):
-    monkeypatch.setattr("helpers.small_training.make_objective", lambda name: objective)
+    monkeypatch.setattr("helpers.small_training.make_objective", lambda *_: objective)
     return fitted("third-party", **how)
 
 

@@ -31,7 +31,7 @@ class Noting(Labels):
 
 def noted(monkeypatch, **how) -> list[float]:
     objective = Noting()
-    monkeypatch.setattr("helpers.small_training.make_objective", lambda name: objective)
+    monkeypatch.setattr("helpers.small_training.make_objective", lambda *_: objective)
     with suppress(KilledError):
         fitted("third-party", recipe=Recipe(epochs=4, batch_size=8, lr=0.5), **how)
     return objective.noted

@@ -14,10 +14,10 @@ from helpers.small_training import CLASSES, KilledError, assert_same_state, fitt
 from kdpipe.base.errors import KdpipeError
 from kdpipe.data.selection import Selection
 from kdpipe.distill import objectives
-from kdpipe.distill.base import Setting, Step
 from kdpipe.plan.plan import Plan
 from kdpipe.stages.base import Call
 from kdpipe.study.schema import parse
+from kdpipe.testing.objective_trial import ObjectiveTrial
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.optimiser import optimiser_and_schedule
 from kdpipe.training.presets import PRESETS
@@ -174,30 +174,17 @@ def test_nesterov_looks_ahead():
 # Label smoothing
 
 
-def batch() -> Step:
-    generator = torch.Generator().manual_seed(0)
-    logits, teacher = torch.randn(2, 6, CLASSES, generator=generator)
-    features = {"penultimate": torch.randn(6, 3, generator=generator)}
-    labels = torch.tensor([0, 1, 2, 3, 0, 1])
-    return Step(torch.arange(6), labels, logits, features, teacher, features)
-
-
-OPTIONS = {
-    "crd": {"negatives": 3},
-    "hint": {"layer": "penultimate", "teacher_layer": "penultimate"},
-}
+OPTIONS = {"crd": {"negatives": 3}, "sum": {"terms": ["kl"]}}
 
 
 @pytest.mark.parametrize("name", objectives.names())
 def test_every_objective_smooths_its_labels_and_nothing_else(name):
-    step, cls = batch(), objectives.get(name)
-    options = cls.Options(**OPTIONS.get(name, {}))
-    shapes = {"penultimate": (3,)}
-    terms = []
+    cls = objectives.get(name)
+    trial = ObjectiveTrial(cls, cls.Options(**OPTIONS.get(name, {})))
+    step, terms = trial.step(), []
     for smoothing in (0.0, 0.2):
-        torch.manual_seed(1)
-        setting = Setting(step.labels, CLASSES, shapes, shapes, smoothing)
-        terms.append(cls(options, setting)(step))
+        objective = trial.made(1, smoothing)
+        terms.append(objective(trial.step()))
     # Smoothed labels: 1 − s on the label, s / K on each class.
     log_p = F.log_softmax(step.logits, 1)
     target = 0.8 * F.one_hot(step.labels, CLASSES) + 0.2 / CLASSES
