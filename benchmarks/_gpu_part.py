@@ -118,5 +118,7 @@ def objective_of(
         pair.n_classes,
         loop.shapes(student, images, cls.student_layers(options)),
         loop.shapes(teacher, images, cls.teacher_layers(options)),
+        groups=student.groups,
+        teacher_groups=teacher.groups,
     )
     return cls(options, setting).to(images.labels.device)

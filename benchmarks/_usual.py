@@ -108,7 +108,8 @@ def objective(
         with torch.no_grad():
             _, features = net.eval().with_features(image, net.expanded(layers))
         shapes.append({name: tuple(x.shape[1:]) for name, x in features.items()})
-    return cls(options, Setting(labels, pair.n_classes, *shapes))
+    groups = {"groups": student.groups, "teacher_groups": teacher.groups}
+    return cls(options, Setting(labels, pair.n_classes, *shapes, **groups))
 
 
 # The usual way

@@ -109,6 +109,8 @@ def measure(pair: PairOfNetworks, method: str, compute: Compute, steps: int, rep
         pair.n_classes,
         shapes(student, images, cls.student_layers(options)),
         shapes(teacher_network, images, cls.teacher_layers(options)),
+        groups=student.groups,
+        teacher_groups=teacher_network.groups,
     )
     objective: Objective = ref.make(setting).to(device)
     layers, teacher_layers = objective.reads

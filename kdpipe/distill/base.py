@@ -66,7 +66,8 @@ class Setting:
     ``teacher_shapes`` without the batch dimension, by layer name. ``label_smoothing`` in [0, 1):
     how much of a label is spread evenly over all classes. ``teacher_classifier``: the teacher's
     last linear map, from the layer that ``Objective.classifier_reads`` names to
-    ``Step.teacher_logits``; None where the objective names none.
+    ``Step.teacher_logits``; None where the objective names none. ``groups`` and
+    ``teacher_groups``: the layers behind names that stand for several, such as ``stages``.
     """
 
     labels: Tensor
@@ -75,6 +76,8 @@ class Setting:
     teacher_shapes: dict[str, tuple[int, ...]]
     label_smoothing: float = 0.0
     teacher_classifier: nn.Linear | None = None
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    teacher_groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class ObjectiveOptions(Options):

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.layer_names import STAGES
+from kdpipe.base.layer_names import BEFORE, STAGES
 from kdpipe.distill.base import Setting, Step, full_precision, objectives
 from kdpipe.distill.shared.connector import by, pooled
 from kdpipe.distill.shared.maps import MapsObjective, MapsOptions
@@ -52,7 +52,7 @@ class FSP(MapsObjective):
     title = "FSP"
     place = 230
     fewest = 2
-    usual = ("F1", STAGES)
+    usual = (BEFORE, STAGES)
 
     def __init__(self, options: Any, setting: Setting) -> None:
         super().__init__(options, setting)

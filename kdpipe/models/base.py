@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.layer_names import STAGES
+from kdpipe.base.layer_names import BEFORE, STAGES
 from kdpipe.base.options import Options
 from kdpipe.base.plugin import PluginRef
 from kdpipe.models import builders as builders
@@ -253,14 +253,17 @@ class Network(nn.Module):
                 module.training = mode
         return next((name for name in names if places.get(name, 0) > 1), first)
 
+    @property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """The layers behind each name that stands for several (see ``base.layer_names``)."""
+        stages = self.layers.stages or self.layers.cka
+        inside = set(self.layers.cka[:1]) <= set(stages)
+        return {STAGES: stages, BEFORE: () if inside else ("F1",)}
+
     def expanded(self, names: Iterable[str]) -> tuple[str, ...]:
-        """``names`` with the stages' own names in place of ``stages``, each layer once."""
-        names = tuple(names)
-        # A layer that is asked for by another name keeps that.
-        named = {self.dotted(name) for name in names if name != STAGES}
-        stages = [s for s in self.layers.stages or self.layers.cka if s not in named]
-        each = (stages if name == STAGES else [name] for name in names)
-        return tuple(dict.fromkeys(one for group in each for one in group))
+        """``names`` with the layers' own in place of those that stand for several, each once."""
+        groups = self.groups
+        return tuple(dict.fromkeys(one for name in names for one in groups.get(name, (name,))))
 
     def _known(self) -> str:
         modules = {name: module for name, module in self.body.named_modules() if name}

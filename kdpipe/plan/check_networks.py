@@ -152,7 +152,15 @@ class Networks:
             classifier = torch.nn.Linear(width, n_classes)
         try:
             with torch.random.fork_rng(devices=[]):
-                setting = Setting(labels, n_classes, own, theirs, teacher_classifier=classifier)
+                setting = Setting(
+                    labels,
+                    n_classes,
+                    own,
+                    theirs,
+                    teacher_classifier=classifier,
+                    groups=self._groups(pair.like),
+                    teacher_groups=self._groups(pair.teacher.model),
+                )
                 compared = ref.make(setting).compared
         except KdpipeError as error:
             self._say(where, error)
@@ -177,6 +185,10 @@ class Networks:
             self._say(
                 f"{where}.init", f"models.{pair.like} cannot start from models.{other}: {said}"
             )
+
+    def _groups(self, model: str) -> dict[str, tuple[str, ...]]:
+        network = self.outline(model)
+        return network.groups if network else {}
 
     def _probe(self, instance: str, pair: Pair) -> None:
         """Check the layers that a probe reads, for every network that it measures."""

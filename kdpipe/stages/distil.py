@@ -93,7 +93,16 @@ def run(settings: DistilSettings, call: Call) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream("objective", setup.seed))
             smoothing = settings.recipe.label_smoothing
-            setting = Setting(known, n_classes, shapes, teacher_shapes, smoothing, classifier)
+            setting = Setting(
+                known,
+                n_classes,
+                shapes,
+                teacher_shapes,
+                smoothing,
+                classifier,
+                setup.network.groups,
+                network.groups if network else {},
+            )
             objective: Objective = settings.objective.make(setting)
         layers = objective.reads[1]
         teacher = _teacher(settings, network, layers, call.root) if network else None

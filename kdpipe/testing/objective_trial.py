@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdpipe.base.layer_names import STAGES
+from kdpipe.base.layer_names import BEFORE, STAGES
 from kdpipe.base.registry import Registry
 from kdpipe.distill import objectives
 from kdpipe.distill.base import Objective, Setting, Step
@@ -27,6 +27,7 @@ TRIED: dict[str, Shapes] = {
 }
 """The stages of the networks of a trial: of two resolutions in the student and of three in the
 teacher, one of which is theirs alike."""
+TRIED_GROUPS: dict[str, tuple[str, ...]] = {STAGES: tuple(TRIED), BEFORE: ()}
 
 
 @dataclass
@@ -41,8 +42,11 @@ class ObjectiveTrial:
 
     def __post_init__(self) -> None:
         names = (*self.cls.student_layers(self.options), *self.cls.teacher_layers(self.options))
-        self.usual = {name: FLAT if name in VECTORS else MAPS for name in names if name != STAGES}
-        if STAGES in names:  # it chooses: from here on the options name what it chose
+        single = [name for name in names if name not in TRIED_GROUPS]
+        self.usual = {name: FLAT if name in VECTORS else MAPS for name in single}
+        if TRIED_GROUPS.keys() & set(
+            names
+        ):  # it chooses: from here on the options name what it chose
             self.usual |= TRIED
             made = self.made()
             self.options = made.options
@@ -65,7 +69,7 @@ class ObjectiveTrial:
         torch.manual_seed(seed)
         options, shapes = options or self.options, shapes or self.usual
         asked = [
-            [n for name in names for n in (TRIED if name == STAGES else [name])]
+            [n for name in names for n in TRIED_GROUPS.get(name, (name,))]
             for names in (self.cls.student_layers(options), self.cls.teacher_layers(options))
         ]
         setting = Setting(

@@ -49,9 +49,9 @@ class MapsObjective(Objective):
     """The layers among which pairs are chosen where a study names none."""
 
     def __init__(self, options: Any, setting: Setting) -> None:
-        named = options.layers, options.teacher_layers
-        shapes = setting.shapes, setting.teacher_shapes
-        pairs = paired(self.name, *named, *shapes, fewest=self.fewest)
+        own = self._among(options.layers, setting.groups, setting.shapes)
+        theirs = self._among(options.teacher_layers, setting.teacher_groups, setting.teacher_shapes)
+        pairs = paired(self.name, options.layers, options.teacher_layers, own, theirs, self.fewest)
         super().__init__(
             options.model_copy(
                 update={"layers": [s for s, _ in pairs], "teacher_layers": [t for _, t in pairs]}
@@ -62,6 +62,15 @@ class MapsObjective(Objective):
         self.forms = [
             self._forms(s, t, setting.shapes[s], setting.teacher_shapes[t]) for s, t in pairs
         ]
+
+    def _among(
+        self, named: list[str], groups: dict[str, tuple[str, ...]], shapes: dict[str, Shape]
+    ) -> dict[str, Shape]:
+        """Shapes of the layers that a study names, or of those to choose from: all, where nobody
+        says which of them are stages."""
+        if groups and not named:
+            named = [one for name in self.usual for one in groups.get(name, (name,))]
+        return {name: shapes[name] for name in named or shapes}
 
     @classmethod
     def student_layers(cls, options: Any) -> tuple[str, ...]:

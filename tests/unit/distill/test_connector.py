@@ -167,3 +167,14 @@ def test_an_objective_names_the_layers_that_it_chose():
     own, theirs = {"s1": (3, 8, 8), "s2": (3, 4, 4)}, {"t0": (3, 16, 16), "t1": (3, 8, 8)}
     assert cls.student_layers(cls.Options()) == cls.teacher_layers(cls.Options()) == ("stages",)
     assert cls(cls.Options(), Setting(torch.arange(4), 4, own, theirs)).reads == (("s1",), ("t1",))
+
+
+def test_an_objective_chooses_among_the_stages_alone():
+    """Beside others in a sum, the setting has the layers of all of them."""
+    cls = objectives.get("at")
+    own, theirs = {"hint": (3, 8, 8), "s1": (3, 8, 8)}, {"t1": (3, 8, 8), "hint": (3, 8, 8)}
+    groups = {"groups": {"stages": ("s1",)}, "teacher_groups": {"stages": ("t1",)}}
+    setting = Setting(torch.arange(4), 4, own, theirs, **groups)
+    assert cls(cls.Options(), setting).reads == (("s1",), ("t1",))
+    named = cls.Options(layers=["hint"], teacher_layers=["t1"])
+    assert cls(named, setting).reads == (("hint",), ("t1",))

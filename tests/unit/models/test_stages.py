@@ -34,8 +34,9 @@ def test_without_stages_of_its_own_a_network_gives_the_layers_that_cka_compares(
     assert network.expanded(["stages"]) == network.layers.cka
 
 
-def test_a_layer_that_is_asked_for_keeps_its_name():
-    network = without_weights(resolve(builders, "cifar_mobilenet_v2"), 10, 32)
-    names = network.expanded(["F1", "stages", "penultimate", "F1"])
-    assert names == ("F1", "stage3", "stage5", "stage7", "penultimate")
-    assert network.expanded(["hint"]) == ("hint",)
+def test_the_layer_before_the_stages_is_f1_unless_that_is_a_stage():
+    network = without_weights(resolve(builders, "wrn"), 10, 32)
+    assert network.expanded(["F0", "stages"]) == ("F1", "stage1", "stage2", "stage3")
+    assert network.expanded(["hint", "stage1", "stages"]) == ("hint", "stage1", "stage2", "stage3")
+    mobile = without_weights(resolve(builders, "cifar_mobilenet_v2"), 10, 32)
+    assert mobile.groups["F0"] == ()
