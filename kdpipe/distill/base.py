@@ -143,13 +143,25 @@ class Objective(nn.Module):
 
     @property
     def reads(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Layers of student and teacher that it reads now that it is made: none is left open."""
+        """Layers of student and teacher that it reads now that it is made: none is left open.
+
+        Those of the objectives that it consists of, if there are any.
+        """
+        if parts := self._parts():
+            own, theirs = zip(*(part.reads for part in parts), strict=True)
+            return tuple(dict.fromkeys(sum(own, ()))), tuple(dict.fromkeys(sum(theirs, ())))
         return self.student_layers(self.options), self.teacher_layers(self.options)
 
     @property
     def compared(self) -> list[tuple[str, str]]:
         """The same as pairs, empty where one of them has no partner."""
+        if parts := self._parts():
+            return [pair for part in parts for pair in part.compared]
         return list(zip_longest(*self.reads, fillvalue=""))
+
+    def _parts(self) -> list[Objective]:
+        """The objectives among its modules."""
+        return [part for part in self.modules() if isinstance(part, Objective) and part is not self]
 
     def label_loss(self, step: Step) -> Tensor:
         """Cross-entropy with the labels, smoothed as the recipe wants, mean over the labelled

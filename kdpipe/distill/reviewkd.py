@@ -21,8 +21,8 @@ SIZES = (4, 2, 1)
 
 class ReviewKDOptions(MapsOptions):
     beta: float = Field(1.0, ge=0, description="Weight of the review term.")
-    warm_up: int = Field(
-        20, ge=0, description="Epochs over which the weight rises from 1/warm_up of beta to beta."
+    warmup_epochs: int = Field(
+        20, ge=0, description="Epochs over which the term's weight rises; 0 for none."
     )
 
 
@@ -138,5 +138,5 @@ class ReviewKD(MapsObjective):
             guess, below = fusion(own, below)
             terms.append(hierarchical(guess, theirs))
         review = torch.stack(terms).sum()
-        weight = o.beta * step.warm_up(o.warm_up)
+        weight = o.beta * step.warm_up(o.warmup_epochs)
         return self.with_labels(step, weight * review, review=review)

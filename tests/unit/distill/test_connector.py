@@ -9,7 +9,7 @@ from torch import nn
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.distill import objectives
-from kdpipe.distill.base import Setting, Step
+from kdpipe.distill.base import Objective, ObjectiveOptions, Setting, Step
 from kdpipe.distill.shared.connector import Connector, as_maps, common, pooled
 
 
@@ -167,6 +167,26 @@ def test_an_objective_names_the_layers_that_it_chose():
     own, theirs = {"s1": (3, 8, 8), "s2": (3, 4, 4)}, {"t0": (3, 16, 16), "t1": (3, 8, 8)}
     assert cls.student_layers(cls.Options()) == cls.teacher_layers(cls.Options()) == ("stages",)
     assert cls(cls.Options(), Setting(torch.arange(4), 4, own, theirs)).reads == (("s1",), ("t1",))
+
+
+class Both(Objective):
+    """Two objectives in one."""
+
+    def __init__(self, options, setting):
+        super().__init__(options, setting)
+        classes = objectives.get("at"), objectives.get("hint")
+        self.inner = nn.ModuleList(cls(cls.Options(), setting) for cls in classes)
+
+    def forward(self, step):
+        return {"loss": sum(part(step)["loss"] for part in self.inner)}
+
+
+def test_an_objective_that_consists_of_others_reads_what_they_read():
+    own, theirs = {"s1": (3, 8, 8), "hint": (3, 4, 4)}, {"t1": (3, 8, 8), "hint": (3, 4, 4)}
+    groups = {"groups": {"stages": ("s1",)}, "teacher_groups": {"stages": ("t1", "hint")}}
+    both = Both(ObjectiveOptions(), Setting(torch.arange(4), 4, own, theirs, **groups))
+    assert both.reads == (("s1", "hint"), ("t1", "hint"))
+    assert both.compared == [("s1", "t1"), ("hint", "hint")]
 
 
 def test_an_objective_chooses_among_the_stages_alone():
