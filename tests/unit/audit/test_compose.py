@@ -196,7 +196,14 @@ def test_an_audit_is_an_ordinary_study(here):
     assert set(study.probes) | set(left_out) == set(probes.names())
     assert study.probes["shift"].options.distinct
     assert study.probes["boundary"].options.resolution == 20
-    assert set(left_out) == {"backdoor", "consensus", "group_accuracy", "shape_bias", "weights"}
+    assert set(left_out) == {
+        "backdoor",
+        "consensus",
+        "fairness",
+        "group_accuracy",
+        "shape_bias",
+        "weights",
+    }
     assert left_out["backdoor"] == "it needs images with a trigger, and its target (a study file)"
     plan = Plan(study)
     assert not plan.by_stage("distil")

@@ -36,6 +36,7 @@ OPTIONS = {
     "cka": {"limit": None, "replicates": 4},
     "colour": {**FEW, "strengths": [0.4]},
     "crop": {**FEW, "scales": [0.5]},
+    "fairness": {"positive": "b", "replicates": 5},
     "group_accuracy": {"replicates": 5},
     "localization": {"limit": 2},
     "shift": {**FEW, "shifts": [16]},

@@ -35,6 +35,7 @@ PROBES: dict[str, dict[str, Any]] = {
     "cka": {"limit": 12, "replicates": 3},
     "colour": {"strengths": [0.4, 0.6]},
     "crop": {"scales": [0.4, 0.6]},
+    "fairness": {"positive": "star"},
     "shift": {"shifts": [16, 32], "distinct": True},
 }
 LINEAR = {"weights"}
