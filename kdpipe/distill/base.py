@@ -33,6 +33,10 @@ class Step:
     A pair may show the teacher on images without labels. Then ``labels`` is empty, or, beside
     labelled images, ``labels`` (n,) and ``class_logits`` are of those and all else of the others.
     ``label_loss`` knows each case.
+
+    ``gradients`` and ``teacher_gradients``, by layer name, in the shape of its features: of each
+    image's logit of the class that the teacher decides for, where the objective asks for them. The
+    student's can be differentiated once more.
     """
 
     rows: Tensor
@@ -43,6 +47,8 @@ class Step:
     teacher_features: dict[str, Tensor] = field(default_factory=dict)
     epoch: float = 0.0
     class_logits: Tensor | None = None
+    gradients: dict[str, Tensor] = field(default_factory=dict)
+    teacher_gradients: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def labelled(self) -> Tensor:
@@ -140,6 +146,17 @@ class Objective(nn.Module):
         """The teacher's layer that its classifier reads (of maps: their mean over places), where
         the objective needs the classifier itself as ``Setting.teacher_classifier``."""
         return None
+
+    @classmethod
+    def student_gradients(cls, options: Any) -> tuple[str, ...]:
+        """Those of ``student_layers`` for which it needs ``Step.gradients``."""
+        return ()
+
+    @classmethod
+    def teacher_gradients(cls, options: Any) -> tuple[str, ...]:
+        """Those of ``teacher_layers`` for which it needs ``Step.teacher_gradients``; the teacher
+        then runs at every step."""
+        return ()
 
     @property
     def reads(self) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -81,6 +81,14 @@ class Sum(Objective):
         return _union(ref.cls.teacher_layers(ref.options) for ref in options.terms)
 
     @classmethod
+    def student_gradients(cls, options: Any) -> tuple[str, ...]:
+        return _union(ref.cls.student_gradients(ref.options) for ref in options.terms)
+
+    @classmethod
+    def teacher_gradients(cls, options: Any) -> tuple[str, ...]:
+        return _union(ref.cls.teacher_gradients(ref.options) for ref in options.terms)
+
+    @classmethod
     def classifier_reads(cls, options: Any) -> str | None:
         asked = (ref.cls.classifier_reads(ref.options) for ref in options.terms)
         return next((layer for layer in asked if layer is not None), None)

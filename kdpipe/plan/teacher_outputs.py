@@ -67,8 +67,11 @@ def teacher_outputs(study: Study, pair: Pair) -> TeacherOutputs:
 
 def tabulates(method: PluginRef) -> bool:
     """Whether a table holds everything that an objective reads of the teacher."""
-    layers = method.cls.teacher_layers(method.options)
-    return method.cls.uses_teacher and set(layers) <= {"penultimate"}
+    cls, options = method.cls, method.options
+    layers = cls.teacher_layers(options)
+    if cls.teacher_gradients(options):
+        return False
+    return cls.uses_teacher and set(layers) <= {"penultimate"}
 
 
 @torch.no_grad()

@@ -105,7 +105,8 @@ def run(settings: DistilSettings, call: Call) -> None:
             )
             objective: Objective = settings.objective.make(setting)
         layers = objective.reads[1]
-        teacher = _teacher(settings, network, layers, call.root) if network else None
+        explained = objective.teacher_gradients(objective.options)
+        teacher = _teacher(settings, network, layers, explained, call.root) if network else None
         train_and_save(settings, setup, objective, teacher, inputs, call, outputs, taught)
 
 
@@ -113,7 +114,11 @@ STAGE = Stage(DistilSettings, run)
 
 
 def _teacher(
-    settings: DistilSettings, network: Network, layers: tuple[str, ...], root: Path
+    settings: DistilSettings,
+    network: Network,
+    layers: tuple[str, ...],
+    explained: tuple[str, ...],
+    root: Path,
 ) -> Teacher:
     """The table of the teacher's outputs where there is one, else the teacher itself.
 
@@ -126,7 +131,7 @@ def _teacher(
             return TabulatedTeacher(path, layers, torch.device(settings.compute.device))
         print(f"The teacher runs at every step: {reason}.", flush=True)
     size = settings.recipe.batch_size // settings.compute.processes
-    return LiveTeacher(network, layers, size, settings.outputs or "classes")
+    return LiveTeacher(network, layers, size, settings.outputs or "classes", explained)
 
 
 def _classifier(settings: DistilSettings, network: Network, layer: str, train: Images) -> nn.Linear:

@@ -265,6 +265,8 @@ def runs_on_the_gpu(trial: ObjectiveTrial) -> str | None:
         {k: v.detach().cuda().requires_grad_() for k, v in step.features.items()},
         None if step.teacher_logits is None else step.teacher_logits.cuda(),
         {k: v.cuda() for k, v in step.teacher_features.items()},
+        gradients={k: v.detach().cuda().requires_grad_() for k, v in step.gradients.items()},
+        teacher_gradients={k: v.cuda() for k, v in step.teacher_gradients.items()},
     )
     loss = trial.loss(objective, on)
     loss.backward()

@@ -115,6 +115,10 @@ class ObjectiveTrial:
             step.teacher_logits = draw("teacher", CLASSES)
             for name in self.cls.teacher_layers(self.options):
                 step.teacher_features[name] = draw("teacher", *shapes[name][1])
+            for name in self.cls.teacher_gradients(self.options):
+                step.teacher_gradients[name] = draw("teacher", *shapes[name][1])
+        for name in self.cls.student_gradients(self.options):
+            step.gradients[name] = draw("student", *shapes[name][0]).requires_grad_()
         return step
 
     def loss(self, objective: Objective, step: Step, seed: int = 0) -> Tensor:
@@ -128,9 +132,9 @@ class ObjectiveTrial:
 
 def leaves(step: Step) -> list[Tensor]:
     """The student's outputs, which gradients are for."""
-    return [step.logits, *step.features.values()]
+    return [step.logits, *step.features.values(), *step.gradients.values()]
 
 
 def of_teacher(step: Step) -> list[Tensor]:
     logits = [] if step.teacher_logits is None else [step.teacher_logits]
-    return [*logits, *step.teacher_features.values()]
+    return [*logits, *step.teacher_features.values(), *step.teacher_gradients.values()]

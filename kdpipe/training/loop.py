@@ -22,11 +22,12 @@ from kdpipe.models.base import Network, OutputsOf
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.compute import Compute
 from kdpipe.training.draws import OwnStream
+from kdpipe.training.explained import gradients
 from kdpipe.training.optimiser import optimiser_and_schedule
 from kdpipe.training.recipe import Recipe
 from kdpipe.training.shown import Augmented, Batch, Shown, Taught, cycled
 from kdpipe.training.shown import Images as Images
-from kdpipe.training.teacher import TabulatedTeacher, Teacher
+from kdpipe.training.teacher import TabulatedTeacher, Teacher, asked
 
 
 class Student(nn.Module):
@@ -49,6 +50,7 @@ class Student(nn.Module):
         self.draws = draws
         self.outputs = outputs
         self.layers = objective.reads[0]
+        self.explained = objective.student_gradients(objective.options)
 
     def forward(
         self, images: Tensor, step: Step, labelled: Tensor | None = None
@@ -67,11 +69,19 @@ class Student(nn.Module):
 
     def _answer(self, images: Tensor, step: Step) -> None:
         wanted: OutputsOf = "classes" if self.outputs == "classes" else "all"
-        step.logits, step.features = self.network.with_features(images, self.layers, outputs=wanted)
+        step.logits, step.features = self.network.with_features(
+            images, self.layers, as_maps=not self.explained, outputs=wanted
+        )
         if self.outputs != "classes":
             own = [step.logits.shape[1] - self.network.auxiliary, self.network.auxiliary]
             step.class_logits, more = step.logits.split(own, 1)
             step.logits = more if self.outputs == "auxiliary" else step.logits
+        if self.explained:
+            assert step.teacher_logits is not None
+            classes, maps = step.teacher_logits.argmax(1), self.network.maps
+            found = gradients(step.logits, step.features, self.explained, classes, trained=True)
+            step.gradients = {name: maps(name, x) for name, x in found.items()}
+            step.features = {name: maps(name, x) for name, x in step.features.items()}
 
 
 @dataclass
@@ -185,9 +195,7 @@ def fit(
             step.epoch = epoch + done.steps / len(order)
             with compute.autocast():
                 if teacher is not None:
-                    step.teacher_logits, step.teacher_features = teacher(
-                        batch.images, batch.rows, batch.views
-                    )
+                    asked(teacher, step, batch.images, batch.views)
                 terms = student(batch.images, step, None if other is None else one.images)
             optimiser.zero_grad(set_to_none=True)
             with own_draws:  # a hook of the objective may add noise to a gradient

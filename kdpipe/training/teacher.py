@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kdpipe.distill.base import Step
 from kdpipe.models.base import Network, OutputsOf
+from kdpipe.training.explained import gradients
 
 
 class LiveTeacher:
@@ -24,11 +26,13 @@ class LiveTeacher:
         layers: tuple[str, ...],
         batch_size: int | None = None,
         outputs: OutputsOf = "classes",
+        explained: tuple[str, ...] = (),
     ) -> None:
         self.network = network.eval().requires_grad_(False)
         self.layers = layers
         self.batch_size = batch_size or 0
         self.outputs = outputs
+        self.explained = explained
 
     @torch.no_grad()
     def __call__(
@@ -41,6 +45,22 @@ class LiveTeacher:
         full = images[which].contiguous(memory_format=torch.channels_last)
         logits, features = self._asked(full)
         return logits[:n], {name: x[:n] for name, x in features.items()}
+
+    @torch.enable_grad()
+    def explain(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """Logits, features, and by layer of ``explained`` the gradient of the logit of the class
+        that it decides for. Raises KdpipeError if it gives no gradient."""
+        # Its weights are frozen: without a gradient of the images there would be no graph.
+        images, network = images.detach().requires_grad_(), self.network
+        logits, raw = network.with_features(
+            images, self.layers, as_maps=False, outputs=self.outputs
+        )
+        found = gradients(logits, raw, self.explained, logits.argmax(1))
+        features, slopes = (
+            {name: network.maps(name, x).detach() for name, x in part.items()}
+            for part in (raw, found)
+        )
+        return logits.detach(), features, slopes
 
     def _asked(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return self.network.with_features(images, self.layers, outputs=self.outputs)
@@ -80,3 +100,11 @@ def fits(size: int, device: torch.device) -> bool:
 
 
 Teacher = LiveTeacher | TabulatedTeacher
+
+
+def asked(teacher: Teacher, step: Step, images: Tensor, views: Tensor | None) -> None:
+    """Fill in what the teacher says of the images of a step."""
+    if isinstance(teacher, LiveTeacher) and teacher.explained:
+        step.teacher_logits, step.teacher_features, step.teacher_gradients = teacher.explain(images)
+    else:
+        step.teacher_logits, step.teacher_features = teacher(images, step.rows, views)
