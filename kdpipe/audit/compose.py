@@ -30,6 +30,7 @@ NEEDS: dict[Need, str] = {
     "cues": "images whose shape and texture contradict each other (a study file)",
     "linear networks": "linear networks (--probes {name})",
     "triggered images": "images with a trigger, and its target (a study file)",
+    "training images": "the images that the teacher was trained on (a study file)",
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef
 from kdpipe.base.plugin import PluginRef
@@ -12,9 +14,11 @@ from kdpipe.study.schema import Study
 
 
 def resolved_probe(study: Study, instance: str, pair: Pair) -> PluginRef:
-    """The probe's options with set, domains and class map filled in."""
+    """The probe's options with set, domains, class map and training images filled in."""
     ref, data = study.probes[instance], study.models[pair.like].data
-    which, domains = ref.options.set or data.set, ref.options.domains or data.domains
+    filled = _of_pair(study, instance, pair)
+    which = filled.get("set", ref.options.set or data.set)
+    domains = filled.get("domains", ref.options.domains or data.domains)
     if ref.options.primary is not None and ref.options.primary not in domains:
         raise KdpipeError(
             f"probes.{instance}.primary: '{ref.options.primary}' is not among its domains "
@@ -22,9 +26,31 @@ def resolved_probe(study: Study, instance: str, pair: Pair) -> PluginRef:
         )
     class_map = ref.options.class_map or study.data.sets[which].class_map
     try:
-        return ref.with_options(set=which, domains=domains, class_map=class_map)
+        changes = {**filled, "set": which, "domains": domains, "class_map": class_map}
+        return ref.with_options(**changes)
     except KdpipeError as error:
         raise KdpipeError(f"probes.{instance}: {error}") from None
+
+
+def _of_pair(study: Study, instance: str, pair: Pair) -> dict[str, Any]:
+    """What a probe of training images takes from the pair."""
+    ref = study.probes[instance]
+    teacher = study.models[pair.teacher.model].data
+    models = [pair.like, *pair.independent, *(m for given in pair.given.values() for m in given)]
+    seen = [study.models[name].data for name in models]
+    if (taught := taught_images(study, pair)) is not None:
+        seen.append(taught)
+    students = [data for k, data in enumerate(seen) if data not in seen[:k]]
+    filled = ref.cls.of_pair(ref.options, teacher, students)
+    for data in students if filled else ():
+        one, two = (study.data.sets[name] for name in (data.set, teacher.set))
+        if data.set != teacher.set and one.source == two.source:
+            raise KdpipeError(
+                f"probes.{instance}: teacher and students are trained on the data sets "
+                f"'{teacher.set}' and '{data.set}' of the same source, so that nobody can tell "
+                f"which images both have seen; train them on parts of one set."
+            )
+    return filled
 
 
 def second_teacher(study: Study, pair: Pair) -> ModelRef | None:

@@ -158,17 +158,31 @@ class Bench:
         if key not in self._images:
             wanted = Selection(set=str(options.set), domains=[domain])
             rows = select(self.subset.index, wanted, key[2], compose=False)
-            if options.limit is not None and options.limit < len(rows):
-                # By source image, so that every domain shows the same ones.
-                order = ranks(stream("probe images"), self.subset.index["source_id"][rows])
-                rows = np.sort(rows[np.argsort(order, kind="stable")[: options.limit]])
-            index = self.subset.index
-            self._images[key] = ImageSet(
-                domain,
-                self.subset.access(rows, self.compute.device)[0],
-                *(index[c][rows] for c in ("label", "sample_id", "group", "cue")),
-            )
+            self._images[key] = self._shown(domain, rows, options.limit)
         return self._images[key]
+
+    def training_set(self, options: ProbeOptions, selection: Selection, domain: str) -> ImageSet:
+        """Images of ``domain`` that a model with the data ``selection`` is trained on, with their
+        true labels; where ``limit`` bounds them, a fixed random choice."""
+        key = (selection.model_dump_json(), domain, options.limit)
+        if key not in self._images:
+            index = self.subset.index
+            rows = select(index, selection, "train")
+            rows = rows[index["domain"][rows] == domain]
+            self._images[key] = self._shown(domain, rows, options.limit)
+        return self._images[key]
+
+    def _shown(self, domain: str, rows: np.ndarray, limit: int | None) -> ImageSet:
+        index = self.subset.index
+        if limit is not None and limit < len(rows):
+            # By source image, so that every domain shows the same ones.
+            order = ranks(stream("probe images"), index["source_id"][rows])
+            rows = np.sort(rows[np.argsort(order, kind="stable")[:limit]])
+        return ImageSet(
+            domain,
+            self.subset.access(rows, self.compute.device)[0],
+            *(index[c][rows] for c in ("label", "sample_id", "group", "cue")),
+        )
 
     def image_sets(self, options: ProbeOptions) -> Iterator[ImageSet]:
         """The images of each of ``options.domains``, in that order.
@@ -247,6 +261,17 @@ class Probe(Described, ABC):
     def networks(cls, options: Any) -> list[ModelRef]:
         """Models of the study that this probe needs beside subject and reference."""
         return []
+
+    @classmethod
+    def of_pair(
+        cls, options: Any, teacher: Selection, students: Sequence[Selection]
+    ) -> dict[str, Any]:
+        """Options that a pair fills in, where the probe looks at training images.
+
+        ``teacher``: those of the teacher; ``students``: those of the students, with labels or with
+        the teacher's answers.
+        """
+        return {}
 
     @classmethod
     def layers(cls, options: Any) -> tuple[Sequence[str], Sequence[str]]:

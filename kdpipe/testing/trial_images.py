@@ -20,23 +20,24 @@ from kdpipe.models.shared.code import Sealed
 
 CLASSES = ["circle", "square", "star", "cross"]
 DOMAINS = ["plain", "tinted"]
+SPLITS = ("val", "test", "train")
 SIZE = 16
 EACH = 24
 """Images of each domain and split."""
 
 
 def write_subset(folder: Path, each: int = EACH) -> Subset:
-    """An image set as the subset stage writes it: splits val and test of ``DOMAINS``, ``each``
-    images a domain and split, two groups, and cues of which three in four contradict the label."""
+    """An image set as the subset stage writes it: the splits of ``DOMAINS``, ``each`` images a
+    domain and split, two groups, and cues of which three in four contradict the label."""
     rng = np.random.default_rng(3)
-    parts = [(split, domain) for split in ("val", "test") for domain in DOMAINS]
+    parts = [(split, domain) for split in SPLITS for domain in DOMAINS]
     n = each * len(parts)
     coarse = rng.integers(0, 256, (n, 4, 4, 3), dtype=np.uint8)
     fine = rng.integers(0, 40, (n, SIZE, SIZE, 3))
     pixels = np.clip(coarse.repeat(4, 1).repeat(4, 2).astype(int) + fine, 0, 255).astype(np.uint8)
     image = np.tile(np.arange(each), len(parts))
     split_of, domain_of = (np.repeat(column, each) for column in zip(*parts, strict=True))
-    source = image + each * (split_of == "test")
+    source = image + each * np.array([SPLITS.index(split) for split in split_of])
     labels = source % len(CLASSES)
     columns = {
         "sample_id": np.arange(n),

@@ -63,6 +63,8 @@ PLAN = [
      (0.5, 0.2, 0.15, 0.02), 0.03),
     ("main", "backdoor", "claim", "attack_success", None, ("domain=triggered", "domain=grey"), 0.01,
      1.0, (0.9, 0.0, 0.3, 0.0), 0.01),
+    ("main", "memory", "claim", "membership_auc", None, ("domain=grey",), 0.5, 0.74,
+     (0.5, 0.3, 0.2, 0.0), 0.01),
 ]  # fmt: skip
 NETS = {"main": ("wide", "small"), "colour": ("wide_colour", "small"), "group": ("wide_g", "g")}
 
@@ -81,6 +83,7 @@ def tables(
         relational = target is not None
         n = 50 if probe == "boundary" else 899
         unit = {"boundary": "triplet", "cka": "image set", "calibration": "image set",
+                "memory": "image set",
                 "weights": "image set"}.get(probe, "sample")  # fmt: skip
         rows = [(c, metric, c == conditions[0]) for c in conditions]
         second = {"colour": "agreement_correct", "cam": "cam_similarity_image"}.get(probe)

@@ -55,7 +55,9 @@ class Preview:
     """What follows the strength of a view."""
 
 
-Need = Literal["unseen domain", "groups", "cues", "linear networks", "triggered images"]
+Need = Literal[
+    "unseen domain", "groups", "cues", "linear networks", "triggered images", "training images"
+]
 
 
 class Described:

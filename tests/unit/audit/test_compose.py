@@ -201,6 +201,7 @@ def test_an_audit_is_an_ordinary_study(here):
         "consensus",
         "fairness",
         "group_accuracy",
+        "memory",
         "shape_bias",
         "weights",
     }

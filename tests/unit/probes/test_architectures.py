@@ -44,7 +44,10 @@ OPTIONS = {
 
 
 # They are about maps that no network here is; they have to say so.
-REFUSED = {"weights": "is not an affine function of its image"}
+REFUSED = {
+    "weights": "is not an affine function of its image",
+    "memory": "needs the training images of a teacher",
+}
 
 # Shares among images that need not occur: right answers, decisions for a cue, wrong teachers.
 CONDITIONAL = {

@@ -36,6 +36,10 @@ PROBES: dict[str, dict[str, Any]] = {
     "colour": {"strengths": [0.4, 0.6]},
     "crop": {"scales": [0.4, 0.6]},
     "fairness": {"positive": "star"},
+    "memory": {
+        "members": {"set": "trial", "domains": ["plain", "tinted"], "labels": {"noise": 0.3}},
+        "replicates": 3,
+    },
     "shift": {"shifts": [16, 32], "distinct": True},
 }
 LINEAR = {"weights"}
