@@ -2,7 +2,8 @@
 
 Of the independent students of a pair, one half plays the distilled ones. Nothing was distilled, so
 each ``transferred`` or ``opposite`` is an error of the rule. The halves share no seed, so that
-their students are not paired: this tests the form of the rule with two seed terms.
+their students are not paired: this tests the form of the rule with two seed terms;
+:mod:`kdpipe.results.aa_paired` tests the paired one.
 """
 
 from __future__ import annotations
@@ -86,20 +87,36 @@ def count(found: Sequence[Measured], rows: Iterable[Row], most: int = SPLITS) ->
     """
     groups = {(m.pair.name, m.instance.probe): _group(m) for m in found}
     ways = {_group(m): _ways(len(m.ind), most) for m in found}
-    claims: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    return counts_of(
+        rows,
+        lambda row: (row["pair"], row["probe"]),
+        lambda claims: sum(
+            ways[group] for group in {groups[pair, probe] for pair, probe in claims}
+        ),
+    )
+
+
+Claim = tuple[str, ...]
+"""Pair, perhaps method, and at the end the property."""
+
+
+def counts_of(
+    rows: Iterable[Row],
+    claim: Callable[[Row], Claim],
+    trials: Callable[[Iterable[Claim]], int],
+) -> list[Count]:
+    """Counts of judged rows by property and, at the end, of all. ``trials``: of these claims."""
+    claims: dict[Claim, list[Row]] = defaultdict(list)
     for row in rows:
         if row["verdict"] is not None:
-            claims[row["pair"], row["probe"]].append(row)
-    probes = sorted({probe for _, probe in claims})
-    of_probe = [{k: v for k, v in claims.items() if k[1] == probe} for probe in probes]
+            claims[claim(row)].append(row)
+    probes = sorted({key[-1] for key in claims})
+    of_probe = [{k: v for k, v in claims.items() if k[-1] == probe} for probe in probes]
     named = [*zip(probes, of_probe, strict=True), *([("", claims)] if claims else [])]
-    return [
-        _count(name, part, sum(ways[group] for group in {groups[k] for k in part}))
-        for name, part in named
-    ]
+    return [_count(name, part, trials(part)) for name, part in named]
 
 
-def _count(name: str, claims: Mapping[tuple[str, str], list[Row]], trials: int) -> Count:
+def _count(name: str, claims: Mapping[Claim, list[Row]], trials: int) -> Count:
     def share(holds: Callable[[Row], bool]) -> float:
         return float(np.mean([np.mean([holds(row) for row in rows]) for rows in claims.values()]))
 

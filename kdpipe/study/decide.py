@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from kdpipe.base.paths import ModelRef
 from kdpipe.results.settings import Decide
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ def give_seeds(study: Study, decide: Decide) -> None:
             _check(f"models.{pair.like}.seeds", model.seeds, listed, decide)
             study.models[pair.like] = model.model_copy(update={"seeds": seeds})
     taken = {f"pairs.{name}.teacher": pair.teacher for name, pair in study.pairs.items()}
+    for name, pair in study.pairs.items():
+        if pair.init is not None and isinstance(pair.init.of, ModelRef):
+            taken[f"pairs.{name}.init.from"] = pair.init.of
     for name, probe in study.probes.items():
         taken |= {f"probes.{name}": ref for ref in probe.cls.networks(probe.options)}
     students = {pair.student for pair in study.pairs.values()}

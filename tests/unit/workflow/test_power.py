@@ -108,6 +108,24 @@ def test_an_aa_test(monkeypatch, capsys):
     assert everything["low"] <= everything["false"] <= everything["high"]
 
 
+def test_an_aa_test_of_pairs_with_and_without_looks(monkeypatch, capsys, tmp_path):
+    root = str(finished(tmp_path, 6))
+    once = json.loads(call(monkeypatch, capsys, "aa", root, "--json", "--splits", "20")[0])
+    # Two methods and two properties in 20 ways; the other pair has one seed.
+    assert (once["paired"][-1]["claims"], once["paired"][-1]["judged"]) == (4, 80)
+    assert once["paired"][-1]["trials"] == 36
+    out = call(monkeypatch, capsys, "aa", root, "--looks", "2,6", "--splits", "20")[0]
+    assert "looked at with 2, 6 seeds" in out
+    assert "36 ways to give signs" in out
+
+
+def test_looks_of_an_aa_test_are_numbers_that_rise(monkeypatch, capsys):
+    for words, wrong in (("4,x", "'4,x' is no list of numbers"), ("8,4", "rising numbers")):
+        _, said, code = call(monkeypatch, capsys, "aa", "study.yaml", "--looks", words)
+        assert code == 1
+        assert wrong in said
+
+
 def test_an_aa_test_needs_two_students_a_side(monkeypatch, capsys, tmp_path):
     root = finished(tmp_path, 3)
     _, said, code = call(monkeypatch, capsys, "aa", str(root))
