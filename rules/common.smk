@@ -69,10 +69,10 @@ wildcard_constraints:
     method=r"[A-Za-z0-9_~-]+",
     seed=r"\d+",
     instance=r"[A-Za-z0-9_-]+",
-    network=r"(models/[A-Za-z0-9_-]+|students/[A-Za-z0-9_-]+/[A-Za-z0-9_~-]+)/seed\d+",
+    network=r"(models/[A-Za-z0-9_-]+|students/[A-Za-z0-9_-]+/[A-Za-z0-9_~-]+|means/[A-Za-z0-9_-]+)/seed\d+",
     looked_at=r"(models/[A-Za-z0-9_-]+|students/[A-Za-z0-9_-]+/[A-Za-z0-9_~-]+)(\+\d+)?",
     number=r"\d+",
-    against=r"unary|vs-[A-Za-z0-9_-]+-seed\d+",
+    against=r"unary|vs-[A-Za-z0-9_~-]+",
     family=r"[a-z_]+",
 
 

@@ -80,20 +80,92 @@ class ModelRef(Options):
     def path(self) -> str:
         return f"models/{self.model}/seed{self.seed}"
 
+    @property
+    def title(self) -> str:
+        """What a table calls it."""
+        return self.model
+
+    @property
+    def members(self) -> list[NetworkRef]:
+        """The networks that it stands for."""
+        return [self]
+
+    @property
+    def short(self) -> str:
+        return f"{self.model}-seed{self.seed}"
+
 
 class StudentRef(Options):
-    """One distilled network."""
+    """One distilled network: a student of the study, or a teacher that was one."""
 
-    pair: Name
-    method: Method
-    seed: int
+    pair: Name = Field(description="A pair of the study (a key under pairs).")
+    method: Method = Field(description="One of its methods.")
+    seed: int = Field(0, ge=0, description="Which student; distilled if no other needs it.")
 
     @property
     def path(self) -> str:
         return f"students/{self.pair}/{folder_name(self.method)}/seed{self.seed}"
 
+    @property
+    def title(self) -> str:
+        """What a table calls it."""
+        return f"{self.pair}/{self.method}"
+
+    @property
+    def members(self) -> list[NetworkRef]:
+        """The networks that it stands for."""
+        return [self]
+
+    @property
+    def short(self) -> str:
+        return f"{self.pair}~{folder_name(self.method)}-seed{self.seed}"
+
 
 NetworkRef = ModelRef | StudentRef
+
+
+class MeanRef(Options):
+    """Several networks as one teacher: the mean of their probabilities."""
+
+    networks: list[ModelRef | StudentRef] = Field(
+        min_length=1, description="The networks; one that is named twice counts twice."
+    )
+
+    @property
+    def seed(self) -> int:
+        """What stands for a seed in tables: there is one such teacher."""
+        return 0
+
+    @property
+    def title(self) -> str:
+        """What a table calls it."""
+        return "mean of " + ", ".join(f"{ref.title} {ref.seed}" for ref in self.networks)
+
+    @property
+    def members(self) -> list[NetworkRef]:
+        """The networks that it stands for."""
+        return list(self.networks)
+
+    @property
+    def short(self) -> str:
+        named = canonical([ref.model_dump() for ref in self.networks])
+        return f"~{len(self.networks)}-{hashlib.sha256(named.encode()).hexdigest()[:12]}"
+
+    @property
+    def path(self) -> str:
+        """Under which its measurements lie; it has no files of its own."""
+        return f"means/{self.short[1:]}/seed0"
+
+
+TeacherRef = ModelRef | StudentRef | MeanRef
+
+
+def weights_of(ref: TeacherRef, root: Path, role: str) -> dict[str, Path]:
+    """Files of a network's weights, by the role that the network plays in a job."""
+    files = [root / one.path / "model.safetensors" for one in ref.members]
+    return {role: files[0]} if len(files) == 1 else {
+        f"{role} {k}": file for k, file in enumerate(files)
+    }  # fmt: skip
 
 
 def expanded(path: str | Path) -> Path:
@@ -109,11 +181,11 @@ def teacher_outputs_file(pair: str) -> str:
     return f"teacher_outputs/{pair}.safetensors"
 
 
-def calibration_file(network: NetworkRef, instance: str) -> str:
+def calibration_file(network: TeacherRef, instance: str) -> str:
     return f"probes/{network.path}/calibration/{instance}.json"
 
 
-def prepared_file(network: NetworkRef, instance: str, set_name: str, domains: list[str]) -> str:
+def prepared_file(network: TeacherRef, instance: str, set_name: str, domains: list[str]) -> str:
     """What a probe needs of one teacher or attacker on the images of these domains.
 
     Where a study leaves set or domains to the student, one teacher may have several such files.
@@ -131,9 +203,9 @@ def gate_file(network: NetworkRef) -> str:
     return f"gate/{network.path}.json"
 
 
-def probe_dir(network: NetworkRef, reference: ModelRef | None, family: str) -> str:
+def probe_dir(network: TeacherRef, reference: TeacherRef | None, family: str) -> str:
     """Folder of one probe job: a network, the teacher it is compared with (or none), a family."""
-    against = "unary" if reference is None else f"vs-{reference.model}-seed{reference.seed}"
+    against = "unary" if reference is None else f"vs-{reference.short}"
     return f"probes/{network.path}/{against}/{family}"
 
 

@@ -159,7 +159,9 @@ def explain(error: ValidationError) -> str:
     """All complaints of pydantic in one line, each with the key it is about."""
     parts = []
     for item in error.errors():
-        key = ".".join(str(step) for step in item["loc"])
+        # Steps such as <model> are the kinds of a union, and no keys.
+        steps = [str(step) for step in item["loc"]]
+        key = ".".join(step for step in steps if not step.startswith("<"))
         if item["type"] == "extra_forbidden":
             parts.append(f"there is no option '{key}'")
         elif item["type"] == "missing":

@@ -132,19 +132,20 @@ class Networks:
         side = self.study.data.sets[self.study.models[pair.like].data.set].size
         own = self._shapes(where, pair.like, cls.student_layers(options), side)
         theirs: Shapes | None = {}
+        teacher = self.study.model_of(pair.teacher.members[0])
         if cls.uses_teacher:
-            theirs = self._shapes(where, pair.teacher.model, cls.teacher_layers(options), side)
+            theirs = self._shapes(where, teacher, cls.teacher_layers(options), side)
         if own is None or theirs is None:
             return None
         n_classes = self.estimate.images(self.study.models[pair.like].data.set)[1]
         labels, classifier = torch.arange(max(4, n_classes)) % n_classes, None
         compared = list(zip_longest(own, theirs, fillvalue=""))
         if (layer := cls.classifier_reads(options)) is not None:
-            width, network = theirs[layer][0], self.outline(pair.teacher.model)
+            width, network = theirs[layer][0], self.outline(teacher)
             if network and not any(reads(module, width) for module in network.modules()):
                 self._say(
                     where,
-                    f"the teacher models.{pair.teacher.model} has no linear layer that reads the "
+                    f"the teacher models.{teacher} has no linear layer that reads the "
                     f"{width} numbers of its layer '{layer}'; set teacher_layer to the layer that "
                     f"its last linear layer reads, or choose another teacher or objective",
                 )
@@ -159,7 +160,7 @@ class Networks:
                     theirs,
                     teacher_classifier=classifier,
                     groups=self._groups(pair.like),
-                    teacher_groups=self._groups(pair.teacher.model),
+                    teacher_groups=self._groups(teacher),
                 )
                 compared = ref.make(setting).compared
         except KdpipeError as error:
@@ -172,7 +173,7 @@ class Networks:
     def _init(self, where: str, pair: Pair) -> None:
         """Check that students can take the weights that they start from."""
         assert pair.init is not None
-        other = self.study.start_network(pair).model
+        other = self.study.model_of(self.study.start_network(pair))
         own, theirs = self.outline(pair.like), self.outline(other)
         if own is None or theirs is None:
             return
@@ -198,10 +199,15 @@ class Networks:
         own, theirs = cls.layers(options)
         second = pairs.second_teacher(self.study, pair)
         given = (model for models in pair.given.values() for model in models)
-        subjects = [pair.like, *pair.independent, *given, *([second.model] if second else [])]
+        subjects = [
+            pair.like,
+            *pair.independent,
+            *given,
+            *([self.study.model_of(second)] if second else []),
+        ]
         wanted = [(name, own) for name in dict.fromkeys(subjects)]
         if cls.relational or cls.on_teacher:
-            wanted.append((pair.teacher.model, theirs))
+            wanted += [(self.study.model_of(ref), theirs) for ref in pair.teacher.members]
         where = f"probes.{instance}"
         for name, layers in wanted:
             places = cls.needs_places and not self.leaves_out

@@ -16,7 +16,7 @@ from typing import Any
 from kdpipe.base import paths
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.options import Options
-from kdpipe.base.paths import NetworkRef
+from kdpipe.base.paths import TeacherRef
 from kdpipe.base.plugin import PluginRef
 from kdpipe.data.selection import Selection
 from kdpipe.data.sources.base import Source
@@ -194,7 +194,7 @@ class Estimate:
             return None
         if settings.tabulated and self.table(settings.ref.pair).wanted:
             return None
-        return self.size(self.plan.study.models[settings.teacher.model].network, settings.data.set)
+        return self._look(settings.teacher, settings.data.set)
 
     @singledispatchmethod
     def _work(self, settings: Options) -> Work:
@@ -290,8 +290,11 @@ class Estimate:
         options = probe.options
         return len(options.domains) * of_domain(options, self._probed(options, options.split))
 
-    def _look(self, ref: NetworkRef, name: str) -> Size:
-        return self.size(self.plan.architecture(ref), name)
+    def _look(self, ref: TeacherRef, name: str) -> Size:
+        """Size of a network, or of several that answer one after the other."""
+        sizes = [self.size(self.plan.architecture(one), name) for one in ref.members]
+        most = max(size.activations for size in sizes)
+        return Size(sum(s.parameters for s in sizes), sum(s.flops for s in sizes), most)
 
     def _probed(self, options: ProbeOptions, split: str) -> int:
         """About how many images of a domain are probed."""

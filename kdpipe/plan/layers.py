@@ -65,5 +65,5 @@ def _sides(
 
     return (
         *side(pair.like, own, read.shapes),
-        *side(pair.teacher.model, theirs, read.teacher_shapes),
+        *side(networks.study.model_of(pair.teacher.members[0]), theirs, read.teacher_shapes),
     )

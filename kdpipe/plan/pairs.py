@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.paths import ModelRef
+from kdpipe.base.paths import MeanRef, ModelRef, NetworkRef, StudentRef
 from kdpipe.base.plugin import PluginRef
 from kdpipe.data.selection import Selection
 from kdpipe.stages.shared.start import StartSettings
@@ -35,13 +35,19 @@ def resolved_probe(study: Study, instance: str, pair: Pair) -> PluginRef:
 def _of_pair(study: Study, instance: str, pair: Pair) -> dict[str, Any]:
     """What a probe of training images takes from the pair."""
     ref = study.probes[instance]
-    teacher = study.models[pair.teacher.model].data
+    trained = [study.models[study.model_of(one)].data for one in pair.teacher.members]
+    teacher = trained[0]
     models = [pair.like, *pair.independent, *(m for given in pair.given.values() for m in given)]
     seen = [study.models[name].data for name in models]
     if (taught := taught_images(study, pair)) is not None:
         seen.append(taught)
     students = [data for k, data in enumerate(seen) if data not in seen[:k]]
     filled = ref.cls.of_pair(ref.options, teacher, students)
+    if filled and any(data != teacher for data in trained):
+        raise KdpipeError(
+            f"probes.{instance}: the networks that teach together were trained on different "
+            f"images, so that there are no images of the teacher; leave the probe out."
+        )
     for data in students if filled else ():
         one, two = (study.data.sets[name] for name in (data.set, teacher.set))
         if data.set != teacher.set and one.source == two.source:
@@ -53,13 +59,22 @@ def _of_pair(study: Study, instance: str, pair: Pair) -> dict[str, Any]:
     return filled
 
 
-def second_teacher(study: Study, pair: Pair) -> ModelRef | None:
-    """Another training run of the teacher: its similarity to the teacher is the ceiling."""
-    others = [s for s in study.models[pair.teacher.model].seeds if s != pair.teacher.seed]
-    # A teacher that is a further seed of the independent students has no ceiling of its own.
-    if not others or pair.teacher.model in pair.independent:
+def second_teacher(study: Study, pair: Pair) -> NetworkRef | None:
+    """Another training run of the teacher: its similarity to the teacher is the ceiling.
+
+    Of a distilled teacher another student of its pair; none of several networks.
+    """
+    ref = pair.teacher
+    if isinstance(ref, MeanRef):
         return None
-    return ModelRef(model=pair.teacher.model, seed=others[0])
+    if isinstance(ref, StudentRef):
+        others = [s for s in study.pairs[ref.pair].seeds if s != ref.seed]
+        return ref.model_copy(update={"seed": others[0]}) if others else None
+    others = [s for s in study.models[ref.model].seeds if s != ref.seed]
+    # A teacher that is a further seed of the independent students has no ceiling of its own.
+    if not others or ref.model in pair.independent:
+        return None
+    return ModelRef(model=ref.model, seed=others[0])
 
 
 def taught_images(study: Study, pair: Pair) -> Selection | None:
@@ -73,7 +88,8 @@ def start_settings(study: Study, pair: Pair) -> StartSettings | None:
     if pair.init is None:
         return None
     ref = study.start_network(pair)
-    model = study.models[ref.model]
+    model = study.models[study.model_of(ref)]
+    shared = study.pairs[ref.pair] if isinstance(ref, StudentRef) else None
     return StartSettings(
         ref=ref,
         at=pair.init.at,
@@ -82,5 +98,5 @@ def start_settings(study: Study, pair: Pair) -> StartSettings | None:
         network=model.network,
         auxiliary=model.auxiliary or 0,
         set=model.data.set,
-        drawn_as=None,
+        drawn_as=study.start_of(shared, ref.seed) if shared else None,
     )

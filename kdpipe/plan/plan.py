@@ -12,12 +12,13 @@ from typing import get_args
 from kdpipe.base import paths
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.options import Options
-from kdpipe.base.paths import MODEL_FILES, ModelRef, NetworkRef, StudentRef, TableName
+from kdpipe.base.paths import ModelRef, NetworkRef, StudentRef, TableName, TeacherRef
 from kdpipe.base.plugin import PluginRef, parts
 from kdpipe.distill import objectives
 from kdpipe.figures import figures
 from kdpipe.plan import pairs
 from kdpipe.plan.computed import computed
+from kdpipe.plan.files import files_of, prepared, subset_file, weights_of
 from kdpipe.plan.job import Job
 from kdpipe.plan.plan_results import (
     figures_settings,
@@ -53,8 +54,8 @@ TABLES = tuple(
 
 @dataclass
 class _ProbeGroup:
-    network: NetworkRef
-    reference: ModelRef | None
+    network: TeacherRef
+    reference: TeacherRef | None
     family: str
     instances: dict[str, PluginRef] = field(default_factory=dict)
 
@@ -141,13 +142,22 @@ class Plan:
         model = self.study.models[ref.model]
         settings = TrainSettings(ref=ref, compute=self.training, **model.made_of())
         plugins = [model.network, *settings.augment]
-        inputs = [_subset_file(model.data.set)]
-        self._add("train", ref.path, settings, inputs, _files(ref), plugins)
+        inputs = [subset_file(model.data.set)]
+        self._add("train", ref.path, settings, inputs, files_of(ref), plugins)
         self.models[ref.path] = ref
+
+    def _make(self, *refs: NetworkRef) -> None:
+        """Train or distil networks, where nothing else of the study does."""
+        for ref in refs:
+            if isinstance(ref, ModelRef):
+                self._train(ref)
+            elif ref.path not in self.jobs:
+                pair = self.study.pairs[ref.pair]
+                self._distil(ref, pair, teacher_outputs(self.study, pair).wanted)
 
     def _pair(self, name: str, pair: Pair, groups: dict[str, _ProbeGroup]) -> None:
         study = self.study
-        self._train(pair.teacher)
+        self._make(*pair.teacher.members)
         table = teacher_outputs(study, pair)
         if table.wanted:
             self._teacher_outputs(name, pair, table)
@@ -159,7 +169,7 @@ class Plan:
         for student in distilled:
             self._distil(student, pair, table.wanted)
         given = [ref for method in pair.given for ref in study.given(pair, method).values()]
-        students: list[NetworkRef] = [*study.independents(pair).values(), *distilled, *given]
+        students: list[TeacherRef] = [*study.independents(pair).values(), *distilled, *given]
         second = pairs.second_teacher(study, pair)
         for instance in pair.probes:
             ref = pairs.resolved_probe(study, instance, pair)
@@ -169,11 +179,11 @@ class Plan:
             if not cls.relational or cls.on_teacher:
                 subjects.append(pair.teacher)
             if cls.relational and second is not None:
-                self._train(second)
+                self._make(second)
                 subjects.append(second)
             if cls.calibrated or cls.prepared:
-                for network in (pair.teacher, *cls.networks(ref.options)):
-                    self._train(network)
+                for network in (*pair.teacher.members, *cls.networks(ref.options)):
+                    self._make(network)
                     if cls.calibrated:
                         self._calibrate(network, Instance(name=instance, probe=ref))
                     if cls.prepared:
@@ -207,10 +217,9 @@ class Plan:
             classes_of=model.data.set if images.set != model.data.set else None,
         )
         target = paths.teacher_outputs_file(name)
-        subsets = dict.fromkeys(map(_subset_file, (images.set, model.data.set)))
-        teacher = self.study.models[pair.teacher.model].network
-        inputs = [*subsets, *_files(pair.teacher)[:2]]
-        plugins = [teacher, *model.augment, settings.class_map]
+        subsets = dict.fromkeys(map(subset_file, (images.set, model.data.set)))
+        inputs = [*subsets, *weights_of(pair.teacher)]
+        plugins = [*self._architectures(pair.teacher), *model.augment, settings.class_map]
         self._add("teacher_outputs", target, settings, inputs, [target], plugins)
 
     def _distil(self, ref: StudentRef, pair: Pair, table: bool) -> None:
@@ -237,19 +246,19 @@ class Plan:
             transfer=pair.transfer,
         )
         images = pairs.taught_images(self.study, pair) or model.data
-        inputs = [*dict.fromkeys(map(_subset_file, (model.data.set, images.set)))]
+        inputs = [*dict.fromkeys(map(subset_file, (model.data.set, images.set)))]
         plugins = [model.network, *parts(objective), *model.augment, settings.class_map]
         if uses_teacher:
-            inputs += _files(pair.teacher)[:2]
-            plugins.append(study.models[pair.teacher.model].network)
+            inputs += weights_of(pair.teacher)
+            plugins += self._architectures(pair.teacher)
         if tabulated:
             inputs.append(paths.teacher_outputs_file(ref.pair))
         if (start := settings.init) is not None:
-            if start.at == "end" and isinstance(start.ref, ModelRef):
-                self._train(start.ref)
-            inputs += _files(start.ref)[:2] if start.at == "end" else [_subset_file(start.set)]
+            if start.at == "end":
+                self._make(start.ref)
+            inputs += weights_of(start.ref) if start.at == "end" else [subset_file(start.set)]
             plugins.append(start.network)
-        self._add("distil", ref.path, settings, dict.fromkeys(inputs), _files(ref), plugins)
+        self._add("distil", ref.path, settings, dict.fromkeys(inputs), files_of(ref), plugins)
         self.students[ref.path] = ref
 
     def _class_map(self, pair: Pair) -> PluginRef | None:
@@ -264,10 +273,10 @@ class Plan:
         for ref in networks:
             together.setdefault(self._gate(ref), []).append(ref)
         for target, alike in together.items():
-            data = self.study.models[self._model(alike[0])].data
+            data = self.study.models[self.study.model_of(alike[0])].data
             class_map = self.study.data.sets[data.set].class_map
             own = isinstance(alike[0], ModelRef)
-            weights = self.study.models[self._model(alike[0])].weights if own else None
+            weights = self.study.models[self.study.model_of(alike[0])].weights if own else None
             settings = GateSettings(
                 networks=sorted(alike, key=lambda ref: ref.seed),
                 set=data.set,
@@ -276,8 +285,8 @@ class Plan:
                 expect_accuracy=weights.expect_accuracy if weights else None,
                 compute=self.compute,
             )
-            inputs = [_subset_file(data.set)]
-            inputs += [path for ref in settings.networks for path in _files(ref)[:2]]
+            inputs = [subset_file(data.set)]
+            inputs += [path for ref in settings.networks for path in files_of(ref)[:2]]
             plugins = [self.architecture(alike[0]), class_map]
             self._add("gate", target, settings, inputs, [target], plugins)
 
@@ -291,7 +300,7 @@ class Plan:
         first = max(seed for seed in (0, *decide.looks) if seed <= ref.seed)
         return gate.folder_from(folder, first)
 
-    def _calibrate(self, network: ModelRef, instance: Instance) -> None:
+    def _calibrate(self, network: NetworkRef, instance: Instance) -> None:
         target = paths.calibration_file(network, instance.name)
         settings = CalibrateSettings(
             network=network, instance=instance, compute=self.compute, leave_out=self.leave_out
@@ -303,7 +312,7 @@ class Plan:
             )
         self._once("calibrate", target, settings, network, instance, [])
 
-    def _prepare(self, network: ModelRef, instance: Instance) -> None:
+    def _prepare(self, network: NetworkRef, instance: Instance) -> None:
         """What the probe jobs of all students share."""
         settings = PrepareSettings(
             network=network,
@@ -314,7 +323,7 @@ class Plan:
         )
         calibrated = instance.probe.cls.calibrated
         fitted = [paths.calibration_file(network, instance.name)] if calibrated else []
-        target = _prepared(network, instance)
+        target = prepared(network, instance)
         self._once("prepare", target, settings, network, instance, fitted)
 
     def _once(
@@ -322,14 +331,14 @@ class Plan:
         stage: str,
         target: str,
         settings: Options,
-        network: ModelRef,
+        network: NetworkRef,
         instance: Instance,
         read: list[str],
     ) -> None:
         """A job that computes on a teacher or attacker once for all students."""
-        subset = _subset_file(instance.probe.options.set)
-        plugins = [*_plugins(instance), self.study.models[network.model].network]
-        inputs = [subset, *_files(network)[:2], *read]
+        subset = subset_file(instance.probe.options.set)
+        plugins = [*_plugins(instance), self.architecture(network)]
+        inputs = [subset, *weights_of(network), *read]
         self._add(stage, target, settings, inputs, [target], plugins, [self._gate(network)])
 
     def _probe(self, target: str, group: _ProbeGroup) -> None:
@@ -343,41 +352,40 @@ class Plan:
             compute=self.compute,
             leave_out=self.leave_out,
         )
-        networks: list[NetworkRef] = [group.network]
+        networks: list[TeacherRef] = [group.network]
         if group.reference is not None:
             networks.append(group.reference)
         inputs: list[str] = []
         for instance in instances:
             cls = instance.probe.cls
-            inputs.append(_subset_file(instance.probe.options.set))
+            inputs.append(subset_file(instance.probe.options.set))
             extra = cls.networks(instance.probe.options)
             networks.extend(extra)
             for ref in (group.reference, *extra) if group.reference is not None else ():
                 if cls.calibrated:
                     inputs.append(paths.calibration_file(ref, instance.name))
                 if cls.prepared:
-                    inputs.append(_prepared(ref, instance))
+                    inputs.append(prepared(ref, instance))
         for network in networks:
-            inputs += _files(network)[:2]
+            inputs += weights_of(network)
         plugins = [
             *(ref for i in instances for ref in _plugins(i)),
-            *(self.architecture(n) for n in networks),
+            *(ref for n in networks for ref in self._architectures(n)),
         ]
-        gates = [self._gate(network) for network in networks]
+        gates = [self._gate(one) for network in networks for one in network.members]
         self._add("probe", target, settings, dict.fromkeys(inputs), [target], plugins, gates)
 
     def architecture(self, ref: NetworkRef) -> PluginRef:
-        return self.study.models[self._model(ref)].network
+        return self.study.models[self.study.model_of(ref)].network
 
-    def _model(self, ref: NetworkRef) -> str:
-        """The model that a network is one of, or is built and trained like."""
-        return ref.model if isinstance(ref, ModelRef) else self.study.pairs[ref.pair].like
+    def _architectures(self, ref: TeacherRef) -> list[PluginRef]:
+        return [self.architecture(one) for one in ref.members]
 
     def _look(self, number: int) -> str:
         """The job of one look: it reads the records of all seeds that there are by then."""
         settings = look_settings(self.whole, self.taken[: number - 1], number)
         networks = [ref for pair in settings.pairs for _, ref in pair.everyone()]
-        gates = dict.fromkeys(self._gate(ref) for ref in networks)
+        gates = dict.fromkeys(self._gate(one) for ref in networks for one in ref.members)
         before = [look_file(number - 1)] if number > 1 else []
         target = look_file(number)
         inputs = [*record_folders(settings.pairs), *gates, *before]
@@ -416,7 +424,7 @@ class Plan:
             words,
         )
         writing = report_settings(self.study, self.compute, names, networks)
-        subsets = [_subset_file(name) for name in self.study.data.sets]
+        subsets = [subset_file(name) for name in self.study.data.sets]
         self._add(
             "report",
             "report.html",
@@ -430,16 +438,3 @@ class Plan:
 def _plugins(instance: Instance) -> list[PluginRef | None]:
     """The probe, and the class map that it goes through."""
     return [instance.probe, instance.probe.options.class_map]
-
-
-def _prepared(network: ModelRef, instance: Instance) -> str:
-    options = instance.probe.options
-    return paths.prepared_file(network, instance.name, options.set, options.domains)
-
-
-def _subset_file(name: str) -> str:
-    return f"{paths.subset_dir(name)}/subset.json"
-
-
-def _files(ref: NetworkRef) -> list[str]:
-    return [f"{ref.path}/{name}" for name in MODEL_FILES]

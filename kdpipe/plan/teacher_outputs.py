@@ -85,7 +85,7 @@ def with_size(
     found = teacher_outputs(study, pair)
     if not found.wanted:
         return found
-    teacher = study.models[pair.teacher.model]
+    teacher = study.models[study.model_of(pair.teacher.members[0])]
     size = study.data.sets[study.models[pair.like].data.set].size
     network = without_weights(teacher.network, n_classes, size, teacher.auxiliary or 0)
     images = torch.zeros(1, 3, size, size, device="meta")

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.paths import ModelRef
+from kdpipe.base.paths import ModelRef, TeacherRef
 from kdpipe.data.images import as_float
 from kdpipe.models.base import Network
 from kdpipe.probes.base import (
@@ -177,7 +177,7 @@ class Adversarial(Probe):
 
     def measure(self, bench: Bench) -> Records:
         assert bench.reference_ref is not None
-        attackers = {"teacher": bench.reference_ref}
+        attackers: dict[str, TeacherRef] = {"teacher": bench.reference_ref}
         if self.options.foreign is not None:
             attackers["foreign"] = self.options.foreign
         records = Records()
@@ -187,7 +187,7 @@ class Adversarial(Probe):
         return records
 
     def _attack(
-        self, bench: Bench, images: ImageSet, name: str, attacker: ModelRef, records: Records
+        self, bench: Bench, images: ImageSet, name: str, attacker: TeacherRef, records: Records
     ) -> None:
         setting = bench.calibrations[attacker.path]
         answers = []

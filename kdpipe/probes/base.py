@@ -20,7 +20,7 @@ from pydantic import (
 from torch import Tensor
 
 from kdpipe.base.options import Options
-from kdpipe.base.paths import ModelRef
+from kdpipe.base.paths import ModelRef, TeacherRef
 from kdpipe.base.plugin import STUDY_FILE
 from kdpipe.base.seeding import ranks, stream
 from kdpipe.data.class_maps import ClassMapRef
@@ -125,7 +125,7 @@ class Bench:
     compute: Compute
     classes: list[str]
     reference: Network | None = None
-    reference_ref: ModelRef | None = None
+    reference_ref: TeacherRef | None = None
     others: dict[str, Network] = field(default_factory=dict)
     calibrations: dict[str, dict[str, Any]] = field(default_factory=dict)
     stored: dict[str, Callable[[str], Iterator[Part]]] = field(default_factory=dict)
@@ -139,7 +139,7 @@ class Bench:
         return self.reference
 
     def prepared(
-        self, probe: Probe, images: ImageSet, network: ModelRef | None = None
+        self, probe: Probe, images: ImageSet, network: TeacherRef | None = None
     ) -> Iterator[Part]:
         """The parts that ``probe.prepare`` gives for ``network``, or for the teacher.
 

@@ -33,7 +33,8 @@ MEASUREMENTS = Table(
     columns=(
         Column("study", TEXT, "", "Name of the study."),
         _PAIR,
-        Column("teacher", TEXT, "", "Model that the pair's teacher is a training of."),
+        Column("teacher", TEXT, "", "Model that the pair's teacher is a training of; "
+            "`pair/method` of a distilled teacher, `mean of …` for several networks."),
         Column(
             "student", TEXT, "", "Model that was measured; in rows of a teacher, the pair's first "
             "student model."),

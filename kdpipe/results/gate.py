@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from kdpipe.base.paths import NetworkRef, gate_dir, gate_file
+from kdpipe.base.paths import NetworkRef, TeacherRef, gate_dir, gate_file
 
 
 def folder_from(folder: str, first: int) -> str:
@@ -26,13 +26,13 @@ def place(root: Path, ref: NetworkRef) -> Path:
     return max(further, key=lambda path: path.stat().st_mtime_ns, default=usual)
 
 
-def read(root: Path, refs: Iterable[NetworkRef]) -> dict[str, dict[str, Any]]:
+def read(root: Path, refs: Iterable[TeacherRef]) -> dict[str, dict[str, Any]]:
     """Content of each network's gate file, by the network's path.
 
     ``root``: the study's results. Networks without a readable file are left out; that is no error.
     """
     found = {}
-    for ref in refs:
+    for ref in (one for named in refs for one in named.members):
         try:
             found[ref.path] = json.loads(place(root, ref).read_text(encoding="utf-8"))
         except (OSError, ValueError):

@@ -43,7 +43,7 @@ def _rows_of(study: str, measured: Measured, method: str, network: Network) -> l
         {
             "study": study,
             "pair": pair.name,
-            "teacher": pair.teacher.model,
+            "teacher": pair.teacher.title,
             "student": student,
             "method": method,
             "seed": network.seed,

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from kdpipe.base.options import Options
-from kdpipe.base.paths import ModelRef, NetworkRef, StudentRef, probe_dir
+from kdpipe.base.paths import ModelRef, StudentRef, TeacherRef, probe_dir
 
 Spending = Literal["obrien-fleming", "pocock"]
 
@@ -80,9 +80,9 @@ class PairSettings(Options):
 
     name: str
     role: Literal["claim", "control"] = "claim"
-    teacher: ModelRef
-    second_teacher: ModelRef | None = None
-    """Another seed of the teacher's model; its similarity to the teacher is the ceiling."""
+    teacher: TeacherRef
+    second_teacher: ModelRef | StudentRef | None = None
+    """Another training of the teacher; its similarity to the teacher is the ceiling."""
     student: str
     ind_seeds: list[int]
     methods: dict[str, list[int]]
@@ -98,10 +98,10 @@ class PairSettings(Options):
     paper_domains: dict[str, str | list[str]] = {}
     """Condition of this study -> condition, or several, in ``paper_values.csv``."""
 
-    def independents(self) -> list[NetworkRef]:
+    def independents(self) -> list[TeacherRef]:
         return [self.network("ind", seed) for seed in self.ind_seeds]
 
-    def students(self, method: str) -> list[NetworkRef]:
+    def students(self, method: str) -> list[TeacherRef]:
         return [self.network(method, seed) for seed in self.methods[method]]
 
     def seeds(self, method: str) -> list[int]:
@@ -126,24 +126,26 @@ class PairSettings(Options):
         """``ind`` or, in a pair without independent students, the first method."""
         return "ind" if self.ind_seeds else next(iter(self.methods))
 
-    def network(self, method: str, seed: int) -> NetworkRef:
+    def network(self, method: str, seed: int) -> TeacherRef:
         """The network of a row of the tables."""
         if method == "teacher":
             return self.teacher
         if method in self.taken:
             return self.taken[method][seed]
-        if method in ("teacher2", "ind"):
-            model = self.teacher.model if method == "teacher2" else self.student
-            return ModelRef(model=model, seed=seed)
+        if method == "teacher2":
+            assert self.second_teacher is not None
+            return self.second_teacher
+        if method == "ind":
+            return ModelRef(model=self.student, seed=seed)
         return StudentRef(pair=self.name, method=method, seed=seed)
 
-    def everyone(self) -> Iterator[tuple[str, NetworkRef]]:
+    def everyone(self) -> Iterator[tuple[str, TeacherRef]]:
         """Every network of the pair with its method, teachers first."""
         for method in ("teacher", "teacher2", "ind", *self.methods):
             for seed in self.seeds(method):
                 yield method, self.network(method, seed)
 
-    def measured(self, instance: InstanceSettings) -> dict[str, dict[int, NetworkRef]]:
+    def measured(self, instance: InstanceSettings) -> dict[str, dict[int, TeacherRef]]:
         """Every network that has records of ``instance``, by method and seed, students first."""
         methods = ["ind", *self.methods]
         if not instance.relational or instance.on_teacher:
@@ -152,7 +154,7 @@ class PairSettings(Options):
             methods.append("teacher2")
         return {m: {seed: self.network(m, seed) for seed in self.seeds(m)} for m in methods}
 
-    def record_file(self, network: NetworkRef, instance: InstanceSettings) -> Path:
+    def record_file(self, network: TeacherRef, instance: InstanceSettings) -> Path:
         """Where the records of ``network`` lie, relative to the study's results."""
         reference = self.teacher if instance.relational else None
         return Path(probe_dir(network, reference, instance.family)) / f"{instance.name}.parquet"

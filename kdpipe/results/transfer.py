@@ -98,7 +98,7 @@ def _unjudged(
     if not measured.ind:
         return reasons.ALONE
     pair = measured.pair
-    compared = [pair.teacher, *pair.independents(), *pair.students(method)]
+    compared = [*pair.teacher.members, *pair.independents(), *pair.students(method)]
     weak = broken((ref.path for ref in compared), levels)
     if weak:
         return reasons.at_chance(weak, levels)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kdpipe.plan.job import Job
+from kdpipe.plan.order import Order
 from kdpipe.plan.plan import Plan
 from kdpipe.plan.reached import read
 from kdpipe.run import manifest
@@ -23,7 +24,8 @@ def run_job(job: Job, root: Path, data_root: Path | None = None) -> None:
 def run_all(
     plan: Plan, results: Path, data_root: Path | None = None, said: Callable[[str], str] = str
 ) -> None:
-    """Run every job, stage by stage, into ``results/<study>``.
+    """Run every job, stage by stage, into ``results/<study>``; a distilled teacher before its
+    students.
 
     Of a study with ``decide``, stage by stage for each look: then the jobs that it asked for.
 
@@ -33,17 +35,15 @@ def run_all(
     root_data = plan.study.data.root
     data_root = data_root or (Path(root_data) if root_data else None)
     manifest.keep_study(plan, root)
-    done: set[str] = set()
+    order = Order()
     taken: tuple[Undecided, ...] = ()
     while True:
         now = plan if plan.whole.decide is None else Plan(plan.whole, taken)
         look = now.pending
         for stage in STAGES if look is None else (s for s in STAGES if s not in RESULTS):
-            for job in now.by_stage(stage):
-                if job.target not in done:
-                    print(f"{stage}: {job.target}", flush=True)
-                    run_job(job, root, data_root)
-                    done.add(job.target)
+            for job in order.of(now.jobs, now.by_stage(stage)):
+                print(f"{job.stage}: {job.target}", flush=True)
+                run_job(job, root, data_root)
             if stage == "gate":
                 _print_networks(now, root, said)
         if look is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from kdpipe.base.options import Options
-from kdpipe.base.paths import ModelRef
+from kdpipe.base.paths import ModelRef, StudentRef
 from kdpipe.base.provenance import provenance, write_json
 from kdpipe.results.left_out import NotApplicableError, tried
 from kdpipe.stages.base import Call, Stage
@@ -14,7 +14,7 @@ from kdpipe.training.compute import Compute
 
 
 class CalibrateSettings(Options):
-    network: ModelRef
+    network: ModelRef | StudentRef
     instance: Instance
     compute: Compute
     leave_out: bool = False

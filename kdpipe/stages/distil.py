@@ -9,7 +9,13 @@ from torch import nn
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.options import optional
-from kdpipe.base.paths import ModelRef, StudentRef, teacher_outputs_file
+from kdpipe.base.paths import (
+    ModelRef,
+    StudentRef,
+    TeacherRef,
+    teacher_outputs_file,
+    weights_of,
+)
 from kdpipe.base.seeding import stream
 from kdpipe.data.class_maps import ClassMapRef
 from kdpipe.data.images import as_float
@@ -38,7 +44,7 @@ from kdpipe.training.teacher import LiveTeacher, TabulatedTeacher, Teacher
 
 class DistilSettings(TrainingSettings):
     ref: StudentRef
-    teacher: ModelRef
+    teacher: TeacherRef
     class_map: ClassMapRef | None = None
     """How a teacher of other classes decides on those of the data set."""
     objective: ObjectiveRef
@@ -87,7 +93,7 @@ def run(settings: DistilSettings, call: Call) -> None:
             teacher_shapes = feature_shapes(network, setup.train, cls.teacher_layers(options))
             if (layer := cls.classifier_reads(options)) is not None:
                 classifier = _classifier(settings, network, layer, setup.train)
-            inputs["teacher"] = call.root / settings.teacher.path / "model.safetensors"
+            inputs |= weights_of(settings.teacher, call.root, "teacher")
         shapes = feature_shapes(setup.network, setup.train, cls.student_layers(options))
         n_classes = len(setup.subset.classes)
         with torch.random.fork_rng(devices=[]):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kdpipe.base.options import Options
-from kdpipe.base.paths import ModelRef
+from kdpipe.base.paths import ModelRef, StudentRef
 from kdpipe.base.provenance import provenance
 from kdpipe.probes.base import Bench, Part, Probe
 from kdpipe.results.left_out import NotApplicableError, tried
@@ -19,7 +19,7 @@ from kdpipe.training.compute import Compute
 
 
 class PrepareSettings(Options):
-    network: ModelRef
+    network: ModelRef | StudentRef
     instance: Instance
     limit_gb: float
     compute: Compute

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from functools import partial
 
 from kdpipe.base.options import Options
-from kdpipe.base.paths import ModelRef, StudentRef
+from kdpipe.base.paths import TeacherRef, weights_of
 from kdpipe.base.provenance import provenance, write_atomically
 from kdpipe.probes.base import Bench, Probe
 from kdpipe.probes.shared.records import write_left_out, write_records
@@ -20,8 +20,8 @@ from kdpipe.training.compute import Compute
 class ProbeSettings(Options):
     study: str
     family: str
-    subject: ModelRef | StudentRef
-    reference: ModelRef | None
+    subject: TeacherRef
+    reference: TeacherRef | None
     instances: list[Instance]
     compute: Compute
     leave_out: bool = False
@@ -37,9 +37,9 @@ def run(settings: ProbeSettings, call: Call) -> None:
     """Write ``<instance>.parquet`` for every instance into the folder ``call.out``."""
     settings.compute.start()
     made = {instance.name: make(instance) for instance in settings.instances}
-    inputs = {"subject": call.root / settings.subject.path / "model.safetensors"}
+    inputs = weights_of(settings.subject, call.root, "subject")
     if settings.reference is not None:
-        inputs["reference"] = call.root / settings.reference.path / "model.safetensors"
+        inputs |= weights_of(settings.reference, call.root, "reference")
     about = {
         "study": settings.study,
         "family": settings.family,

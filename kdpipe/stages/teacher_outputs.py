@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.options import Options, optional
-from kdpipe.base.paths import ModelRef, subset_dir
+from kdpipe.base.paths import TeacherRef, subset_dir
 from kdpipe.base.provenance import write_atomically
 from kdpipe.data.augment import AugmentationRef
 from kdpipe.data.augment.base import Pipeline
@@ -27,7 +27,7 @@ from kdpipe.training.teacher import LiveTeacher
 
 
 class TeacherOutputsSettings(Options):
-    teacher: ModelRef
+    teacher: TeacherRef
     layers: list[str]
     outputs: OutputsOf | None = optional(
         description="Outputs to store as logits; None for those of the classes."

@@ -13,6 +13,7 @@ from kdpipe.base.paths import ModelRef
 from kdpipe.results.settings import Decide
 
 if TYPE_CHECKING:
+    from kdpipe.study.entries import Pair
     from kdpipe.study.schema import Study
 
 Undecided = Collection[tuple[str, str]]
@@ -50,19 +51,23 @@ def give_seeds(study: Study, decide: Decide) -> None:
             listed = "seeds" in model.model_fields_set
             _check(f"models.{pair.like}.seeds", model.seeds, listed, decide)
             study.models[pair.like] = model.model_copy(update={"seeds": seeds})
-    taken = {f"pairs.{name}.teacher": pair.teacher for name, pair in study.pairs.items()}
+    taken = [(f"pairs.{name}.teacher", r) for name, p in study.pairs.items() for r in _models(p)]
     for name, pair in study.pairs.items():
         if pair.init is not None and isinstance(pair.init.of, ModelRef):
-            taken[f"pairs.{name}.init.from"] = pair.init.of
+            taken.append((f"pairs.{name}.init.from", pair.init.of))
     for name, probe in study.probes.items():
-        taken |= {f"probes.{name}": ref for ref in probe.cls.networks(probe.options)}
+        taken += [(f"probes.{name}", ref) for ref in probe.cls.networks(probe.options)]
     students = {pair.student for pair in study.pairs.values()}
-    for where, ref in taken.items():
+    for where, ref in taken:
         if ref.model in students and ref.seed < decide.at_most:
             raise ValueError(
                 f"{where}: seed {ref.seed} of '{ref.model}' is an independent student that only "
                 f"further looks may ask for; give it the seed {decide.at_most} or a higher one"
             )
+
+
+def _models(pair: Pair) -> list[ModelRef]:
+    return [ref for ref in pair.teacher.members if isinstance(ref, ModelRef)]
 
 
 def _check(where: str, seeds: list[int], given: bool, decide: Decide) -> None:

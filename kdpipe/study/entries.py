@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from kdpipe.base.options import Options, optional
-from kdpipe.base.paths import Label, Method, ModelRef, Name
+from kdpipe.base.paths import Label, Method, Name
 from kdpipe.base.plugin import of_library
 from kdpipe.data.augment import AugmentationRef
 from kdpipe.data.class_maps import ClassMapRef
@@ -30,6 +30,7 @@ from kdpipe.models import BuilderRef
 from kdpipe.models.weights.options import WeightsField
 from kdpipe.study.shorthand import methods
 from kdpipe.study.starts import Init
+from kdpipe.study.teachers import Teacher
 from kdpipe.training.recipe import Recipe
 
 
@@ -156,7 +157,10 @@ class Pair(Options):
     Students that others distilled are ``given``, beside ``methods`` or in place of them.
     """
 
-    teacher: ModelRef = Field(description="One trained network of a model.")
+    teacher: Teacher = Field(
+        description="One trained network of a model; a student of another pair; or a list of such "
+        "networks, whose mean probability teaches."
+    )
     student: Name | None = Field(
         None,
         description="A model; its seeds are the independent students, and the distilled ones have "

@@ -126,6 +126,8 @@ def _written(schema: Any, plugins: Plugins) -> Any:
         elif keyword == "items" and value.get("key", "name") != "name":
             one = {**_mapping({}, value, plugins), "maxProperties": 1}
             made[keyword] = {"anyOf": [*_plugin(value["plugin"])["anyOf"], one]}
+        elif keyword == "oneOf":  # a part of a file may leave out what tells the kinds apart
+            made["anyOf"] = _written(value, plugins)
         elif keyword == "prefixItems":
             made["items"] = _written(value, plugins)
         elif keyword in ("title", "required") or (keyword == "default" and "$ref" in schema):
@@ -205,6 +207,11 @@ def _required(schema: Schema, defs: Schema, plugins: Plugins) -> Schema:
             made[keyword] = inner
     for part in schema.get("anyOf", ()):  # what is required of objects binds nothing else
         made |= _required(part, defs, plugins)
+    if kinds := schema.get("oneOf"):  # what one of them requires
+        each = [(part, _required(part, defs, plugins)) for part in kinds]
+        made["anyOf"] = [
+            {"type": part["type"]} if "type" in part else found for part, found in each
+        ]
     if named := _named(schema):
         made = _required_of_names(plugins[named["plugin"]], made)
     return made

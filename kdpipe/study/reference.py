@@ -57,6 +57,7 @@ _MODELS = {
     "Selection": ("Selection", "`data` of a model"),
     "Pair": ("Pair", "an entry of `pairs`"),
     "ModelRef": ("Trained network", "`teacher` of a pair, `foreign` of a probe"),
+    "StudentRef": ("Distilled network", "`teacher` of a pair"),
 }
 
 _HEAD = """\
@@ -186,8 +187,9 @@ def _type(option: Schema) -> str:
     if "$ref" in option:
         heading = _title(option["$ref"].rpartition("/")[2])
         return _link(heading.lower(), heading)
-    if "anyOf" in option:
-        return " or ".join(_type(part) for part in option["anyOf"])
+    for several in ("anyOf", "oneOf"):
+        if several in option:
+            return " or ".join(_type(part) for part in option[several])
     if "enum" in option or "const" in option:
         words = option.get("enum", [option.get("const")])
         return ", ".join(f"`{_value(word)}`" for word in words)

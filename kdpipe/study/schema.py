@@ -14,7 +14,7 @@ from pydantic import (
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.options import Options
-from kdpipe.base.paths import ModelRef
+from kdpipe.base.paths import MeanRef, ModelRef, NetworkRef
 from kdpipe.base.plugin import PluginRef, explain
 from kdpipe.probes import ProbeRef
 from kdpipe.results.settings import Decide
@@ -24,6 +24,7 @@ from kdpipe.study.entries import Data, DataSet, Model, Name, Pair
 from kdpipe.study.includes import read
 from kdpipe.study.resources import Limits
 from kdpipe.study.shorthand import for_pairs, named, over, training_of
+from kdpipe.study.teachers import check_start, check_teacher
 from kdpipe.study.transfers import check_images, check_methods
 
 RESERVED_METHODS = {"teacher", "teacher2", "ind"}
@@ -164,33 +165,12 @@ class Study(Options):
                 )
 
     def _check_pair(self, where: str, pair: Pair) -> None:
-        named = [("teacher.model", pair.teacher.model)]
-        named += [("student", pair.student)] if pair.student else []
+        named = [("student", pair.student)] if pair.student else []
         named += [(f"given.{name}", m) for name, given in pair.given.items() for m in given]
         named += [("baselines", model) for model in pair.baselines or ()]
         for key, model in named:
             _check_there(f"{where}.{key}", f"model '{model}'", model, self.models)
-        self._check_seed(f"{where}.teacher", pair.teacher)
-        if pair.teacher in self.independents(pair).values():
-            raise ValueError(
-                f"{where}.teacher: seed {pair.teacher.seed} of '{pair.teacher.model}' is also an "
-                f"independent student; give the teacher a seed that is not in "
-                f"models.{pair.teacher.model}.seeds"
-            )
-        if pair.teacher in self._starts(pair):
-            if pair.init is not None:
-                raise ValueError(
-                    f"{where}.seeds: student {pair.teacher.seed} would see its images in the same "
-                    f"order as its teacher, with the same augmentation and dropout, because "
-                    f"students are paired; leave {pair.teacher.seed} out of the seeds, give the "
-                    f"teacher another seed, or set paired: false"
-                )
-            raise ValueError(
-                f"{where}.seeds: student {pair.teacher.seed} would start from the same weights as "
-                f"its teacher, seed {pair.teacher.seed} of '{pair.teacher.model}', because "
-                f"students are paired; leave {pair.teacher.seed} out of the seeds, give the "
-                f"teacher another seed, or set paired: false; init asks for such a start"
-            )
+        check_teacher(self, where, pair)
         self._check_init(where, pair)
         for key, names in (("methods", set(pair.methods)), ("given", set(pair.given))):
             if reserved := RESERVED_METHODS & names:
@@ -243,8 +223,8 @@ class Study(Options):
             option = next((name for name, value in probe.options if value == ref), "networks")
             place = f"probes.{instance}.{option}"
             _check_there(f"{place}.model", f"model '{ref.model}'", ref.model, self.models)
-            self._check_seed(place, ref)
-            if ref == pair.teacher:
+            self.check_seed(place, ref)
+            if ref in pair.teacher.members:
                 raise ValueError(f"{place}: it is the teacher of {where}; give another network")
             if ref in self.independents(pair).values():
                 raise ValueError(
@@ -255,7 +235,7 @@ class Study(Options):
                 raise ValueError(
                     f"{place}: students of {where} start from its weights; give another network"
                 )
-            if ref in self._starts(pair):
+            if ref in self.starts(pair):
                 raise ValueError(
                     f"{place}: student {ref.seed} of {where} would start from "
                     f"the same weights, because students are paired; give another seed that is not "
@@ -264,7 +244,7 @@ class Study(Options):
 
     def _check_given(self, where: str, pair: Pair) -> None:
         """Given students come from weights and have no other part in their pair."""
-        others = {pair.teacher: "the teacher"}
+        others: dict[NetworkRef, str] = dict.fromkeys(pair.teacher.members, "the teacher")
         others |= dict.fromkeys(self.independents(pair).values(), "an independent student")
         for name in pair.given:
             for ref in self.given(pair, name).values():
@@ -285,41 +265,42 @@ class Study(Options):
             return
         if not pair.methods:
             raise ValueError(f"{where}.init: the pair distils no student that could start anywhere")
-        ref = self.start_network(pair)
-        if isinstance(pair.init.of, ModelRef):
-            _check_there(f"{where}.init.from", f"model '{ref.model}'", ref.model, self.models)
-            self._check_seed(f"{where}.init.from", ref)
-        if pair.init.at == "start" and self.models[ref.model].weights:
-            raise ValueError(
-                f"{where}.init.at: '{ref.model}' comes from weights, and where their training "
-                f"started is unknown; say at: end"
-            )
+        check_start(self, where, pair)
 
-    def start_network(self, pair: Pair) -> ModelRef:
-        """The network that ``init`` of a pair names."""
+    def start_network(self, pair: Pair) -> NetworkRef:
+        """The network that ``init`` of a pair names. Raises ValueError for the mean of several."""
         assert pair.init is not None
-        return pair.teacher if pair.init.of == "teacher" else pair.init.of
+        ref = pair.teacher if pair.init.of == "teacher" else pair.init.of
+        if isinstance(ref, MeanRef):
+            raise ValueError(
+                "init.from: the teacher is the mean of several networks; name the one to start from"
+            )
+        return ref
 
     def _check_outputs(self, where: str, pair: Pair) -> None:
         """Teacher and student have the outputs that are compared."""
         if pair.outputs is None:
             return
-        names = pair.teacher.model, pair.like
-        teacher, student = (self.models[name].auxiliary or 0 for name in names)
-        if not teacher or teacher != student:
+        names = [self.model_of(ref) for ref in pair.teacher.members]
+        counts = [(name, self.models[name].auxiliary or 0) for name in (*names, pair.like)]
+        if not counts[0][1] or len({count for _, count in counts}) > 1:
+            has = " and ".join(f"models.{name} has {count}" for name, count in dict(counts).items())
             raise ValueError(
-                f"{where}.outputs: '{pair.outputs}' compares auxiliary outputs, but "
-                f"models.{names[0]} has {teacher} and models.{names[1]} has {student}; give both "
-                f"the same number with their key auxiliary"
+                f"{where}.outputs: '{pair.outputs}' compares auxiliary outputs, but {has}; give "
+                f"all of them the same number with their key auxiliary"
             )
+
+    def model_of(self, ref: NetworkRef) -> str:
+        """The model that a network is one of, or is built and trained like."""
+        return ref.model if isinstance(ref, ModelRef) else self.pairs[ref.pair].like
 
     def _sealed(self, pair: Pair) -> str | None:
         """A model of the pair whose layers are not accessible, if there is one."""
-        names = [pair.teacher.model, pair.like, *pair.independent]
+        names = [*map(self.model_of, pair.teacher.members), pair.like, *pair.independent]
         names += [model for given in pair.given.values() for model in given]
         return next((n for n in names if self.models[n].network.cls.sealed), None)
 
-    def _check_seed(self, where: str, ref: ModelRef) -> None:
+    def check_seed(self, where: str, ref: ModelRef) -> None:
         """A model from weights has only the seeds that it lists: it cannot be trained."""
         model = self.models[ref.model]
         if model.weights and ref.seed not in model.seeds:
@@ -335,7 +316,7 @@ class Study(Options):
             return None
         return ModelRef(model=pair.student, seed=seed)
 
-    def _starts(self, pair: Pair) -> list[ModelRef]:
+    def starts(self, pair: Pair) -> list[ModelRef]:
         """Networks that start where a distilled student of the pair does."""
         if not pair.methods or pair.student is None or self.models[pair.student].weights:
             return []

@@ -51,7 +51,7 @@ def with_seeds(study: Study, pairs: Iterable[str], seeds: int) -> Study:
 
     Networks that came from weights stay as they are. Looks have nothing to say of further seeds.
     """
-    taken = {pair.teacher for pair in study.pairs.values()}
+    taken = {ref for pair in study.pairs.values() for ref in pair.teacher.members}
     taken |= {ref for p in study.probes.values() for ref in p.cls.networks(p.options)}
     models, edited = dict(study.models), dict(study.pairs)
     for name in pairs:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kdpipe.base.options import Options
-from kdpipe.base.paths import ModelRef, NetworkRef, calibration_file, subset_dir
+from kdpipe.base.paths import ModelRef, TeacherRef, calibration_file, subset_dir
 from kdpipe.base.plugin import PluginRef
 from kdpipe.data.store import Subset
 from kdpipe.probes import ProbeRef
@@ -31,8 +31,8 @@ def make(instance: Instance) -> Probe:
 def open_bench(
     root: Path,
     set_name: str,
-    subject: NetworkRef,
-    reference: ModelRef | None,
+    subject: TeacherRef,
+    reference: TeacherRef | None,
     others: list[ModelRef],
     compute: Compute,
     class_map: PluginRef | None = None,
@@ -59,7 +59,7 @@ def open_bench(
     )
 
 
-def read_calibration(root: Path, network: ModelRef, instance: str) -> dict[str, Any]:
+def read_calibration(root: Path, network: TeacherRef, instance: str) -> dict[str, Any]:
     """Settings of a probe that were fitted to ``network``.
 
     Raises NotApplicableError where there was nothing to fit them to.

@@ -6,18 +6,19 @@ import json
 from pathlib import Path
 
 from kdpipe.base.errors import KdpipeError, some_of
-from kdpipe.base.paths import NetworkRef
+from kdpipe.base.paths import MeanRef, TeacherRef
 from kdpipe.base.plugin import PluginRef
 from kdpipe.data.class_order import lacking, positions
 from kdpipe.data.store import Subset
 from kdpipe.models.base import Network
+from kdpipe.models.shared.mean import Mean
 from kdpipe.models.shared.readout import ClassReadout
 from kdpipe.training.artefact import load
 
 
 def load_for(
     root: Path,
-    ref: NetworkRef,
+    ref: TeacherRef,
     subset: Subset,
     set_name: str,
     class_map: PluginRef | None,
@@ -26,8 +27,12 @@ def load_for(
     """The network of ``ref``, with logits for the classes of ``subset`` in their order.
 
     Whoever teaches, is probed or attacks is loaded by this function, so that an output stands for
-    the same class everywhere. Raises KdpipeError when the network does not know the classes.
+    the same class everywhere. Several networks give the logarithm of their mean probability.
+    Raises KdpipeError when the network does not know the classes.
     """
+    if isinstance(ref, MeanRef):
+        found = [load_for(root, one, subset, set_name, class_map, device) for one in ref.networks]
+        return Mean(found).eval()
     network = load(root / ref.path, device)
     own = json.loads((root / ref.path / "model.json").read_text())["classes"]
     try:

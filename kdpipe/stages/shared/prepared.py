@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdpipe.base.paths import ModelRef, folder_name, prepared_file
+from kdpipe.base.paths import TeacherRef, folder_name, prepared_file
 from kdpipe.base.provenance import in_order, write_atomically
 from kdpipe.probes.base import Part, Probe
 from kdpipe.results.left_out import NotApplicableError
@@ -68,7 +68,7 @@ def read_prepared(path: Path) -> Callable[[str], Iterator[Part]] | None:
 
 
 def stored(
-    root: Path, probe: Probe, instance: str, networks: Iterable[ModelRef]
+    root: Path, probe: Probe, instance: str, networks: Iterable[TeacherRef]
 ) -> dict[str, Callable[[str], Iterator[Part]]]:
     """Of each network, by its path, what the stage stored for ``probe``."""
     options = probe.options

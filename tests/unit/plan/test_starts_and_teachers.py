@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
+from helpers.places import REPOSITORY
 from helpers.small_study import small, with_value
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.plugin import STUDY_FILE
 from kdpipe.plan.check_networks import check_networks
+from kdpipe.plan.estimate import Estimate
+from kdpipe.plan.order import Order
 from kdpipe.plan.plan import Plan
+from kdpipe.plan.urgency import urgency
 from kdpipe.stages.order import STAGES
 from kdpipe.study.schema import parse
 
@@ -135,6 +140,89 @@ def test_networks_that_are_not_alike_are_refused_before_anything_runs():
     ]
 
 
+TEACHER = ["pairs", "two", "teacher"]
+SEVERAL = [{"model": "big", "seed": 2}, {"model": "small", "seed": 7}]
+
+
+def test_a_student_of_another_pair_teaches_and_is_distilled_for_it():
+    taught = {"pair": "one", "method": "kl", "seed": 9}
+    changed = study((TEACHER, taught))
+    changed["pairs"]["two"]["probes"] = ["accuracy", "consensus"]
+    plan = Plan(parse(changed))
+    assert "students/one/kl/seed9" in plan.jobs
+    job = plan.jobs["students/two/kl/seed0"]
+    assert json.loads(job.settings_json)["teacher"] == taught
+    assert "students/one/kl/seed9/model.safetensors" in job.inputs
+    beside = plan.jobs["probes/students/two/kl/seed0/vs-one~kl-seed9/predictions"]
+    assert json.loads(beside.settings_json)["reference"] == taught
+    assert {"gate/students/one/kl", "gate/students/two/kl"} <= set(beside.after)
+    # Another student of that pair is the ceiling.
+    assert "probes/students/one/kl/seed0/vs-one~kl-seed9/predictions" in plan.jobs
+    (two,) = [p for p in plan.jobs["tables"].settings.pairs if p.name == "two"]
+    assert two.teacher.title == "one/kl"
+    assert two.second_teacher.path == "students/one/kl/seed0"
+    assert two.network("teacher2", 0) == two.second_teacher
+
+
+def test_a_chain_of_generations_runs_in_its_order():
+    changed = study((TEACHER, {"pair": "three", "method": "kl", "seed": 7}))
+    changed["pairs"]["three"] = {
+        **small()["pairs"]["two"],
+        "teacher": {"pair": "one", "method": "kl", "seed": 9},
+    }
+    plan = Plan(parse(changed))
+    order, ran = Order(), []
+    for stage in STAGES:
+        ran += [job.target for job in order.of(plan.jobs, plan.by_stage(stage))]
+    assert sorted(ran) == sorted(plan.jobs)
+    made: set[str] = set()
+    for target in ran:
+        job = plan.jobs[target]
+        assert made.issuperset((*job.inputs, *job.after)), target
+        made |= set(job.outputs)
+    assert max(urgency(plan.jobs).values()) < len(plan.jobs)
+
+
+def test_several_networks_teach_with_their_files_and_gates():
+    changed = study((TEACHER, SEVERAL))
+    changed["pairs"]["two"]["probes"] = ["accuracy", "consensus"]
+    plan = Plan(parse(changed))
+    job = plan.jobs["students/two/kl/seed0"]
+    for path in ("models/big/seed2", "models/small/seed7"):
+        assert f"{path}/model.safetensors" in job.inputs
+    (two,) = [p for p in plan.jobs["tables"].settings.pairs if p.name == "two"]
+    assert two.teacher.title == "mean of big 2, small 7"
+    assert two.second_teacher is None
+    unary = plan.jobs[f"probes/{two.teacher.path}/unary/predictions"]
+    assert set(unary.after) == {"gate/models/big", "gate/models/small"}
+    assert check_networks(plan, None) == []
+    assert Estimate(plan, None).need(job).hours > 0
+
+
+@pytest.mark.parametrize("several", [1, 2, 3])
+def test_one_network_named_twice_is_this_network(several):
+    one = {"model": "small", "seed": 9}
+    changed = study((TEACHER, [one] * several))
+    assert slices(changed, *STAGES) == slices(small(), *STAGES)
+
+
+def test_paths_of_teachers_fit_the_rules():
+    constraints = (REPOSITORY / "rules/common.smk").read_text()
+    patterns = dict(re.findall(r'^    (\w+)=r"(.*)",$', constraints, re.MULTILINE))
+    changed = study((TEACHER, SEVERAL), (["pairs", "two", "probes"], ["accuracy", "consensus"]))
+    changed["pairs"]["three"] = {
+        **changed["pairs"]["two"],
+        "teacher": {"pair": "one", "method": "a +", "seed": 9},
+    }
+    changed["pairs"]["one"]["methods"]["a +"] = {"objective": "kl"}
+    probed = [job.target for job in Plan(parse(changed)).by_stage("probe")]
+    assert any("means/" in target for target in probed)
+    assert any("vs-~" in target for target in probed)
+    assert any("vs-one~a~20~2B-seed9" in target for target in probed)
+    whole = "probes/({network})/({against})/({family})".format(**patterns)
+    assert all(re.fullmatch(whole, target) for target in probed)
+
+
 REFUSED: dict[str, tuple[list[tuple[list[str], Any]], str]] = {
     "no auxiliary outputs": (
         [(["pairs", "one", "outputs"], "auxiliary")],
@@ -143,7 +231,7 @@ REFUSED: dict[str, tuple[list[tuple[list[str], Any]], str]] = {
     ),
     "fewer in the student": (
         [*MORE, (["models", "small", "auxiliary"], 2), (["pairs", "one", "outputs"], "all")],
-        "models.big has 3 and models.small has 2; give both the same number",
+        "models.big has 3 and models.small has 2; give all of them the same",
     ),
     "auxiliary outputs of given weights": (
         [
@@ -155,7 +243,7 @@ REFUSED: dict[str, tuple[list[tuple[list[str], Any]], str]] = {
     ),
     "an unknown network to start from": (
         [(INIT, {"from": {"model": "ghost"}})],
-        "pairs.one.init.from: there is no model 'ghost'",
+        "pairs.one.init.from.model: there is no model 'ghost'",
     ),
     "a start that nobody knows": (
         [
@@ -179,6 +267,54 @@ REFUSED: dict[str, tuple[list[tuple[list[str], Any]], str]] = {
     "a student that is not distilled": (
         [(["models", "small", "training", "epochs"], 0)],
         "pairs.one.training.epochs: 0 would distil nothing",
+    ),
+    "a teacher of an unknown pair": (
+        [(TEACHER, {"pair": "ghost", "method": "kl"})],
+        "pairs.two.teacher.pair: there is no pair 'ghost'",
+    ),
+    "a teacher of an unknown method": (
+        [(TEACHER, {"pair": "one", "method": "crd"})],
+        "pairs.two.teacher.method: pair 'one' has no method 'crd' that distils; it has kl, hint",
+    ),
+    "a teacher without a method": (
+        [(TEACHER, {"pair": "one"})],
+        "'pairs.two.teacher.method' is required",
+    ),
+    "a pair that teaches itself": (
+        [(TEACHER, {"pair": "two", "method": "kl", "seed": 9})],
+        "pairs.two.teacher: students of a pair cannot teach themselves (two → two)",
+    ),
+    "pairs that teach each other": (
+        [
+            (TEACHER, {"pair": "one", "method": "kl", "seed": 9}),
+            (["pairs", "one", "teacher"], {"pair": "two", "method": "kl", "seed": 8}),
+        ],
+        "students of a pair cannot teach themselves (one → two → one)",
+    ),
+    "a student that starts as its teacher did": (
+        [(TEACHER, {"pair": "one", "method": "kl", "seed": 0})],
+        "pairs.two.seeds: student 0 would start from the same weights as its teacher",
+    ),
+    "no teacher at all": ([(TEACHER, [])], "pairs.two.teacher.networks"),
+    "layers of several teachers": (
+        [(["pairs", "one", "teacher"], SEVERAL)],
+        "pairs.one.methods.hint: the objective 'hint' reads layers of the teacher",
+    ),
+    "an attack on several teachers": (
+        [(["pairs", "one", "teacher"], SEVERAL), (["pairs", "one", "methods"], {"kl": None})],
+        "pairs.one.probes: 'adversarial' looks into the teacher, or attacks it",
+    ),
+    "a start at several teachers": (
+        [(TEACHER, SEVERAL), (HERE, {"from": "teacher"})],
+        "pairs.two.init.from: the teacher is the mean of several networks",
+    ),
+    "a start of a student that starts elsewhere": (
+        [
+            (TEACHER, {"pair": "one", "method": "kl", "seed": 9}),
+            (INIT, {"from": "teacher"}),
+            (HERE, {"from": "teacher"}),
+        ],
+        "pairs.two.init.at: students of pairs.one start where its own init says",
     ),
     "no such outputs": ([(["pairs", "one", "outputs"], "logits")], "pairs.one.outputs"),
     "less than one": ([(["models", "big", "auxiliary"], 0)], "models.big.auxiliary"),
