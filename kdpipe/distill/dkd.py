@@ -27,7 +27,7 @@ class DKDOptions(ObjectiveOptions):
         8.0, ge=0, description="Weight of NCKD, the other classes among each other."
     )
     temperature: float = Field(4.0, gt=0, description="τ, softens both distributions.")
-    warm_up: int = Field(
+    warmup_epochs: int = Field(
         0, ge=0, description="Epochs in which both weights rise linearly; the authors take 20."
     )
     reduction: Literal["mean", "sum"] = Field(
@@ -45,7 +45,7 @@ class DKD(Objective):
 
     TCKD = τ²·KL(b_t ‖ b_s) with b = (p_y, 1 − p_y), p the softmax of logits/τ and y the label;
     NCKD = τ²·KL(q_t ‖ q_s) with q the softmax of logits/τ over the classes but y; both are means
-    over the batch. w rises from 1/``warm_up`` to 1, as in the authors' code. mmrazor returns
+    over the batch. w rises from 1/``warmup_epochs`` to 1, as in the authors' code. mmrazor returns
     the sum over the batch, whatever its config asks for (``reduction: sum``). The authors remove
     the label's logit by subtracting 1000; here it is left out.
     """
@@ -78,7 +78,7 @@ class DKD(Objective):
             F.log_softmax(without_label(z, step.labels), dim=1) for z in (teacher, student)
         )
         nckd = share * F.kl_div(q_student, q_teacher, reduction="sum", log_target=True)
-        distilled = step.warm_up(o.warm_up) * (o.alpha * tckd + o.beta * nckd)
+        distilled = step.warm_up(o.warmup_epochs) * (o.alpha * tckd + o.beta * nckd)
         return self.with_labels(step, distilled, tckd=tckd, nckd=nckd)
 
 

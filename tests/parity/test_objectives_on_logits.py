@@ -183,7 +183,7 @@ def test_dkd_takes_kl_apart():
 
 def test_dkd_warms_up_without_the_labels():
     teacher, student, labels = (torch.tensor(x) for x in drawn())
-    objective = made("dkd", warm_up=4)
+    objective = made("dkd", warmup_epochs=4)
 
     def distilled(epoch: float) -> float:
         got = objective(a_step(student, teacher, labels, epoch=epoch))
@@ -357,7 +357,7 @@ def test_extreme_logits_stay_finite(name, standardise):
     ("name", "options"),
     [
         ("kl", {"standardise": True, "student_temperature": 2}),
-        ("dkd", {"standardise": True, "warm_up": 5, "reduction": "sum"}),
+        ("dkd", {"standardise": True, "warmup_epochs": 5, "reduction": "sum"}),
         ("mlkd", {"standardise": True, "temperatures": [2, 2]}),
     ],
 )

@@ -45,7 +45,7 @@ def test_recipes_are_called_like_those_of_the_training_that_belongs_to_them():
 
 def test_a_recipe_fills_in_what_the_study_leaves_out():
     got = options_of(dkd={"recipe": "crd_cifar"}, soft={"objective": "kl", "recipe": "crd_cifar"})
-    assert (got["dkd"].beta, got["dkd"].temperature, got["dkd"].warm_up) == (6, 4, 20)
+    assert (got["dkd"].beta, got["dkd"].temperature, got["dkd"].warmup_epochs) == (6, 4, 20)
     assert (got["soft"].gamma, got["soft"].alpha, got["soft"].temperature) == (0.1, 0.9, 4)
     got = options_of(dkd={"recipe": "crd_cifar", "beta": 2})
     assert (got["dkd"].beta, got["dkd"].temperature) == (2, 4)
