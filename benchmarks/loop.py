@@ -2,6 +2,7 @@
 
     python benchmarks/loop.py                    # MNIST CNN, both precisions
     python benchmarks/loop.py --pairs all        # and the CIFAR pairs and ResNets
+    python benchmarks/loop.py --objectives all   # every objective, not three of them
 
 Bare: student forward, backward and step, teacher forward unless precomputed, and objective, on one
 batch in memory, with the same threads and precision. The loop: ``kdpipe.training.loop.fit``. Both
@@ -28,6 +29,7 @@ from kdpipe.distill import objectives
 from kdpipe.distill.base import Objective, Setting, Step
 from kdpipe.models import builders
 from kdpipe.models.base import Network, build
+from kdpipe.models.shared.classifier import classifier_of
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.compute import Compute
 from kdpipe.training.loop import Images, fit
@@ -102,13 +104,15 @@ def measure(pair: PairOfNetworks, method: str, compute: Compute, steps: int, rep
         build(resolve(builders, dict(ref)), pair.n_classes, MEAN, STD, seed).to(device)
         for seed, ref in enumerate((pair.teacher, pair.student))
     )
-    ref = OBJECTIVES[method]
+    ref = OBJECTIVES.get(method) or resolve(objectives, method)
     cls, options = ref.cls, ref.options
+    layer, read = cls.classifier_reads(options), as_float(images.pixels[:64])
     setting = Setting(
         images.labels.cpu(),
         pair.n_classes,
         shapes(student, images, cls.student_layers(options)),
         shapes(teacher_network, images, cls.teacher_layers(options)),
+        teacher_classifier=layer and classifier_of(teacher_network, read, layer),
         groups=student.groups,
         teacher_groups=teacher_network.groups,
     )
@@ -156,6 +160,12 @@ def measure(pair: PairOfNetworks, method: str, compute: Compute, steps: int, rep
     }
 
 
+def every() -> list[str]:
+    """Every objective of kdpipe that needs no options."""
+    made = {name: objectives.get(name).Options.model_fields for name in objectives.names()}
+    return [n for n, fields in made.items() if not any(f.is_required() for f in fields.values())]
+
+
 def wait(device: str) -> None:
     if device == "cuda":
         torch.cuda.synchronize()
@@ -164,6 +174,7 @@ def wait(device: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", nargs="+", default=["mnist_cnn"], help="names, or all")
+    parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES), help="names, or all")
     parser.add_argument("--precisions", nargs="+", default=["bf16", "fp32"])
     parser.add_argument("--steps", type=int, default=12, help="training steps of one turn")
     parser.add_argument("--repeats", type=int, default=7)
@@ -179,7 +190,7 @@ def main() -> None:
             print(f"{name} is left out: {error}")
             continue
         for precision in words.precisions:
-            for method in OBJECTIVES:
+            for method in every() if words.objectives == ["all"] else words.objectives:
                 compute = Compute(device=words.device, precision=precision)
                 row = measure(PAIRS[name], method, compute, words.steps, words.repeats)
                 rows.append({"pair": name, **row})

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.distill.base import Setting, Step, full_precision, objectives
-from kdpipe.distill.shared.connector import Shape, by
+from kdpipe.distill.shared.connector import Shape, by, pool
 from kdpipe.distill.shared.maps import MapsObjective, MapsOptions
 
 POOLED = "penultimate"
@@ -74,7 +74,7 @@ def hierarchical(own: Tensor, theirs: Tensor) -> Tensor:
     for size in SIZES:
         if size < own.shape[2]:
             weight /= 2
-            a, b = (F.adaptive_avg_pool2d(x, size) for x in (own, theirs))
+            a, b = (pool(x, size, size) for x in (own, theirs))
             loss, total = loss + weight * F.mse_loss(a, b), total + weight
     return loss / total
 

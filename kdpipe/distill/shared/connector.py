@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -64,21 +65,36 @@ def as_maps(x: Tensor, form: Shape) -> Tensor:
 
 def pooled(own: Tensor, theirs: Tensor, largest: bool = False) -> tuple[Tensor, Tensor]:
     """Two maps (n, channels, height, width) at the smaller of their heights and widths, in at
-    least single precision.
+    least single precision; see :func:`pool`."""
+    height, width = (min(a, b) for a, b in zip(own.shape[2:], theirs.shape[2:], strict=True))
+    return pool(own, height, width, largest), pool(theirs, height, width, largest)
+
+
+def pool(x: Tensor, height: int, width: int, largest: bool = False) -> Tensor:
+    """Maps (n, channels, H, W) at another size, H and W at most, in at least single precision.
 
     Adaptive average pooling, or maximum pooling with ``largest``: window i of h covers the places
-    from ⌊i·H/h⌋ up to ⌈(i + 1)·H/h⌉.
+    from ⌊i·H/h⌋ up to ⌈(i + 1)·H/h⌉. Not by torch's adaptive pooling where that has another
+    gradient each time on a GPU.
     """
-    height, width = (min(a, b) for a, b in zip(own.shape[2:], theirs.shape[2:], strict=True))
+    x, (rows, columns) = full_precision(x), x.shape[2:]
+    if (rows, columns) == (height, width):
+        return x
+    if rows % height == columns % width == 0:
+        size = rows // height, columns // width
+        return F.max_pool2d(x, size) if largest else F.avg_pool2d(x, size)
+    if largest:
+        return F.adaptive_max_pool2d(x, (height, width))
+    with torch.autocast(x.device.type, enabled=False):
+        return _means(rows, height, x) @ x @ _means(columns, width, x).T
 
-    def to_size(x: Tensor) -> Tensor:
-        x = full_precision(x)
-        if x.shape[2:] == (height, width):
-            return x
-        pool = F.adaptive_max_pool2d if largest else F.adaptive_avg_pool2d
-        return pool(x, (height, width))
 
-    return to_size(own), to_size(theirs)
+def _means(old: int, new: int, like: Tensor) -> Tensor:
+    """Matrix (new, old) that averages over windows."""
+    at = torch.arange(old, device=like.device)
+    window = torch.arange(new, device=like.device)[:, None]
+    inside = (at >= window * old // new) & (at < -(-(window + 1) * old // new))
+    return inside.to(like.dtype) / inside.sum(1, keepdim=True)
 
 
 class Connector(nn.Module):

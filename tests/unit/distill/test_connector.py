@@ -10,7 +10,7 @@ from torch import nn
 from kdpipe.base.errors import KdpipeError
 from kdpipe.distill import objectives
 from kdpipe.distill.base import Objective, ObjectiveOptions, Setting, Step
-from kdpipe.distill.shared.connector import Connector, as_maps, common, pooled
+from kdpipe.distill.shared.connector import Connector, as_maps, common, pool, pooled
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,19 @@ def test_pooling_takes_both_maps_to_the_smaller_size():
     assert torch.equal(pooled(own, theirs, largest=True)[0], own.view(2, 3, 2, 2, 2).amax(3))
     short = pooled(own.bfloat16(), theirs)
     assert short[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize("largest", [False, True])
+@pytest.mark.parametrize("size", [(7, 5), (3, 4), (5, 5), (1, 1), (2, 3)])
+def test_pooling_is_the_adaptive_one_of_torch(size, largest):
+    x = torch.randn(2, 3, 7, 6, dtype=torch.float64, requires_grad=True)
+    height, width = size
+    got = pool(x, height, width, largest)
+    want = (F.adaptive_max_pool2d if largest else F.adaptive_avg_pool2d)(x, size)
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-14)
+    weights = torch.randn_like(got)
+    mine, theirs = (torch.autograd.grad((y * weights).sum(), x)[0] for y in (got, want))
+    torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)
 
 
 def drawn_as_before(shape, target) -> nn.Module:
