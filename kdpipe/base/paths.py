@@ -218,4 +218,4 @@ def parse_network(path: str) -> NetworkRef:
     return StudentRef(pair=rest[0], method=from_folder_name(rest[1]), seed=seed)
 
 
-TableName = Literal["measurements", "transfer", "controls", "paper", "left_out", "power"]
+TableName = Literal["measurements", "transfer", "controls", "paper", "left_out", "power", "classes"]

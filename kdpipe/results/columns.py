@@ -1,4 +1,4 @@
-"""Every column of a study's six tables: name, type, unit and meaning.
+"""Every column of a study's tables: name, type, unit and meaning.
 
 Scripts outside the repository rely on these names and types: add columns, but never rename one.
 """
@@ -239,6 +239,36 @@ POWER = Table(
         Column("reason", TEXT, "", "Why nothing is known; else empty."),
     ),
 )
+
+CLASSES = Table(
+    "tables/classes",
+    description="One row per class, pair, method and statistic of classes: distilled students "
+    "beside independent ones. Empty if no probe measures classes. The share of classes that "
+    "changed is the mean of `changed`.",
+    sorted_by=("pair", "method", "probe", "condition", "metric", "class"),
+    columns=(
+        _PAIR,
+        _METHOD,
+        _PROBE,
+        Column("condition", TEXT, "", "As in `transfer`, without the class."),
+        _METRIC,
+        Column("class", TEXT, "", "Name of the class."),
+        Column("scope", TEXT, "", "As in `transfer`: of `networks`, p is McNemar's exact test."),
+        Column("n_units", INTEGER, "units", "Number of images of the class."),
+        Column("teacher", NUMBER, "metric", "The teacher's value."),
+        Column("ind_mean", NUMBER, "metric", "Mean over independent students."),
+        Column("dist_mean", NUMBER, "metric", "Mean over distilled students."),
+        _DIFF,
+        Column("diff_low", NUMBER, "metric", "Lower end of the interval of `diff`."),
+        Column("diff_high", NUMBER, "metric", "Upper end of the interval of `diff`."),
+        Column("p_value", NUMBER, "", "p-value of the hypothesis that `diff` is 0."),
+        Column(
+            "p_adjusted", NUMBER, "", "`p_value` after Holm's correction over the classes of the "
+            "same pair, method and statistic."),
+        Column(
+            "changed", BOOLEAN, "", "Whether `p_adjusted` < 0.05; empty if there is no p-value."),
+    ),
+)
 # fmt: on
 
 TABLES: dict[TableName, Table] = {
@@ -248,4 +278,5 @@ TABLES: dict[TableName, Table] = {
     "paper": PAPER,
     "left_out": LEFT_OUT,
     "power": POWER,
+    "classes": CLASSES,
 }

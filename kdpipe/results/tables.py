@@ -63,6 +63,8 @@ class Tables:
     """The looks of the study; None where all claims are judged once."""
     power: pd.DataFrame | None = None
     """Open claims, with the seeds that would decide them."""
+    classes: pd.DataFrame | None = None
+    """Classes, and whether distillation changed them."""
     _read: dict[Path, Recorded] = field(default_factory=dict)
 
     @classmethod
@@ -82,9 +84,9 @@ class Tables:
             if not path.is_file():
                 raise KdpipeError(f"The table {path} is missing; run the stage 'tables' first.")
             frames[name] = pd.read_parquet(path)
-        left_out, power = (
-            pd.read_parquet(path) if path.is_file() else None
-            for path in (root / "tables" / f"{name}.parquet" for name in ("left_out", "power"))
+        further = (root / "tables" / f"{n}.parquet" for n in ("left_out", "power", "classes"))
+        left_out, power, classes = (
+            pd.read_parquet(path) if path.is_file() else None for path in further
         )
         paths = {network: root / network / "history.parquet" for network in networks}
         histories = {n: pd.read_parquet(p) for n, p in paths.items() if p.is_file()}
@@ -104,6 +106,7 @@ class Tables:
             root=root,
             left_out=left_out,
             power=power,
+            classes=classes,
             training_images=images,
             training_domains={n: s["data"]["domains"] for n, s in settings.items() if "data" in s},
         )

@@ -13,7 +13,7 @@ from kdpipe.base.provenance import versions, write_atomically
 from kdpipe.data.store import Subset
 from kdpipe.figures.shared.find import find_figure
 from kdpipe.figures.shared.pictures import first_of
-from kdpipe.report import answer, audit, looks, networks, outlook, seen, sentences, values
+from kdpipe.report import answer, audit, classes, looks, networks, outlook, seen, sentences, values
 from kdpipe.report.cite import cite
 from kdpipe.report.doubts import doubts
 from kdpipe.report.examples import Examples, examples
@@ -124,6 +124,7 @@ def _sections(
                 "main": values.comparison(rows[main], tables.controls, unit),
                 "further": values.comparison(rows[~main], tables.controls, unit),
                 "controls": sentences.control_lines(rows),
+                "classes": classes.lines(tables.classes, probe),
                 "seeds_known": bool(
                     tables.controls.loc[tables.controls["probe"] == probe, "inside"].notna().any()
                 ),

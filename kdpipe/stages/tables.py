@@ -17,6 +17,7 @@ def run(settings: TablesSettings, call: Call) -> None:
     """
     from kdpipe.base.chance import levels
     from kdpipe.results import gate
+    from kdpipe.results.classes import class_rows
     from kdpipe.results.collect import read_study
     from kdpipe.results.controls import control_rows
     from kdpipe.results.left_out import reasons
@@ -51,6 +52,7 @@ def run(settings: TablesSettings, call: Call) -> None:
     write_table("measurements", measurements, out)
     write_table("transfer", transfer, out)
     write_table("controls", controls, out)
+    write_table("classes", class_rows(transfer), out)
     write_table("left_out", left_out, out)
     write_table("power", power_rows(found, transfer), out)
     write_table("paper", paper_rows(settings.pairs, measurements, transfer), out)

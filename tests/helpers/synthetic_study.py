@@ -55,6 +55,8 @@ PLAN = [
      0.81, 0.62, (0.4, 0.3, 0.2, 0.0), 0.012),
     ("main", "weights", "claim", "weight_cosine", 1.0, ("logits=centred",), 0.7, 1.0,
      (0.9, 0.6, 0.3, 0.0), 0.02),
+    ("main", "class_accuracy", "claim", "worst_class_accuracy", None, ("domain=grey",), 0.7, 0.8,
+     (0.3, 0.2, 0.1, 0.0), 0.02),
     ("group", "fairness", "claim", "equalized_odds_difference", None, ("domain=grey",), 0.1, 0.25,
      (0.3, 0.2, 0.1, 0.0), 0.02),
     ("main", "flips", "claim", "negative_flips", 0.0, ("domain=grey",), 0.05, 0.0,

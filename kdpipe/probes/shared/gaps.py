@@ -11,11 +11,18 @@ from kdpipe.probes.shared.records import Records, Statistic
 
 
 def add_gaps(
-    records: Records, correct: Mapping[str, np.ndarray], where: str, kind: str, replicates: int
+    records: Records,
+    correct: Mapping[str, np.ndarray],
+    where: str,
+    kind: str,
+    replicates: int,
+    *,
+    primary: bool = False,
 ) -> None:
     """Add ``accuracy_gap`` (largest − smallest accuracy) and ``worst_<kind>_accuracy``.
 
-    ``correct``: boolean (n_g,) of each group or domain. The replicates resample the images within
+    ``correct``: boolean (n_g,) of each group, class or domain; ``primary``: whether the worst is
+    what the verdict is about. The replicates resample the images within
     each. With a single group there is no gap to speak of, and nothing is added.
     """
     if len(correct) < 2:
@@ -27,5 +34,5 @@ def add_gaps(
     n = sum(map(len, correct.values()))
     gap = Statistic(condition=where, metric="accuracy_gap")
     records.add_set(gap, float(np.ptp(value)), np.ptp(drawn, axis=0), n=n)
-    worst = Statistic(condition=where, metric=f"worst_{kind}_accuracy")
+    worst = Statistic(condition=where, metric=f"worst_{kind}_accuracy", primary=primary)
     records.add_set(worst, float(value.min()), drawn.min(0), n=n)
