@@ -56,6 +56,15 @@ def test_a_row_for_each_pair_of_layers() -> None:
     ]
 
 
+def test_terms_of_a_sum_choose_their_layers_each() -> None:
+    terms = [{"at": {"recipe": "crd_cifar"}}, {"hint": {"layer": "stage2"}}, "kl"]
+    assert [row[1::2] for row in rows(study({"both": {"terms": terms}}))] == [
+        ("stage2", "block2"),
+        ("stage3", "block3"),
+        ("stage2", "hint = block3"),
+    ]
+
+
 def test_layers_of_the_published_pairs() -> None:
     """The stages whose outputs the distillation literature compares, without the stem."""
     same = study({"at": {}}, student="cifar_vgg/vgg8")
