@@ -16,13 +16,14 @@ HEAD = ("Pair", "Distilled students saw their teacher on", "Independent students
 class Seen(NamedTuple):
     """What the networks of a pair saw, in words. ``named``: whether the study says more of it than
     the set and its domains. ``alike``: whether all saw the same images; mixtures of them count as
-    these."""
+    these. ``from_where``: what a difference may come from where they did not."""
 
     pair: str
     distilled: str
     independent: str
     named: bool
     alike: bool
+    from_where: str = "the images"
 
 
 def seen(root: Path, pairs: Sequence[PairSettings]) -> list[Seen]:
@@ -58,7 +59,7 @@ def unequal(found: Sequence[Seen]) -> list[str]:
     return [
         f"Pair {one.pair} does not compare on equal footing: distilled students saw their teacher "
         f"on {one.distilled}; independent students learned {one.independent}. A difference may "
-        f"come from the images and not from the teacher."
+        f"come from {one.from_where} and not from the teacher."
         for one in found
         if not one.alike
     ]
@@ -83,7 +84,30 @@ def _pair(name: str, about: dict[str, Any], independents: list[dict[str, Any]]) 
         shown = None if transfer["noise"] else _selection(transfer, own)
         alike = shown is not None and all(data == shown for data in theirs)
         alike = alike and not (transfer["beside"] and shown != own)
-    return Seen(name, _distilled(about, own, transfer), " and ".join(labels), named, alike)
+    words, init, images_alike = _distilled(about, own, transfer), settings.get("init"), alike
+    if init:
+        words += f", starting {_start(init)}"
+    taught = all(map(_learned, independents))
+    if init or not taught:
+        named, alike = True, False
+    causes = {"the images": not images_alike, "the start": init, "the training": not taught}
+    from_where = " or ".join(cause for cause, there in causes.items() if there)
+    return Seen(name, words, " and ".join(labels), named, alike, from_where)
+
+
+def _start(init: dict[str, Any]) -> str:
+    """Where students start, from the settings of their job."""
+    ref = init["ref"]
+    whose = ref["model"] if "model" in ref else f"{ref['pair']}/{ref['method']}"
+    when = "initial" if init["at"] == "start" else "final"
+    layers = f" (layers {', '.join(init['layers'])} alone)" if init["layers"] else ""
+    noise = f" with noise of {init['noise']:g} of each tensor's spread" if init["noise"] else ""
+    return f"at the {when} weights of {whose}, seed {ref['seed']}{layers}{noise}"
+
+
+def _learned(about: dict[str, Any]) -> bool:
+    """Whether a network was trained at all."""
+    return about["provenance"]["settings"].get("recipe", {}).get("epochs") != 0
 
 
 def _selection(transfer: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -97,6 +121,8 @@ def _selection(transfer: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 
 def _labels_of(about: dict[str, Any]) -> str:
+    if not _learned(about):
+        return "nothing, because they are not trained"
     count = sum(about["training_images"].values())
     return f"the labels of {_images(count, about['provenance']['settings']['data'])}"
 

@@ -114,3 +114,28 @@ def test_nothing_is_said_of_networks_that_were_not_trained_here(tmp_path):
     write(tmp_path, "models/small/seed1", Selection(set="d", domains=["g"]), {}, weights={"p": 1})
     assert seen(tmp_path, [PAIR]) == []
     assert seen(tmp_path, [PAIR.model_copy(update={"ind_seeds": []})]) == []
+
+
+def test_another_start_and_untrained_independent_students_are_no_equal_footing(tmp_path):
+    found(tmp_path)
+    init = {"ref": {"model": "big", "seed": 3}, "at": "start", "noise": 0.2, "layers": ["fc2"]}
+    for seed in (0, 1):
+        edit(tmp_path / f"students/one/kl/seed{seed}/model.json", init=init)
+    (one,) = seen(tmp_path, [PAIR])
+    assert one.distilled.endswith(
+        "starting at the initial weights of big, seed 3 (layers fc2 alone) with noise of 0.2 of "
+        "each tensor's spread"
+    )
+    assert table([one]) is not None
+    assert unequal([one])[0].endswith("may come from the start and not from the teacher.")
+    for seed in (0, 1):
+        edit(tmp_path / f"models/small/seed{seed}/model.json", recipe={"epochs": 0})
+    (one,) = seen(tmp_path, [PAIR])
+    assert one.independent == "nothing, because they are not trained"
+    assert unequal([one])[0].endswith("from the start or the training and not from the teacher.")
+
+
+def edit(path: Path, **settings) -> None:
+    about = json.loads(path.read_text())
+    about["provenance"]["settings"] |= settings
+    path.write_text(json.dumps(about))
