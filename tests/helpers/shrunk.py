@@ -81,6 +81,8 @@ def shrunk(name: str, seeds: int = 1) -> dict[str, Any]:
     for pair in raw["pairs"].values():
         pair["seeds"] = pair.get("seeds", [0])[:seeds]
         pair["training"] = _short(pair.get("training", {}))
+        if (pair.get("transfer") or {}).get("images"):
+            pair["transfer"]["images"] = 12
         for method in pair["methods"].values():
             if "negatives" in method:
                 method["negatives"] = 8
@@ -110,7 +112,8 @@ def _attacked(raw: dict[str, Any]) -> set[str]:
 
 def _short(training: dict[str, Any]) -> dict[str, Any]:
     """A rate at which batches of six do not diverge."""
-    return {**training, "epochs": 1, "batch_size": 6, "warmup_epochs": 0, "lr": 0.001}
+    epochs = min(1, training.get("epochs", 1))  # of an untrained network none
+    return {**training, "epochs": epochs, "batch_size": 6, "warmup_epochs": 0, "lr": 0.001}
 
 
 def _small(network: Any, size: int) -> Any:
@@ -168,6 +171,8 @@ def _model_vs_human(base: Path) -> None:
 
 LAYOUTS = {
     "mnist": _mnist,
+    "subliminal": _mnist,
+    "generations": _mnist,
     "cifar10": _cifar10,
     "imagenet": _imagenet,
     "fairface": lambda root: miniature.fairface(root / "fairface", each=8),

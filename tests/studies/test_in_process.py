@@ -34,6 +34,8 @@ STUDIES = (
     "pacs",
     "vlcs",
     "digits-tuning",
+    "subliminal",
+    "generations",
 )
 
 
