@@ -86,6 +86,20 @@ class Setting:
     teacher_groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Reuse:
+    """The teacher's classifier replaces the student's, behind a projector onto its input.
+
+    The projector reads ``layer`` of the student, and the outputs of its layer ``PROJECTED``
+    (``base.layer_names``) are the teacher's features as the student sees them: (channels, height,
+    width) with the channels of the teacher's layer. ``factor``: by which the projector's inner
+    layers are narrower.
+    """
+
+    layer: str
+    factor: int
+
+
 class ObjectiveOptions(Options):
     gamma: float = Field(1.0, ge=0, description="Weight of the cross-entropy with the labels.")
 
@@ -145,6 +159,12 @@ class Objective(nn.Module):
     def classifier_reads(cls, options: Any) -> str | None:
         """The teacher's layer that its classifier reads (of maps: their mean over places), where
         the objective needs the classifier itself as ``Setting.teacher_classifier``."""
+        return None
+
+    @classmethod
+    def reuses(cls, options: Any) -> Reuse | None:
+        """How the teacher's classifier replaces the student's, where it does; it is the one that
+        reads ``classifier_reads``."""
         return None
 
     @classmethod

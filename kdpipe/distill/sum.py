@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kdpipe.base.plugin import PluginRef
 from kdpipe.distill import ObjectiveRef
-from kdpipe.distill.base import Objective, ObjectiveOptions, Setting, Step, objectives
+from kdpipe.distill.base import Objective, ObjectiveOptions, Reuse, Setting, Step, objectives
 
 
 def _named(raw: Any) -> Any:
@@ -90,8 +90,15 @@ class Sum(Objective):
 
     @classmethod
     def classifier_reads(cls, options: Any) -> str | None:
-        asked = (ref.cls.classifier_reads(ref.options) for ref in options.terms)
+        # That of the term that replaces the student's classifier, if there is one.
+        terms = sorted(options.terms, key=lambda ref: ref.cls.reuses(ref.options) is None)
+        asked = (ref.cls.classifier_reads(ref.options) for ref in terms)
         return next((layer for layer in asked if layer is not None), None)
+
+    @classmethod
+    def reuses(cls, options: Any) -> Reuse | None:
+        asked = (ref.cls.reuses(ref.options) for ref in options.terms)
+        return next((reuse for reuse in asked if reuse is not None), None)
 
     @property
     def compared(self) -> list[tuple[str, str]]:

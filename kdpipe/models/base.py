@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,15 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.layer_names import BEFORE, STAGES
+from kdpipe.base.layer_names import BEFORE, REUSED, STAGES
 from kdpipe.base.options import Options
 from kdpipe.base.plugin import PluginRef
 from kdpipe.models import builders as builders
 from kdpipe.models.shared.form import Form
+from kdpipe.models.shared.layer_outputs import PREFIX as PREFIX
+from kdpipe.models.shared.layer_outputs import first_tensor as first_tensor
+from kdpipe.models.shared.layer_outputs import square as square
+from kdpipe.models.shared.reused import ReusedClassifier
 
 MANY = 60  # layer names that an error lists at most
-PREFIX = 16
-"""Most tokens before the image's tokens: a class token, registers."""
 
 
 ALIASES = ("penultimate", "cam", "hint")
@@ -154,6 +155,7 @@ class Network(nn.Module):
         self._cam: str | None = None
         self.bgr = False
         self.auxiliary = 0
+        self.reused: ReusedClassifier | None = None
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
 
@@ -181,7 +183,8 @@ class Network(nn.Module):
         if self.bgr:
             images = images.flip(1)
         normalised = (images - self.mean) / self.std
-        logits = self.form.logits(self.body, normalised) if self.form else self.body(normalised)
+        answer: Any = self.body if self.reused is None else self._by_reused
+        logits = self.form.logits(answer, normalised) if self.form else answer(normalised)
         classes, more = logits, logits[:, :0]
         if self.auxiliary:
             classes, more = logits.split([logits.shape[1] - self.auxiliary, self.auxiliary], 1)
@@ -189,6 +192,37 @@ class Network(nn.Module):
             return more
         classes = classes if self.readout is None else self.readout(classes)
         return torch.cat([classes, more], 1) if outputs == "all" and self.auxiliary else classes
+
+    def _by_reused(self, images: Tensor) -> Tensor:
+        """What the reused classifier makes of a layer of the body, for normalised images."""
+        assert self.reused is not None
+        kept: list[Tensor] = []
+        layer = self.reused.settings.layer
+
+        def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if (tensor := first_tensor(output)) is not None:
+                kept.append(self.maps(layer, tensor))
+
+        handle = self.body.get_submodule(layer).register_forward_hook(keep)
+        try:
+            self.body(images)
+        finally:
+            handle.remove()
+        # A body may be in half precision by itself.
+        return self.reused(kept[-1].to(self.mean.dtype))
+
+    def reuse(self, classifier: ReusedClassifier) -> None:
+        """Decide by ``classifier`` from now on, whose input is the penultimate layer then."""
+        self.reused = classifier.to(self.mean.device).to(memory_format=torch.channels_last)
+        known, read = self.layers.cka, classifier.settings.layer
+        last = self.layers.penultimate
+        end = known.index(read) + 1 if read in known else known.index(last) if last in known else 0
+        behind = tuple(f"{REUSED}.{part}" for part in ("projector", "features", "classifier"))
+        self.layers = replace(
+            self.layers, penultimate=f"{REUSED}.features", cka=(*known[:end], *behind)
+        )
+        if self.form:  # that of the body's own answer
+            self.form = self.form.model_copy(update={"outputs": "logits", "several": ""})
 
     def layer(self, name: str) -> nn.Module:
         """The module called ``name``; ``penultimate``, ``cam``, ``hint`` and F1, F2, … are
@@ -203,9 +237,14 @@ class Network(nn.Module):
                 f"instead, or leave out the probe or objective that reads it."
             )
         try:
-            return self.body.get_submodule(dotted)
+            return self._module(dotted)
         except AttributeError:
             raise KdpipeError(f"The network has no layer '{name}'; {self._known()}.") from None
+
+    def _module(self, dotted: str) -> nn.Module:
+        """A module of the body, or of a reused classifier."""
+        own = self.reused is not None and dotted.partition(".")[0] == REUSED
+        return (self if own else self.body).get_submodule(dotted)
 
     def dotted(self, name: str) -> str:
         """The module's name behind an alias; any other name as it is."""
@@ -242,7 +281,7 @@ class Network(nn.Module):
 
             return hook
 
-        handles = [self.body.get_submodule(n).register_forward_hook(keep(n)) for n in names]
+        handles = [self._module(n).register_forward_hook(keep(n)) for n in names]
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 self.eval()(image.to(self.mean.dtype))
@@ -318,29 +357,6 @@ class Network(nn.Module):
             for handle in handles:
                 handle.remove()
         return logits, kept
-
-
-def first_tensor(output: Any) -> Tensor | None:
-    """What a module gave, or the first tensor of several things that it gave."""
-    if isinstance(output, dict):
-        output = list(output.values())
-    if isinstance(output, list | tuple):
-        return next((found for part in output if (found := first_tensor(part)) is not None), None)
-    return output if isinstance(output, Tensor) else None
-
-
-def square(tokens: int, prefix: int | None = None) -> tuple[int, int]:
-    """Height of the grid that ``tokens`` fill, and how many stand in front of it.
-
-    ``prefix``: how many stand there in this network, in layers that have any; None for what the
-    largest square leaves over. (0, 0) where they fill no square.
-    """
-    for known in () if prefix is None else (prefix, 0):
-        side = math.isqrt(max(0, tokens - known))
-        if side and side**2 == tokens - known:
-            return side, known
-    side = math.isqrt(tokens)
-    return (side, tokens - side**2) if tokens - side**2 <= PREFIX else (0, 0)
 
 
 def out_of_place(body: nn.Module) -> nn.Module:

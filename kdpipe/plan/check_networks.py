@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from kdpipe.base.machine import has_gpu
 from kdpipe.base.plugin import PluginRef
 from kdpipe.distill.base import Setting
 from kdpipe.models.base import Network
+from kdpipe.models.shared.reused import ReusedClassifier, ReusedSettings
 from kdpipe.models.weights.find import on_disk
 from kdpipe.plan import pairs
 from kdpipe.plan.counting import outline, words
@@ -130,7 +132,9 @@ class Networks:
         network has no such layers or the objective does not accept their shapes."""
         cls, options = ref.cls, ref.options
         side = self.study.data.sets[self.study.models[pair.like].data.set].size
-        own = self._shapes(where, pair.like, cls.student_layers(options), side)
+        reuse = cls.reuses(options)
+        layers = cls.student_layers(options) if reuse is None else (reuse.layer,)
+        own = self._shapes(where, pair.like, layers, side)
         theirs: Shapes | None = {}
         teacher = self.study.model_of(pair.teacher.members[0])
         if cls.uses_teacher:
@@ -139,7 +143,6 @@ class Networks:
             return None
         n_classes = self.estimate.images(self.study.models[pair.like].data.set)[1]
         labels, classifier = torch.arange(max(4, n_classes)) % n_classes, None
-        compared = list(zip_longest(own, theirs, fillvalue=""))
         if (layer := cls.classifier_reads(options)) is not None:
             width, network = theirs[layer][0], self.outline(teacher)
             if network and not any(reads(module, width) for module in network.modules()):
@@ -151,6 +154,14 @@ class Networks:
                 )
                 return None
             classifier = torch.nn.Linear(width, n_classes)
+            if reuse is not None:
+                ((name, shape),) = own.items()
+                made = ReusedSettings.between(name, shape, theirs[layer], reuse.factor, n_classes)
+                read = cls.student_layers(options)
+                own = self._shapes(where, pair.like, read, side, reused=made)
+                if own is None:
+                    return None
+        compared = list(zip_longest(own, theirs, fillvalue=""))
         try:
             with torch.random.fork_rng(devices=[]):
                 setting = Setting(
@@ -214,15 +225,26 @@ class Networks:
             self._shapes(where, name, layers, side, places=places)
 
     def _shapes(
-        self, where: str, model: str, layers: Sequence[str], side: int, *, places: bool = False
+        self,
+        where: str,
+        model: str,
+        layers: Sequence[str],
+        side: int,
+        *,
+        places: bool = False,
+        reused: ReusedSettings | None = None,
     ) -> Shapes | None:
         """Shapes of a network's layers for images of ``side`` pixels; None where there are none.
 
-        ``places``: each needs feature maps of more than one place.
+        ``places``: each needs feature maps of more than one place. ``reused``: the classifier of
+        another network that decides.
         """
         network = self.outline(model)
         if network is None:
             return None
+        if reused is not None:
+            network, layer = copy.deepcopy(network), network.dotted(reused.layer)
+            network.reuse(ReusedClassifier(reused.model_copy(update={"layer": layer})))
         about = f"{where} on models.{model} ({words(self.study.models[model].network)})"
         try:
             layers = network.expanded(layers)

@@ -26,6 +26,7 @@ from kdpipe.models.base import Network, OutputsOf
 from kdpipe.models.shared.classifier import classifier_of
 from kdpipe.stages.base import Call, Stage
 from kdpipe.stages.shared.classes import load_for
+from kdpipe.stages.shared.reuse import reuse_classifier
 from kdpipe.stages.shared.start import StartSettings, start_from
 from kdpipe.stages.shared.taught import taught_on
 from kdpipe.stages.shared.training import (
@@ -93,6 +94,8 @@ def run(settings: DistilSettings, call: Call) -> None:
             teacher_shapes = feature_shapes(network, setup.train, cls.teacher_layers(options))
             if (layer := cls.classifier_reads(options)) is not None:
                 classifier = _classifier(settings, network, layer, setup.train)
+                if (reuse := cls.reuses(options)) is not None:
+                    reuse_classifier(setup, reuse, classifier, teacher_shapes[layer])
             inputs |= weights_of(settings.teacher, call.root, "teacher")
         shapes = feature_shapes(setup.network, setup.train, cls.student_layers(options))
         n_classes = len(setup.subset.classes)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdpipe.base.layer_names import BEFORE, STAGES
+from kdpipe.base.layer_names import BEFORE, PROJECTED, STAGES
 from kdpipe.base.registry import Registry
 from kdpipe.distill import objectives
 from kdpipe.distill.base import Objective, Setting, Step
@@ -75,12 +75,17 @@ class ObjectiveTrial:
         setting = Setting(
             self.labels if labelled else torch.full_like(self.labels, -1),
             CLASSES,
-            {name: shapes[name][0] for name in asked[0]},
+            {name: self._own(name, shapes, options) for name in asked[0]},
             {name: shapes[name][1] for name in asked[1]},
             smoothing,
             self._classifier(options, shapes),
         )
         return self.cls(options, setting)
+
+    def _own(self, name: str, shapes: Mapping[str, Shapes], options: Any) -> tuple[int, ...]:
+        """Shape of a layer of the student; a projector gives the channels of the teacher's."""
+        reads, own = self.cls.classifier_reads(options), shapes[name][0]
+        return (shapes[reads][1][0], *own[1:]) if reads and name == PROJECTED else own
 
     def _classifier(self, options: Any, shapes: Mapping[str, Shapes]) -> nn.Linear | None:
         """A classifier of the teacher, the same one every time, where the objective needs it."""
@@ -110,7 +115,8 @@ class ObjectiveTrial:
         rows = torch.randperm(IMAGES, generator=rng)[:n]
         step = Step(rows, self.labels[rows], draw("student", CLASSES).requires_grad_())
         for name in self.cls.student_layers(self.options):
-            step.features[name] = draw("student", *shapes[name][0]).requires_grad_()
+            own = self._own(name, shapes, self.options)
+            step.features[name] = draw("student", *own).requires_grad_()
         if self.cls.uses_teacher:
             step.teacher_logits = draw("teacher", CLASSES)
             for name in self.cls.teacher_layers(self.options):

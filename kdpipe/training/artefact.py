@@ -19,6 +19,7 @@ from kdpipe.base.provenance import write_atomically, write_json
 from kdpipe.models import builders
 from kdpipe.models.base import Network, build
 from kdpipe.models.shared.form import Form
+from kdpipe.models.shared.reused import ReusedClassifier, ReusedSettings
 
 # fmt: off
 HISTORY = Table(
@@ -89,6 +90,8 @@ def load(folder: Path, device: str = "cpu") -> Network:
     network = build(ref, classes, about["mean"], about["std"], seed=0, side=side, auxiliary=more)
     network.trained_size = about.get("trained_size")
     network.bgr = about.get("channels") == "bgr"
+    if "reused" in about:
+        network.reuse(ReusedClassifier(ReusedSettings(**about["reused"])))
     if "form" in about:
         network.form = Form(**about["form"])
         network.form.prepare(network)

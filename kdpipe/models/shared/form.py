@@ -8,7 +8,7 @@ and are stored in ``model.json``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -58,7 +58,7 @@ class Form(Options):
         if self.dtype != "float32":
             network.get_submodule("body").to(getattr(torch, self.dtype))
 
-    def logits(self, body: nn.Module, images: Tensor) -> Tensor:
+    def logits(self, body: Callable[[Tensor], Any], images: Tensor) -> Tensor:
         """Logits (n, classes) of normalised images (n, 3, h, w)."""
         if self.channels == 1:
             weights = torch.tensor(GREY, dtype=images.dtype, device=images.device)
@@ -72,7 +72,7 @@ class Form(Options):
             found = found.float()
         return as_logits(found, self.outputs)
 
-    def _answers(self, body: nn.Module, images: Tensor) -> Any:
+    def _answers(self, body: Callable[[Tensor], Any], images: Tensor) -> Any:
         n = len(images)
         if self.batch is None:
             if n >= self.at_least:

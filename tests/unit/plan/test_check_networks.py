@@ -106,6 +106,11 @@ def test_a_study_that_can_run() -> None:
             "pairs.p.methods.srrl: the teacher models.teacher has no linear layer that reads",
         ),
         (
+            {"pairs__p__methods": {"simkd": {}}},
+            "pairs.p.methods.simkd: the teacher models.teacher has no linear layer that reads the "
+            "64 numbers of its layer 'cam'; set teacher_layer",
+        ),
+        (
             {"probes__cka": {"teacher_layers": ["relu1", "relu7"]}},
             "probes.cka on models.teacher .* has no layer 'relu7'",
         ),
@@ -217,3 +222,19 @@ def test_what_passed_is_looked_at_once(tmp_path, monkeypatch: pytest.MonkeyPatch
     assert len(looked) == 1
     before_run(Plan(parse(study(data__sets__d__size=20))), tmp_path / "s", None)
     assert len(looked) == 2
+
+
+def test_shapes_of_a_student_that_decides_by_its_teachers_classifier() -> None:
+    """A projector's maps have the channels of the teacher's layer and the smaller of both sizes;
+    in a sum, other terms read the same student."""
+    simkd = {"simkd": {"teacher_layer": "penultimate"}}
+    methods = {"simkd": simkd["simkd"], "both": {"objective": "sum", "terms": [{"crd": {}}, simkd]}}
+    raw = study(pairs__p__methods=methods)
+    assert said(raw) == []
+    plan = Plan(parse(raw))
+    pair, networks = plan.study.pairs["p"], Networks(plan, None)
+    alone, both = (networks.objective("here", pair, ref) for ref in pair.methods.values())
+    assert alone is not None
+    assert both is not None
+    assert alone.shapes == {"reused.projector": (128, 1, 1)}
+    assert both.shapes == {"penultimate": (128,), "reused.projector": (128, 1, 1)}
