@@ -17,15 +17,24 @@ class WrongLabels(Options):
 
 
 def with_noise(
-    labels: np.ndarray, sources: np.ndarray, n_classes: int, wrong: WrongLabels
+    labels: np.ndarray,
+    sources: np.ndarray,
+    n_classes: int,
+    wrong: WrongLabels,
+    count: int | None = None,
 ) -> np.ndarray:
     """Labels (n,) of which a share is wrong, uniform over the other classes.
 
     ``sources``: number of the source image of each (n,). Whether it is labelled wrongly, and how
     far its label moves, is a function of ``wrong.seed`` and that number alone: every version of an
-    image has the same label, whichever images are selected beside it.
+    image has the same label, whichever images are selected beside it. ``count``: label exactly so
+    many wrongly, those that a growing share would take first.
     """
     # In double precision, so that no product rounds up to a whole turn, which is the true label.
     drawn = uniforms(stream("wrong labels", wrong.seed), sources, 2).astype(np.float64)
     moved = 1 + (drawn[:, 1] * (n_classes - 1)).astype(labels.dtype)
-    return np.where(drawn[:, 0] < wrong.noise, (labels + moved) % n_classes, labels)
+    if count is None:
+        told = drawn[:, 0] < wrong.noise
+    else:
+        told = drawn[:, 0].argsort(kind="stable").argsort(kind="stable") < count
+    return np.where(told, (labels + moved) % n_classes, labels)

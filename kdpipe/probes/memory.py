@@ -10,6 +10,7 @@ from pydantic import Field
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.data.selection import Selection, select, training_labels
+from kdpipe.data.wrong_labels import with_noise
 from kdpipe.probes.base import (
     Bench,
     ImageSet,
@@ -65,9 +66,9 @@ class Memory(Probe):
     curve, and how often a wrong label of the teacher's images is repeated.
 
     Members are the teacher's training images, with the labels that the teacher was told; the others
-    are images of ``split``, with labels drawn as those of the members, so that one who knows
-    neither has 0.5 in expectation also where labels are wrong (``labels`` of a model's data). The
-    loss is the cross-entropy. Raises KdpipeError where a student was trained on a member.
+    are images of ``split``. Where labels of members are wrong (``labels`` of a model's data), the
+    same share of the others has wrong labels, drawn alike, so that one who knows neither has 0.5.
+    The loss is the cross-entropy. Raises KdpipeError where a student was trained on a member.
     """
 
     Options = MemoryOptions
@@ -147,13 +148,19 @@ class Memory(Probe):
     def _one(
         self, bench: Bench, members: Selection, own: ImageSet, others: ImageSet, records: Records
     ) -> None:
-        losses, told, answers = [], [], []
-        for images in (own, others):
+        index, n_classes = bench.subset.index, len(bench.classes)
+        told = training_labels(index, own.ids, members, n_classes)
+        wrong = told != own.labels
+        outside_labels = others.labels
+        if members.labels is not None:
+            count = round(wrong.mean() * len(others))
+            sources = index["source_id"][others.ids]
+            outside_labels = with_noise(others.labels, sources, n_classes, members.labels, count)
+        losses, answers = [], []
+        for images, labels in ((own, told), (others, outside_labels)):
             logits = bench.clean_logits(bench.subject, images).double()
-            labels = training_labels(bench.subset.index, images.ids, members, len(bench.classes))
             surprise = -logits.log_softmax(1).numpy()
             losses.append(surprise[np.arange(len(labels)), labels])
-            told.append(labels)
             answers.append(logits.argmax(1).numpy())
         where = condition(domain=own.domain)
         times = self.options.replicates
@@ -169,9 +176,8 @@ class Memory(Probe):
         inside, outside = losses
         replicates = [auc(inside, outside, pair) for pair in zip(*drawn, strict=True)]
         records.add_set(area, auc(inside, outside), replicates, n=len(own) + len(others))
-        wrong = told[0] != own.labels
         if wrong.any():
             repeated = Statistic(condition=where, metric="wrong_labels_repeated")
-            records.add(repeated, (answers[0] == told[0])[wrong], unit_ids=own.ids[wrong])
+            records.add(repeated, (answers[0] == told)[wrong], unit_ids=own.ids[wrong])
         accuracy = Statistic(condition=where, metric="accuracy")
         records.add(accuracy, answers[1] == others.labels, unit_ids=others.ids)

@@ -60,6 +60,8 @@ def test_a_label_depends_on_its_image_alone(sources, classes, seed, noise):
     more = with_noise(true, sources, classes, WrongLabels(noise=1, seed=seed))
     assert (more != true).all()
     assert (told[told != true] == more[told != true]).all()
+    exactly = with_noise(true, sources, classes, wrong, count=int((told != true).sum()))
+    assert (exactly == told).all()
 
 
 def test_the_stated_share_is_wrong_and_uniform_over_the_other_classes():
