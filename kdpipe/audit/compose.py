@@ -31,6 +31,7 @@ NEEDS: dict[Need, str] = {
     "linear networks": "linear networks (--probes {name})",
     "triggered images": "images with a trigger, and its target (a study file)",
     "training images": "the images that the teacher was trained on (a study file)",
+    "withheld classes": "classes that the student never saw (a study file)",
 }
 
 

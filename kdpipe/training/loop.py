@@ -58,13 +58,13 @@ class Student(nn.Module):
         """``labelled``: images that the labels are of, where the teacher is seen on others."""
         if labelled is None:
             self._answer(images, step)
+        else:
+            own = self.network(labelled)
+            # Dropout on the labelled images stays that of a student without further ones.
             with self.draws:
-                return self.objective(step)
-        own = self.network(labelled)
-        # Dropout on the labelled images stays that of a student without further ones.
-        with self.draws:
-            self._answer(images, step)
+                self._answer(images, step)
             step.class_logits = own
+        with self.draws:
             return self.objective(step)
 
     def _answer(self, images: Tensor, step: Step) -> None:

@@ -44,6 +44,7 @@ PROBES: dict[str, dict[str, Any]] = {
     # Networks of a few steps call most images the same; it takes much to change that.
     "adversarial": {"limit": 12, "epsilon": 1.0, "steps": 2},
     "cka": {"replicates": 4},
+    "withheld": {"limit": None},  # of a few images none may be of the class
     "shift": {"distinct": True},  # of 64 pixels, m is two to nine
 }
 
@@ -173,6 +174,7 @@ LAYOUTS = {
     "mnist": _mnist,
     "subliminal": _mnist,
     "generations": _mnist,
+    "withheld": _mnist,
     "cifar10": _cifar10,
     "imagenet": _imagenet,
     "fairface": lambda root: miniature.fairface(root / "fairface", each=8),

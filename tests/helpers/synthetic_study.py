@@ -59,6 +59,8 @@ PLAN = [
      (0.3, 0.2, 0.1, 0.0), 0.02),
     ("group", "fairness", "claim", "equalized_odds_difference", None, ("domain=grey",), 0.1, 0.25,
      (0.3, 0.2, 0.1, 0.0), 0.02),
+    ("main", "withheld", "claim", "accuracy", None, ("domain=grey;classes=3",
+     "domain=grey;classes=others"), 0.0, 0.96, (0.9, 0.3, 0.1, 0.0), 0.02),
     ("main", "flips", "claim", "negative_flips", 0.0, ("domain=grey",), 0.05, 0.0,
      (0.4, 0.1, 0.2, 0.0), 0.005),
     ("main", "copied_errors", "claim", "wrong_minus_right", 0.0, ("domain=grey",), -0.4, 0.0,

@@ -36,6 +36,8 @@ STUDIES = (
     "digits-tuning",
     "subliminal",
     "generations",
+    "withheld",
+    "withheld-digits",
 )
 
 

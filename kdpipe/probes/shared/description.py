@@ -56,7 +56,13 @@ class Preview:
 
 
 Need = Literal[
-    "unseen domain", "groups", "cues", "linear networks", "triggered images", "training images"
+    "unseen domain",
+    "groups",
+    "cues",
+    "linear networks",
+    "triggered images",
+    "training images",
+    "withheld classes",
 ]
 
 

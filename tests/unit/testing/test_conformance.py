@@ -41,6 +41,7 @@ PROBES: dict[str, dict[str, Any]] = {
         "replicates": 3,
     },
     "shift": {"shifts": [16, 32], "distinct": True},
+    "withheld": {"classes": ["star"], "fit": "val"},
 }
 LINEAR = {"weights"}
 NETWORKS: dict[str, dict[str, Any]] = {
