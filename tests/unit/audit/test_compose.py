@@ -204,6 +204,7 @@ def test_an_audit_is_an_ordinary_study(here):
         "memory",
         "shape_bias",
         "weights",
+        "withheld",
     }
     assert left_out["backdoor"] == "it needs images with a trigger, and its target (a study file)"
     plan = Plan(study)
