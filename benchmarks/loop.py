@@ -32,10 +32,11 @@ from kdpipe.models.base import Network, build
 from kdpipe.models.shared.classifier import classifier_of
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.compute import Compute
+from kdpipe.training.explained import gradients
 from kdpipe.training.loop import Images, fit
 from kdpipe.training.optimiser import optimiser_and_schedule
 from kdpipe.training.recipe import Recipe
-from kdpipe.training.teacher import LiveTeacher
+from kdpipe.training.teacher import LiveTeacher, asked
 
 MEAN, STD = [0.5] * 3, [0.25] * 3
 
@@ -118,7 +119,9 @@ def measure(pair: PairOfNetworks, method: str, compute: Compute, steps: int, rep
     )
     objective: Objective = ref.make(setting).to(device)
     layers, teacher_layers = objective.reads
-    teacher = LiveTeacher(teacher_network, teacher_layers, 64)
+    explained = objective.student_gradients(objective.options)
+    of_teacher = objective.teacher_gradients(objective.options)
+    teacher = LiveTeacher(teacher_network, teacher_layers, 64, explained=of_teacher)
     refs = [resolve(augmentations, name) for name in pair.augment]
 
     def loop() -> None:
@@ -137,8 +140,14 @@ def measure(pair: PairOfNetworks, method: str, compute: Compute, steps: int, rep
         for _ in range(steps):
             step = Step(rows=rows, labels=images.labels[:64], logits=torch.empty(0))
             with compute.autocast():
-                step.teacher_logits, step.teacher_features = teacher(batch, rows)
+                asked(teacher, step, batch, None)
                 step.logits, step.features = student.with_features(batch, layers)
+                if explained:
+                    assert step.teacher_logits is not None
+                    decided = step.teacher_logits.argmax(1)
+                    step.gradients = gradients(
+                        step.logits, step.features, explained, decided, trained=True
+                    )
                 loss = objective(step)["loss"]
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

@@ -238,3 +238,14 @@ def test_shapes_of_a_student_that_decides_by_its_teachers_classifier() -> None:
     assert both is not None
     assert alone.shapes == {"reused.projector": (128, 1, 1)}
     assert both.shapes == {"penultimate": (128,), "reused.projector": (128, 1, 1)}
+
+
+def test_an_objective_that_makes_no_sense_with_the_number_of_classes_is_named():
+    halves = {"low": ["0", "1", "2", "3", "4"], "high": ["5", "6", "7", "8", "9"]}
+    methods = {"kl": {}, "dkd": {}, "both": {"terms": ["kl", "dkd"]}}
+    raw = study(data__sets__d__classes=halves, pairs__p__methods=methods)
+    found = said(raw)
+    assert len(found) == 2
+    assert found[0].startswith("pairs.p.methods.dkd: dkd: it compares the classes")
+    assert "of 2 classes" in found[1]
+    assert said(study(pairs__p__methods=methods)) == []
