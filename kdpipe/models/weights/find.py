@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kdpipe.base.errors import KdpipeError, PassingError
+from kdpipe.base.layer_names import REUSED
 from kdpipe.base.paths import expanded
 from kdpipe.base.provenance import file_digest
 from kdpipe.models.base import Builder
@@ -72,6 +73,11 @@ def find(weights: Weights, builder: Builder, data_root: Path | None) -> Found:
     parts = read_parts(path)
     mean, std = weights.normalisation
     state = parts[0].state
+    if any(name.startswith(f"{REUSED}.classifier.") for name in state):
+        raise KdpipeError(
+            f"{path}: this network decides by its teacher's classifier (simkd), which cannot be "
+            f"loaded from weights alone; probe it in the study that trained it."
+        )
     if {"mean", "std"} < set(state) and all(
         name.startswith("body.") for name in state if name not in ("mean", "std")
     ):

@@ -7,13 +7,17 @@ from dataclasses import asdict
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from kdpipe.base.errors import KdpipeError
 from kdpipe.base.plugin import resolve
 from kdpipe.models import builders
 from kdpipe.models.base import Network, build
 from kdpipe.models.shared.classifier import classifier_of
 from kdpipe.models.shared.form import Form
 from kdpipe.models.shared.reused import ReusedClassifier, ReusedSettings, freeze_unused
+from kdpipe.models.weights.find import find
+from kdpipe.models.weights.options import Weights
 from kdpipe.training.artefact import load, save
 
 IMAGES = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -140,3 +144,12 @@ def test_it_can_teach_another_one():
     made = network()
     found = classifier_of(made, IMAGES, "penultimate")
     assert torch.equal(found.weight, made.reused.classifier.weight)
+
+
+def test_weights_alone_are_refused(tmp_path):
+    """A study or an audit would build the body and leave out what decides."""
+    file = tmp_path / "model.safetensors"
+    save_file({k: v.contiguous() for k, v in network().state_dict().items()}, file)
+    builder = resolve(builders, "mnist_cnn").make()
+    with pytest.raises(KdpipeError, match="decides by its teacher's classifier"):
+        find(Weights(path=str(file), mean=[0.5] * 3, std=[0.5] * 3), builder, None)
