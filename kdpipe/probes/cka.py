@@ -17,6 +17,7 @@ from kdpipe.models.base import Network
 from kdpipe.probes.base import Bench, ImageSet, Part, Probe, ProbeOptions, condition, probes
 from kdpipe.probes.shared.description import Metric
 from kdpipe.probes.shared.records import Records, Statistic
+from kdpipe.probes.shared.similarity import mutual_neighbours, procrustes, rsa
 
 CKA_BATCH = 32
 BLOCK = 1 << 16
@@ -81,11 +82,23 @@ def cka(k: np.ndarray, m: np.ndarray, unbiased: bool) -> float:
     return hsic(k, m) / float(np.sqrt(own[0]) * np.sqrt(own[1]))
 
 
+BESIDE = {"mutual_neighbours": mutual_neighbours, "procrustes": procrustes, "rsa": rsa}
+"""Other similarities of two kernels, by metric."""
+
+
+def beside(metric: str, k: np.ndarray, m: np.ndarray) -> float:
+    """A similarity of ``BESIDE``; NaN where CKA has no value either."""
+    return BESIDE[metric](k, m) if np.isfinite(cka(k, m, unbiased=False)) else float("nan")
+
+
 @probes.register("cka")
 class CKA(Probe):
     """Linear CKA, every teacher layer × every student layer (Ojha et al. 2023, Fig. 9).
 
-    Primary: the unbiased form at the last pair of hidden layers (one before the logits). The
+    Primary: the unbiased form at the last pair of hidden layers (one before the logits). At this
+    pair there are also the share of mutual nearest neighbours, Procrustes similarity and
+    representational similarity analysis, because CKA is most sensitive to the directions of largest
+    variance (``shared.similarity``). The
     uncertainty over images comes from random halves, whose variance estimates that of the full
     set without drawing an image twice, which would break the unbiased form.
     """
@@ -104,6 +117,9 @@ class CKA(Probe):
     metrics = {
         "cka_unbiased": Metric("CKA, unbiased", "0 to 1"),
         "cka_biased": Metric("CKA, biased", "0 to 1"),
+        "mutual_neighbours": Metric("Mutual nearest neighbours"),
+        "procrustes": Metric("Procrustes similarity", "0 to 1"),
+        "rsa": Metric("RSA", "Spearman's ρ"),
     }
     place = 120
 
@@ -161,7 +177,27 @@ class CKA(Probe):
                             [cka(k[np.ix_(h, h)], m[np.ix_(h, h)], unbiased) for h in wanted],
                             n=n,
                         )
+                    if hidden:
+                        self._beside(records, where, k, m, halves)
         return records
+
+    @staticmethod
+    def _beside(
+        records: Records, where: str, k: np.ndarray, m: np.ndarray, halves: Sequence[np.ndarray]
+    ) -> None:
+        """The other similarities of a pair of layers, with the same halves of the images."""
+        for metric in BESIDE:
+            records.add_set(
+                Statistic(
+                    condition=where,
+                    metric=metric,
+                    target="one",
+                    missing="the output of a layer is the same for all images",
+                ),
+                beside(metric, k, m),
+                [beside(metric, k[np.ix_(h, h)], m[np.ix_(h, h)]) for h in halves],
+                n=len(k),
+            )
 
     @torch.no_grad()
     def _grams(self, network: Network, images: ImageSet, layers: list[str]) -> dict[str, Tensor]:

@@ -18,8 +18,11 @@ from kdpipe.probes.shared.description import Metric, Panels
 from kdpipe.probes.shared.gradients import need_gradient
 from kdpipe.probes.shared.pictures import PicturedOptions, keep, spread, thumbnail
 from kdpipe.probes.shared.records import Records, Statistic
+from kdpipe.probes.shared.similarity import spearman
 
 CAM_BATCH = 32
+TOP = 0.2
+"""Share of a map's places that count as its top."""
 
 
 class LocalizationOptions(PicturedOptions):
@@ -95,6 +98,28 @@ def cosine(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     return (a * b).sum(1) / np.where(norms > 0, norms, np.nan)
 
 
+def rank_correlation(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Spearman's correlation of maps (n, h, w), (n,); NaN where a map has one value everywhere."""
+    return spearman(*(maps.reshape(len(maps), -1).astype(float) for maps in (one, two)))
+
+
+def top_overlap(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Share of the ``TOP`` places with the largest values that maps (n, h, w) have in common, (n,).
+
+    At least one place; of equal values the first ones. NaN where either map is all zero.
+    """
+    places = one.shape[1] * one.shape[2]
+    count = max(1, round(TOP * places))
+    top = []
+    for maps in (one, two):
+        order = np.argsort(-maps.reshape(len(maps), -1), axis=1, kind="stable")[:, :count]
+        rows = np.zeros((len(maps), places), dtype=bool)
+        np.put_along_axis(rows, order, True, axis=1)
+        top.append(rows)
+    shared = (top[0] & top[1]).sum(1) / count
+    return np.where(all_zero(one) | all_zero(two), np.nan, shared)
+
+
 def resized(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Maps (n, h', w') enlarged to (n, *size) as pytorch-grad-cam does it.
 
@@ -119,8 +144,11 @@ class Localization(Probe):
     Primary: at the larger of the two layers' own resolutions; ``cam_similarity_image`` is at that
     of the images. The paper's score, how often the distilled student is closer to the teacher
     than the independent one, is derived from both, as ``cam_win_rate`` and
-    ``cam_win_rate_image``. An image with an all-zero map has no similarity and does not count;
-    ``all_zero_maps`` and ``all_zero_teacher_maps`` are the shares of such maps.
+    ``cam_win_rate_image``. At the layers' resolution there are also Spearman's correlation of the
+    two maps (``cam_rank_correlation``; a cosine of maps that are nowhere negative is high by
+    itself) and the overlap of their top fifth (``cam_top_overlap``). An image with an all-zero map
+    has no similarity and does not count; ``all_zero_maps`` and ``all_zero_teacher_maps`` are the
+    shares of such maps.
     """
 
     Options = LocalizationOptions
@@ -141,6 +169,8 @@ class Localization(Probe):
         "cam_win_rate": Metric("CAM win rate", level=0.5),
         "cam_similarity_image": Metric("CAM similarity, image size", "cosine"),
         "cam_win_rate_image": Metric("CAM win rate, image size", level=0.5),
+        "cam_rank_correlation": Metric("CAM rank correlation", "Spearman's ρ", panel=False),
+        "cam_top_overlap": Metric("CAM top-fifth overlap", panel=False),
         "all_zero_maps": Metric("Maps that are all zero", panel=False),
         "all_zero_teacher_maps": Metric("Teacher's maps that are all zero", panel=False),
     }
@@ -207,6 +237,8 @@ class Localization(Probe):
                     for m in zero
                 ),
             ]
+            for metric in ("cam_rank_correlation", "cam_top_overlap"):
+                statistics.append(Statistic(condition=where, metric=metric, target="one"))
             for statistic in statistics:
                 records.add(statistic, found[statistic.metric], unit_ids=images.ids)
             if len(pictured):
@@ -248,4 +280,7 @@ class Localization(Probe):
         }
         for metric, size in sizes.items():
             found[metric] = cosine(resized(mine, size), resized(theirs, size))
+        at_layer = [resized(maps, sizes["cam_similarity"]) for maps in (mine, theirs)]
+        found["cam_rank_correlation"] = rank_correlation(*at_layer)
+        found["cam_top_overlap"] = top_overlap(*at_layer)
         return found

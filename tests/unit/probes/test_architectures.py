@@ -121,7 +121,7 @@ def check(bench) -> dict[str, dict[tuple[str, str], float]]:
             if np.isfinite(value) and metric not in UNBOUNDED:
                 assert -1 - 1e-9 <= value <= 1 + 1e-9, (name, condition, metric)
     assert {"accuracy", "adversarial", "boundary", "cka", "localization"} <= set(found)
-    assert len(found["cka"]) == 2 * 7 * 7
+    assert len(found["cka"]) == 2 * 7 * 7 + 3
     assert len({round(v, 6) for v in found["cka"].values()}) > 50
     assert found["adversarial"]["attacker=teacher;domain=grey", "attack_success"] > 0
     zero = [v for (_, metric), v in found["localization"].items() if metric.startswith("all_zero")]
