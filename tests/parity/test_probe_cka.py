@@ -86,7 +86,7 @@ def test_every_cell_of_seven_by_seven_layers(kit):
     assert len(records.notes["layers"]) == len(records.notes["teacher_layers"]) == 7
     table = records.table().to_pandas()
     table = table[table.unit == "image set"].set_index(["condition", "metric"]).value
-    assert len(table) == 2 * 49
+    assert len(table) == 2 * 49 + 3
     for t in theirs.layers.cka:
         for s in mine.layers.cka:
             where = f"domain=grey;teacher_layer={t};student_layer={s}"
@@ -163,7 +163,7 @@ def test_a_constant_layer_has_no_similarity_and_the_others_keep_theirs(kit):
     constant = table.condition.str.contains("=constant")
     assert table[constant].value.isna().all()
     assert table[~constant].value.notna().all()
-    assert len(table) == 2 * 2 * 3
+    assert len(table) == 2 * 2 * 3 + 3
     same = table[table.condition == "domain=grey;teacher_layer=first;student_layer=first"]
     assert same.value.to_numpy() == pytest.approx(1)
 
