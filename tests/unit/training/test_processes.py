@@ -21,6 +21,7 @@ from kdpipe.base.paths import ModelRef, StudentRef
 from kdpipe.base.plugin import resolve
 from kdpipe.base.provenance import canonical
 from kdpipe.data.selection import Selection
+from kdpipe.data.transfer import Transfer
 from kdpipe.distill import objectives
 from kdpipe.models import builders
 from kdpipe.stages import distil, train
@@ -153,6 +154,25 @@ def test_two_processes_draw_for_the_network_what_they_draw_without_an_objective(
     files = [load_file(root / name / "model.safetensors") for name in ("student", "independent")]
     for name, x in files[0].items():
         assert torch.equal(x, files[1][name]), name
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["in place", "beside"])
+def test_two_processes_show_the_noise_of_one(root, beside):
+    """Each image of an epoch goes to one of them, whatever its number of processes."""
+    folders = []
+    for processes in (1, 2):
+        made = student_settings(root, processes)
+        student = made.model_copy(
+            update={
+                "network": settings(1).network,
+                "recipe": settings(1).recipe,
+                "objective": resolve(objectives, {"name": "kl", "gamma": int(beside)}),
+                "transfer": Transfer(noise="gaussian", images=50, beside=beside),
+            }
+        )
+        folders.append(root / f"noise{processes}")
+        distil.run(student, Call(root, folders[-1]))
+    assert_same_files(*folders)
 
 
 @pytest.mark.parametrize("stage", [train, distil], ids=["train", "distil"])
