@@ -68,6 +68,8 @@ class Transfer(Figure):
         head = "independent → target"
         if claims["ceiling"].notna().any():
             head += " (2nd teacher)"
+        if "floor" in claims and claims["floor"].notna().any():
+            head += " [untrained]"
         ax.text(x, 0.28, head, color="#444444", size=7.5)
         y = 0.42
         for name, lines in rows:
@@ -111,6 +113,8 @@ class Transfer(Figure):
         level = " → ".join(values)
         if first["ceiling"] == first["ceiling"]:
             level += f" ({words.number(first['ceiling'], metric)})"
+        if (floor := first.get("floor")) is not None and floor == floor:
+            level += f" [{words.number(floor, metric)}]"
         ax.text(x, y + 0.17, level, va="center", size=8.5)
         seeds = sorted({int(n) for n in part["n_seeds_dist"]})
         many = f"{seeds[0]}–{seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"

@@ -77,6 +77,20 @@ def second_teacher(study: Study, pair: Pair) -> NetworkRef | None:
     return ModelRef(model=ref.model, seed=others[0])
 
 
+def floor(study: Study, pair: Pair) -> ModelRef | None:
+    """An untrained network of the student's architecture: its similarity to the teacher is the
+    floor. None where the study has none, or independent students are untrained themselves."""
+    like = study.models[pair.like]
+    for name, model in study.models.items():
+        alike = (model.network, model.auxiliary) == (like.network, like.auxiliary)
+        untrained = model.weights is None and not model.training.epochs
+        if untrained and alike and model.data.set == like.data.set and name not in pair.independent:
+            refs = [ModelRef(model=name, seed=seed) for seed in model.seeds]
+            if others := [ref for ref in refs if ref not in pair.teacher.members]:
+                return others[0]
+    return None
+
+
 def taught_images(study: Study, pair: Pair) -> Selection | None:
     """The images on which the students of a pair see their teacher; None for noise."""
     own = study.models[pair.like].data

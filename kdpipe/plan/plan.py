@@ -181,6 +181,8 @@ class Plan:
             if cls.relational and second is not None:
                 self._make(second)
                 subjects.append(second)
+            if cls.relational and (floor := pairs.floor(study, pair)) is not None:
+                subjects.append(floor)
             if cls.calibrated or cls.prepared:
                 for network in (*pair.teacher.members, *cls.networks(ref.options)):
                     self._make(network)

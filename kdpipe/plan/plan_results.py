@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kdpipe.figures.shared.find import figure_names, find_figure
-from kdpipe.plan.pairs import second_teacher
+from kdpipe.plan.pairs import floor, second_teacher
 from kdpipe.probes import probes
 from kdpipe.stages.figures import FiguresSettings
 from kdpipe.stages.look import LookSettings
@@ -50,6 +50,7 @@ def _pair(study: Study, name: str, pair: Pair) -> PairSettings:
         role=pair.role,
         teacher=pair.teacher,
         second_teacher=second_teacher(study, pair),
+        floor=floor(study, pair),
         student=pair.like,
         ind_seeds=list(study.independents(pair)),
         methods={

@@ -41,6 +41,12 @@ def comparison(transfer: pd.DataFrame, controls: pd.DataFrame, unit: str = "") -
     # Verdicts first, then by what is compared, so that methods stand under each other.
     rows.sort(key=lambda r: [not r["primary"], *_place(r), order[r["method"]]])
     cells = [_comparison_row(r, known.get(tuple(r[c] for c in _KEY))) for r in rows]
+    if "floor" in transfer and transfer["floor"].notna().any():
+        at = head.index("p (Holm)")
+        head[at:at] = ["Untrained network", "Second teacher"]
+        for row, line in zip(rows, cells, strict=True):
+            metric = words.metric_of(row)
+            line[at:at] = [Cell(words.number(row[c], metric), row[c]) for c in ("floor", "ceiling")]
     return _without_constants(head, cells)
 
 

@@ -19,7 +19,7 @@ from kdpipe.probes.shared.records import Statistic, read_records
 from kdpipe.results.comparison import Array, mean
 from kdpipe.results.flips import flip_rates
 from kdpipe.results.left_out import reasons
-from kdpipe.results.settings import InstanceSettings, PairSettings, TablesSettings
+from kdpipe.results.settings import UNTRAINED, InstanceSettings, PairSettings, TablesSettings
 from kdpipe.results.win_rate import win_rates
 
 Key = tuple[str, str]
@@ -83,6 +83,8 @@ class Measured:
     ind: list[Network]
     dist: dict[str, list[Network]]
     won_from: dict[Key, Key] = field(default_factory=dict)
+    floor: Network | None = None
+    """An untrained network compared with the teacher."""
 
 
 def read_study(tables: TablesSettings, root: Path) -> list[Measured]:
@@ -127,6 +129,7 @@ def read_instance(pair: PairSettings, instance: InstanceSettings, root: Path) ->
         statistics=sorted(statistics.values(), key=lambda s: (s.condition, s.metric)),
         teacher=next(iter(found.get("teacher", [])), None),
         second_teacher=next(iter(found.get("teacher2", [])), None),
+        floor=next(iter(found.get(UNTRAINED, [])), None),
         ind=found["ind"],
         dist={method: found[method] for method in pair.methods},
     )

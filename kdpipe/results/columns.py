@@ -40,7 +40,8 @@ MEASUREMENTS = Table(
             "student model."),
         Column(
             "method", TEXT, "", "`teacher`; `teacher2`, another training of the teacher, compared "
-            "with the first; `ind`, an independent student; or the method that distilled the "
+            "with the first; `untrained`, an untrained network of the student's architecture, also "
+            "compared with it; `ind`, an independent student; or the method that distilled the "
             "student."),
         _SEED,
         _PROBE,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from kdpipe.results.collect import Measured, Network
 from kdpipe.results.columns import Row
+from kdpipe.results.settings import UNTRAINED
 
 TEACHER = "teacher"
 SECOND_TEACHER = "teacher2"
@@ -16,7 +17,8 @@ def measurement_rows(study: str, found: Iterable[Measured]) -> list[Row]:
     """Rows of ``measurements``: fractions in [0, 1] and the number of units that count.
 
     Teachers and independents appear once for each pair that uses them. The row of a second
-    teacher (``teacher2``) is its similarity to the teacher. Replicates are no measurements.
+    teacher (``teacher2``), or of an ``untrained`` network, is its similarity to the teacher.
+    Replicates are no measurements.
     ``student`` is the model that was measured, or for a teacher the first that it stands beside.
     """
     rows = []
@@ -30,6 +32,7 @@ def measurement_rows(study: str, found: Iterable[Measured]) -> list[Row]:
 def _groups(measured: Measured) -> Iterable[tuple[str, list[Network]]]:
     yield TEACHER, [measured.teacher] if measured.teacher else []
     yield SECOND_TEACHER, [measured.second_teacher] if measured.second_teacher else []
+    yield UNTRAINED, [measured.floor] if measured.floor else []
     yield INDEPENDENT, measured.ind
     yield from measured.dist.items()
 
@@ -37,6 +40,8 @@ def _groups(measured: Measured) -> Iterable[tuple[str, list[Network]]]:
 def _rows_of(study: str, measured: Measured, method: str, network: Network) -> list[Row]:
     pair = measured.pair
     student = pair.student
+    if method == UNTRAINED and pair.floor is not None:
+        student = pair.floor.model
     if method in pair.taken:  # of several given students or baselines, the one that was measured
         student = pair.taken[method][network.seed].model
     return [

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from kdpipe.base.options import Options
+from kdpipe.base.options import Options, optional
 from kdpipe.base.paths import ModelRef, StudentRef, TeacherRef, probe_dir
 
 Spending = Literal["obrien-fleming", "pocock"]
@@ -60,6 +60,10 @@ class Decide(Options):
         return tuple(seeds / self.at_most for seeds in self.looks)
 
 
+UNTRAINED = "untrained"
+"""What stands for a method in rows of the untrained network that a similarity is measured on."""
+
+
 class InstanceSettings(Options):
     """One probe of a pair. ``name`` is the stem of its record files."""
 
@@ -83,6 +87,10 @@ class PairSettings(Options):
     teacher: TeacherRef
     second_teacher: ModelRef | StudentRef | None = None
     """Another training of the teacher; its similarity to the teacher is the ceiling."""
+    floor: ModelRef | None = optional(
+        description="An untrained network of the student's architecture: its similarity to the "
+        "teacher is what every similarity starts from."
+    )
     student: str
     ind_seeds: list[int]
     methods: dict[str, list[int]]
@@ -110,6 +118,8 @@ class PairSettings(Options):
             return [self.teacher.seed]
         if method == "teacher2":
             return [] if self.second_teacher is None else [self.second_teacher.seed]
+        if method == UNTRAINED:
+            return [] if self.floor is None else [self.floor.seed]
         return self.ind_seeds if method == "ind" else self.methods[method]
 
     @property
@@ -135,13 +145,16 @@ class PairSettings(Options):
         if method == "teacher2":
             assert self.second_teacher is not None
             return self.second_teacher
+        if method == UNTRAINED:
+            assert self.floor is not None
+            return self.floor
         if method == "ind":
             return ModelRef(model=self.student, seed=seed)
         return StudentRef(pair=self.name, method=method, seed=seed)
 
     def everyone(self) -> Iterator[tuple[str, TeacherRef]]:
         """Every network of the pair with its method, teachers first."""
-        for method in ("teacher", "teacher2", "ind", *self.methods):
+        for method in ("teacher", "teacher2", UNTRAINED, "ind", *self.methods):
             for seed in self.seeds(method):
                 yield method, self.network(method, seed)
 
@@ -151,7 +164,7 @@ class PairSettings(Options):
         if not instance.relational or instance.on_teacher:
             methods.append("teacher")
         if instance.relational:
-            methods.append("teacher2")
+            methods += ["teacher2", UNTRAINED]
         return {m: {seed: self.network(m, seed) for seed in self.seeds(m)} for m in methods}
 
     def record_file(self, network: TeacherRef, instance: InstanceSettings) -> Path:

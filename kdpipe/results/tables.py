@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.results import words
-from kdpipe.results.settings import Decide, InstanceSettings, PairSettings
+from kdpipe.results.settings import UNTRAINED, Decide, InstanceSettings, PairSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,6 +84,7 @@ class Tables:
             if not path.is_file():
                 raise KdpipeError(f"The table {path} is missing; run the stage 'tables' first.")
             frames[name] = pd.read_parquet(path)
+        frames["transfer"] = _with_floor(frames["transfer"], frames["measurements"])
         further = (root / "tables" / f"{n}.parquet" for n in ("left_out", "power", "classes"))
         left_out, power, classes = (
             pd.read_parquet(path) if path.is_file() else None for path in further
@@ -169,10 +170,21 @@ class Tables:
         rows = self.measurements[self.measurements["pair"] == pair]
         if rows.empty:
             return ""
-        taught = rows[~rows["method"].isin(["teacher", "teacher2", "ind"])]
+        taught = rows[~rows["method"].isin(["teacher", "teacher2", "untrained", "ind"])]
         names = list(dict.fromkeys((taught if len(taught) else rows)["student"]))
         students = ", ".join(names) if len(names) < 3 else f"{len(names)} students"
         return f"{rows['teacher'].iloc[0]} → {students}"
+
+
+def _with_floor(transfer: pd.DataFrame, measurements: pd.DataFrame) -> pd.DataFrame:
+    """``transfer`` with the column ``floor``, where an untrained network was measured: its
+    similarity to the teacher, beside which the ceiling is that of another teacher."""
+    keys = ["pair", "probe", "condition", "metric"]
+    rows = measurements[measurements["method"] == UNTRAINED]
+    if rows.empty:
+        return transfer
+    value = rows.drop_duplicates(keys)[[*keys, "value"]].rename(columns={"value": "floor"})
+    return transfer.merge(value, on=keys, how="left")
 
 
 def _measured(pair: PairSettings, left_out: pd.DataFrame | None) -> PairSettings:

@@ -31,7 +31,12 @@ class Property(NamedTuple):
     how: str
 
 
-_ROLES = {"teacher": "Teacher", "teacher2": "Second teacher", "ind": "Independent"}
+_ROLES = {
+    "teacher": "Teacher",
+    "teacher2": "Second teacher",
+    "ind": "Independent",
+    "untrained": "Untrained",
+}
 """Methods that are no objective, in the order in which they stand before the objectives."""
 
 UNITS = {"sample": "images", "triplet": "triplets", "image set": "images"}

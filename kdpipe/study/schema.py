@@ -27,7 +27,7 @@ from kdpipe.study.shorthand import for_pairs, named, over, training_of
 from kdpipe.study.teachers import check_start, check_teacher
 from kdpipe.study.transfers import check_images, check_methods
 
-RESERVED_METHODS = {"teacher", "teacher2", "ind"}
+RESERVED_METHODS = {"teacher", "teacher2", "untrained", "ind"}
 
 
 class Study(Options):

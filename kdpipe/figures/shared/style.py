@@ -224,7 +224,7 @@ def legend(fig: Any, methods: list[str], rows: pd.DataFrame, *, banded: bool = F
         (words.method_words(m), {"color": look(m)[0], "marker": look(m)[1], "ls": ""})
         for m in methods
     ]
-    students = rows[~rows["method"].isin(["teacher", "teacher2"])]
+    students = rows[~rows["method"].isin(["teacher", "teacher2", "untrained"])]
     seeds = students.groupby(["pair", "method"])["seed"].nunique()
     repeated = len(seeds) and seeds.max() > 1
     count = f"{seeds.min()}–{seeds.max()}" if repeated and seeds.min() < seeds.max() else None

@@ -40,6 +40,7 @@ MORE = (["models", "big", "auxiliary"], 3), (["models", "small", "auxiliary"], 3
 def test_keys_that_a_study_does_not_name_stand_in_no_slice():
     for settings in slices(small(), "train", "distil", "teacher_outputs", "tables").values():
         assert not NEW_KEYS & settings.keys()
+        assert not any("floor" in pair for pair in settings.get("pairs", ()))
 
 
 def test_outputs_that_a_pair_compares_reach_its_students_and_nothing_else():

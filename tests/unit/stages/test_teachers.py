@@ -11,6 +11,7 @@ import pytest
 
 from helpers.mini_study import STUDY
 from kdpipe.plan.plan import Plan
+from kdpipe.results.tables import Tables
 from kdpipe.run.inprocess import run_all
 from kdpipe.study.schema import parse
 
@@ -102,5 +103,21 @@ def test_several_teachers_are_measured_as_one(measured):
     assert not len(measured.query("pair == 'several' and method == 'teacher2'"))
 
 
-def test_the_report_is_written(root):
-    assert "first/kl" in (root / "report.html").read_text()
+def test_an_untrained_network_is_the_floor_of_every_similarity(root, measured):
+    """It is compared with each teacher, where a property is a similarity, and with nobody else."""
+    rows = measured[measured["method"] == "untrained"]
+    assert set(rows["pair"]) == {"first", "next", "several", "twice"}  # else the teacher
+    assert set(rows["probe"]) == {"consensus", "fidelity"}
+    assert set(rows["student"]) == {"random"}
+    shown = Tables.load(root, []).transfer
+    for _, row in shown.query("probe == 'fidelity' and pair != 'nothing'").iterrows():
+        keys = ("pair", "probe", "condition", "metric")
+        own = rows[(rows[[*keys]] == row[[*keys]]).all(axis=1)]["value"]
+        assert list(own) == [row["floor"]]
+    assert "floor" not in pd.read_parquet(root / "tables/transfer.parquet")
+
+
+def test_the_report_names_teachers_and_shows_the_floor(root):
+    page = (root / "report.html").read_text()
+    assert "first/kl" in page
+    assert "Untrained network" in page
