@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from kdpipe.base.paths import ModelRef
+from kdpipe.base.paths import ModelRef, StudentRef
 from kdpipe.results.settings import Decide
 
 if TYPE_CHECKING:
@@ -51,6 +51,17 @@ def give_seeds(study: Study, decide: Decide) -> None:
             listed = "seeds" in model.model_fields_set
             _check(f"models.{pair.like}.seeds", model.seeds, listed, decide)
             study.models[pair.like] = model.model_copy(update={"seeds": seeds})
+    for name, pair in study.pairs.items():
+        late = [
+            ref.seed
+            for ref in pair.teacher.members
+            if isinstance(ref, StudentRef) and decide.looks[0] <= ref.seed < decide.at_most
+        ]
+        if late:
+            raise ValueError(
+                f"pairs.{name}.teacher: looks decide whether student {late[0]} is distilled; give "
+                f"it the seed {decide.at_most} or a higher one"
+            )
     taken = [(f"pairs.{name}.teacher", r) for name, p in study.pairs.items() for r in _models(p)]
     for name, pair in study.pairs.items():
         if pair.init is not None and isinstance(pair.init.of, ModelRef):

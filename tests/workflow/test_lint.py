@@ -63,7 +63,9 @@ def test_habits_of_a_rule(rule: str) -> None:
 def test_every_rule_says_once_what_it_makes() -> None:
     """A rule without a TARGET of its own would take that of the rule before it."""
     text = "".join(file.read_text() for file in sorted((REPOSITORY / "rules").glob("*.smk")))
-    assert re.findall(r'^TARGET = ".+"\n\n\n(?:rule|checkpoint) (\w+):', text, re.MULTILINE) == list(RULES)
+    assert re.findall(
+        r'^TARGET = ".+"\n\n\n(?:rule|checkpoint) (\w+):', text, re.MULTILINE
+    ) == list(RULES)
 
 
 def test_default_profile_sets_nothing_that_another_profile_sets() -> None:

@@ -177,6 +177,21 @@ def test_what_looks_cannot_decide_about_is_refused(path, value, said):
         parse(with_value(raw(), path, value))
 
 
+def test_a_student_that_teaches_is_none_that_looks_decide_about():
+    made = with_value(
+        raw(), ("pairs", "two", "teacher"), {"pair": "one", "method": "kl", "seed": 7}
+    )
+    for found in STATES:
+        plan = Plan(parse(made), found)
+        available = {path for job in plan.jobs.values() for path in job.outputs}
+        assert {path for job in plan.jobs.values() for path in job.inputs} <= available
+    made["pairs"]["two"]["teacher"]["seed"] = 2
+    with pytest.raises(
+        KdpipeError, match="looks decide whether student 2 is distilled; give it the seed 6"
+    ):
+        parse(made)
+
+
 def test_seeds_that_are_the_same_are_no_conflict():
     made = with_value(raw(), ("pairs", "one", "seeds"), [*range(6)])
     assert parse(made) == parse(raw())
