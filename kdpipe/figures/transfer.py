@@ -135,23 +135,11 @@ def _left_out(tables: Tables) -> list[str]:
     ]
 
 
-def _shade(closed: float) -> Any:
-    from matplotlib import colormaps
-
-    # The ends of the map are too dark to read a number on.
-    return colormaps["RdBu"](0.5 + 0.4 * max(-1.0, min(1.0, closed)))
-
-
-def _ink(face: list[float]) -> str:
-    """Black or white, whichever stands out more from ``face`` (WCAG 2.2, contrast ratio)."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in face]
-    light = sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True)) + 0.05
-    return "white" if 1.05 / light > light / 0.05 else "black"
-
-
 def _cell(ax: Any, x: float, y: float, row: Any, finding: str, width: float = _CELL) -> None:
     """One verdict: colour, hatching and frame say it, so that no single channel has to."""
     from matplotlib.patches import Rectangle
+
+    from kdpipe.figures.shared.cells import blended, ink, shade
 
     box = (x + 0.03, y + 0.03), width - 0.06, _ROW - 0.06
     middle = x + width / 2
@@ -165,14 +153,14 @@ def _cell(ax: Any, x: float, y: float, row: Any, finding: str, width: float = _C
         ax.text(middle, y + 0.34, below, ha="center", va="center", size=6.5, color="#555555")
         return
     hatch = {"inconclusive": "////", verdicts.NO_FINDING: "...."}.get(finding)
-    # Paler where nothing is decided; blended, because transparency would fade the hatching too.
-    face = [1 - (1 - c) * (0.45 if hatch else 1) for c in _shade(closed)[:3]]
+    # Paler where nothing is decided.
+    face = blended(shade(closed), 0.45 if hatch else 1)
     ax.add_patch(Rectangle(*box, fc=face, ec="#cccccc" if hatch else "none", hatch=hatch, lw=0))
     frame = {"transferred": ("#053061", "-"), "opposite": ("#67001f", "--")}.get(finding)
     if frame:
         ax.add_patch(Rectangle(*box, fill=False, ec=frame[0], ls=frame[1], lw=1.6))
     weight = "bold" if finding in ("transferred", "opposite") else "normal"
-    colour = "#3d3d3d" if hatch else _ink(face)
+    colour = "#3d3d3d" if hatch else ink(face)
     mark = {"opposite": "▼ ", verdicts.NO_FINDING: "† "}.get(finding, "")
     text = {"ha": "center", "va": "center", "color": colour}
     ax.text(middle, y + 0.17, mark + words.share(closed), weight=weight, size=9.5, **text)

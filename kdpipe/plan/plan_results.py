@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from kdpipe.figures.methods import MANY
 from kdpipe.figures.shared.find import figure_names, find_figure
 from kdpipe.plan.pairs import floor, second_teacher
 from kdpipe.probes import probes
@@ -81,6 +82,7 @@ def figures_to_draw(study: Study) -> list[str]:
     has = {
         "paper": any(pair.paper for pair in study.pairs.values()),
         "answer_methods": bool(answer_methods(study)),
+        "many_methods": any(len(p.methods) + len(p.given) >= MANY for p in study.pairs.values()),
     }
     return figure_names(measured(study), [name for name, there in has.items() if there])
 

@@ -41,6 +41,8 @@ _FURTHER = [
     ("#B2182B", "p"),
     ("#1B5E57", "*"),
 ]
+MOST_ACROSS = 8
+"""Entries of a legend in one row."""
 _RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -251,7 +253,7 @@ def key(fig: Any, entries: list[tuple[str, dict[str, Any]]], note: str | None = 
             Line2D([], [], label=f" {label}" if label[:1] == "_" else label, **line)
             for label, line in entries
         ],
-        loc="outside upper center", ncols=len(entries), frameon=False,
+        loc="outside upper center", ncols=min(len(entries), MOST_ACROSS), frameon=False,
         handletextpad=0.4, columnspacing=1.2, title=note, title_fontsize=8,
     )  # fmt: skip
     drawn.get_title().set_multialignment("center")

@@ -14,6 +14,7 @@ from helpers import synthetic_study
 from helpers.places import REPOSITORY
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef
+from kdpipe.figures.methods import MANY, Methods, in_order
 from kdpipe.figures.shared import style
 from kdpipe.figures.shared.find import figure_names, find_figure
 from kdpipe.probes import probes
@@ -23,7 +24,7 @@ from kdpipe.results.tables import Tables
 from kdpipe.stages.base import Call
 from kdpipe.stages.figures import FiguresSettings, run
 
-NAMES = figure_names(probes.names(), ["paper", "answer_methods"])
+NAMES = figure_names(probes.names(), ["paper", "answer_methods"])  # not those of many methods
 KNOWN = ["teacher", "teacher2", "ind", "kl", "hint", "crd", "soft_label"]
 # Those that cannot do without record files are tested on their own.
 OF_TABLES = ["cka", *(name for name in NAMES if not find_figure(name).reads_records)]
@@ -298,3 +299,27 @@ def test_band_shows_how_far_independent_seeds_are_apart():
     assert high == pytest.approx(middle + reach)
     unknown = controls.assign(control_high=float("nan"))
     assert not style.control_band(ax, rows, unknown, metric)
+
+
+def test_the_map_of_methods_begins_with_who_hands_on_most():
+    rows = {"a": (0.1, "inconclusive"), "b": (0.9, "transferred"), "c": (-0.5, "opposite"),
+            "d": (0.3, "inconclusive")}  # fmt: skip
+    part = pd.DataFrame(
+        [{"method": m, "gap_closed": closed, "finding": f} for m, (closed, f) in rows.items()]
+    )
+    assert in_order(part) == ["b", "d", "a", "c"]
+
+
+def test_a_study_of_many_methods_has_their_map():
+    few, many = (["kl", "hint"], [f"m{k}" for k in range(MANY)])
+    assert "methods" not in figure_names(["accuracy"], [])
+    assert "methods" in figure_names(["accuracy"], ["many_methods"])
+    with style.context():
+        for methods in (few, many):
+            tables = made()
+            rows = tables.transfer[tables.transfer["method"] == "kl"]
+            tables.transfer = pd.concat([rows.assign(method=m) for m in methods])
+            tables.controls = tables.controls.iloc[:0]
+            assert (Methods().missing(tables) is None) == (methods is many)
+        drawn = texts(Methods().draw(tables))
+    assert set(many) <= set(drawn)
