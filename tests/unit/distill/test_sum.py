@@ -55,9 +55,9 @@ def test_loss_is_one_cross_entropy_and_the_terms_with_their_weights():
     kl = alone("kl", alpha=2, temperature=3, gamma=0)
     dkd = alone("dkd", beta=5, gamma=0)
     labels = F.cross_entropy(a_step().logits, SETTING.labels[:6])
-    assert float(got["labels"]) == pytest.approx(float(labels))
+    assert got["labels"].item() == pytest.approx(labels.item())
     want = 0.3 * labels + kl["loss"] + dkd["loss"]
-    assert float(got["loss"]) == pytest.approx(float(want), rel=1e-6)
+    assert got["loss"].item() == pytest.approx(want.item(), rel=1e-6)
     assert list(got) == ["loss", "labels", "kl", "dkd_tckd", "dkd_nckd"]
     assert torch.equal(got["kl"], kl["kl"])
     assert torch.equal(got["dkd_nckd"], dkd["nckd"])
