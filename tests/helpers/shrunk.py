@@ -73,7 +73,10 @@ def shrunk(name: str, seeds: int = 1) -> dict[str, Any]:
         if "training" in model:
             model["training"] = _short(model["training"])
         data = model["data"]
-        if "per_group" in data:
+        if "part" in data:  # as many images in every part
+            data["part"] = [0, 0.5] if data["part"][0] == 0 else [0.5, 1]
+            data.pop("per_class", None)
+        elif "per_group" in data:
             data["per_group"] = dict.fromkeys(data["per_group"], 4)
         elif "per_class" in data:
             data["per_class"] = 4
@@ -182,4 +185,6 @@ LAYOUTS = {
     "vlcs": lambda root: miniature.domain_folders(root / "VLCS", VLCS, ["bird", "car"], each=6),
     "why": lambda root: None,
     "digits": lambda root: None,
+    "backdoor": lambda root: _mnist(root),
+    "memory": lambda root: _mnist(root),
 }

@@ -38,6 +38,10 @@ STUDIES = (
     "generations",
     "withheld",
     "withheld-digits",
+    "backdoor",
+    "backdoor-digits",
+    "memory",
+    "memory-digits",
 )
 
 
