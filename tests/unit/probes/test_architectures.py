@@ -40,11 +40,13 @@ OPTIONS = {
     "group_accuracy": {"replicates": 5},
     "localization": {"limit": 2},
     "shift": {**FEW, "shifts": [16]},
+    "withheld": {"classes": ["b"]},
 }
 
 
-# They are about maps that no network here is; they have to say so.
+# They need what no network or set here has, and have to say so.
 REFUSED = {
+    "withheld": "no training images of the domain",
     "weights": "is not an affine function of its image",
     "memory": "needs the training images of a teacher",
 }
