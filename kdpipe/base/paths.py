@@ -81,7 +81,7 @@ class ModelRef(Options):
         return f"models/{self.model}/seed{self.seed}"
 
     @property
-    def title(self) -> str:
+    def called(self) -> str:
         """What a table calls it."""
         return self.model
 
@@ -107,7 +107,7 @@ class StudentRef(Options):
         return f"students/{self.pair}/{folder_name(self.method)}/seed{self.seed}"
 
     @property
-    def title(self) -> str:
+    def called(self) -> str:
         """What a table calls it."""
         return f"{self.pair}/{self.method}"
 
@@ -137,9 +137,9 @@ class MeanRef(Options):
         return 0
 
     @property
-    def title(self) -> str:
+    def called(self) -> str:
         """What a table calls it."""
-        return "mean of " + ", ".join(f"{ref.title} {ref.seed}" for ref in self.networks)
+        return "mean of " + ", ".join(f"{ref.called} {ref.seed}" for ref in self.networks)
 
     @property
     def members(self) -> list[NetworkRef]:

@@ -190,10 +190,10 @@ class Objective(nn.Module):
         return self.student_layers(self.options), self.teacher_layers(self.options)
 
     @property
-    def compared(self) -> list[tuple[str, str]]:
+    def layer_pairs(self) -> list[tuple[str, str]]:
         """The same as pairs, empty where one of them has no partner."""
         if parts := self._parts():
-            return [pair for part in parts for pair in part.compared]
+            return [pair for part in parts for pair in part.layer_pairs]
         return list(zip_longest(*self.reads, fillvalue=""))
 
     def _parts(self) -> list[Objective]:

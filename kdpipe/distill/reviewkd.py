@@ -126,7 +126,7 @@ class ReviewKD(MapsObjective):
         return (*(n for n in super().teacher_layers(options) if n != POOLED), POOLED)
 
     @property
-    def compared(self) -> list[tuple[str, str]]:
+    def layer_pairs(self) -> list[tuple[str, str]]:
         return [*self.pairs, (POOLED, POOLED)]
 
     def forward(self, step: Step) -> dict[str, Tensor]:

@@ -101,8 +101,8 @@ class Sum(Objective):
         return next((reuse for reuse in asked if reuse is not None), None)
 
     @property
-    def compared(self) -> list[tuple[str, str]]:
-        return list(dict.fromkeys(pair for term in self._made() for pair in term.compared))
+    def layer_pairs(self) -> list[tuple[str, str]]:
+        return list(dict.fromkeys(pair for term in self._made() for pair in term.layer_pairs))
 
     def _made(self) -> list[Objective]:
         return list(self.terms)  # type: ignore[arg-type]

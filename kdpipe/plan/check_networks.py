@@ -173,7 +173,7 @@ class Networks:
                     groups=self._groups(pair.like),
                     teacher_groups=self._groups(teacher),
                 )
-                compared = ref.make(setting).compared
+                compared = ref.make(setting).layer_pairs
         except KdpipeError as error:
             self._say(where, error)
             return None

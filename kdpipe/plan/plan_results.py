@@ -186,10 +186,10 @@ def _facts(study: Study, compute: Compute, n_networks: int) -> dict[str, Any]:
         recipe = pair.training or study.models[pair.like].training
         independent = f"{len(study.independents(pair))} independent"
         facts[f"pair {name}"] = (
-            f"{pair.teacher.title} → {pair.student}, {_seeds(pair)} distilled and "
+            f"{pair.teacher.called} → {pair.student}, {_seeds(pair)} distilled and "
             f"{independent} seeds, {recipe.epochs} epochs, {recipe.optimizer} at {recipe.lr:g}"
             if pair.methods
-            else f"{pair.teacher.title} → {', '.join(pair.given)}, {independent}"
+            else f"{pair.teacher.called} → {', '.join(pair.given)}, {independent}"
         )
         if pair.init is not None:
             facts[f"pair {name}, start"] = (
@@ -219,7 +219,7 @@ def _start(study: Study, pair: Pair) -> str:
     """Where the students of a pair start, in words."""
     init, ref = pair.init, study.start_network(pair)
     assert init is not None
-    whose = "their teacher" if init.of == "teacher" else f"{ref.title}, seed {ref.seed}"
+    whose = "their teacher" if init.of == "teacher" else f"{ref.called}, seed {ref.seed}"
     when = "initial" if init.at == "start" else "final"
     layers = f" (layers {', '.join(init.layers)} alone)" if init.layers else ""
     noise = f", with noise of {init.noise:g} of each tensor's spread" if init.noise else ""

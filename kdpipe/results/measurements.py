@@ -48,7 +48,7 @@ def _rows_of(study: str, measured: Measured, method: str, network: Network) -> l
         {
             "study": study,
             "pair": pair.name,
-            "teacher": pair.teacher.title,
+            "teacher": pair.teacher.called,
             "student": student,
             "method": method,
             "seed": network.seed,

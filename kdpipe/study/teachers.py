@@ -57,8 +57,8 @@ def check_teacher(study: Study, where: str, pair: Pair) -> None:
         check_there(study, f"{where}.teacher", ref)
         if ref in study.independents(pair).values():
             raise ValueError(
-                f"{where}.teacher: seed {ref.seed} of '{ref.title}' is also an independent "
-                f"student; give the teacher a seed that is not in models.{ref.title}.seeds"
+                f"{where}.teacher: seed {ref.seed} of '{ref.called}' is also an independent "
+                f"student; give the teacher a seed that is not in models.{ref.called}.seeds"
             )
         # A distilled teacher shares the draws of the independent student of its seed, if any.
         drawn = (
@@ -77,7 +77,7 @@ def check_teacher(study: Study, where: str, pair: Pair) -> None:
             )
         raise ValueError(
             f"{where}.seeds: student {ref.seed} would start from the same weights as its teacher, "
-            f"seed {ref.seed} of '{ref.title}', {remedy}; init asks for such a start"
+            f"seed {ref.seed} of '{ref.called}', {remedy}; init asks for such a start"
         )
     _check_circle(where, where.partition(".")[2], lambda name: _taught_by(study.pairs[name]))
     if isinstance(pair.teacher, MeanRef):

@@ -81,7 +81,7 @@ class MapsObjective(Objective):
         return tuple(dict.fromkeys(options.teacher_layers)) or cls.usual
 
     @property
-    def compared(self) -> list[tuple[str, str]]:
+    def layer_pairs(self) -> list[tuple[str, str]]:
         return self.pairs
 
     def maps(self, step: Step) -> list[tuple[Tensor, Tensor]]:

@@ -199,7 +199,7 @@ def test_an_objective_that_consists_of_others_reads_what_they_read():
     groups = {"groups": {"stages": ("s1",)}, "teacher_groups": {"stages": ("t1", "hint")}}
     both = Both(ObjectiveOptions(), Setting(torch.arange(4), 4, own, theirs, **groups))
     assert both.reads == (("s1", "hint"), ("t1", "hint"))
-    assert both.compared == [("s1", "t1"), ("hint", "hint")]
+    assert both.layer_pairs == [("s1", "t1"), ("hint", "hint")]
 
 
 def test_an_objective_chooses_among_the_stages_alone():

@@ -160,7 +160,7 @@ def test_a_student_of_another_pair_teaches_and_is_distilled_for_it():
     # Another student of that pair is the ceiling.
     assert "probes/students/one/kl/seed0/vs-one~kl-seed9/predictions" in plan.jobs
     (two,) = [p for p in plan.jobs["tables"].settings.pairs if p.name == "two"]
-    assert two.teacher.title == "one/kl"
+    assert two.teacher.called == "one/kl"
     assert two.second_teacher.path == "students/one/kl/seed0"
     assert two.network("teacher2", 0) == two.second_teacher
 
@@ -192,7 +192,7 @@ def test_several_networks_teach_with_their_files_and_gates():
     for path in ("models/big/seed2", "models/small/seed7"):
         assert f"{path}/model.safetensors" in job.inputs
     (two,) = [p for p in plan.jobs["tables"].settings.pairs if p.name == "two"]
-    assert two.teacher.title == "mean of big 2, small 7"
+    assert two.teacher.called == "mean of big 2, small 7"
     assert two.second_teacher is None
     unary = plan.jobs[f"probes/{two.teacher.path}/unary/predictions"]
     assert set(unary.after) == {"gate/models/big", "gate/models/small"}
