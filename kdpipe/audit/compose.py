@@ -32,6 +32,7 @@ NEEDS: dict[Need, str] = {
     "triggered images": "images with a trigger, and its target (a study file)",
     "training images": "the images that the teacher was trained on (a study file)",
     "withheld classes": "classes that the student never saw (a study file)",
+    "unknown images": "images that are of nothing a network knows (a study file)",
 }
 
 

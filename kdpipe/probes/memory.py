@@ -22,6 +22,7 @@ from kdpipe.probes.base import (
 )
 from kdpipe.probes.shared.description import Metric, Panels
 from kdpipe.probes.shared.records import Records, Statistic
+from kdpipe.probes.shared.roc import auc
 
 
 class MemoryOptions(ProbeOptions):
@@ -37,27 +38,6 @@ class MemoryOptions(ProbeOptions):
         "for those of the pair.",
     )
     replicates: int = Field(200, ge=0, description="Bootstrap resamples of the images.")
-
-
-def auc(
-    members: np.ndarray,
-    held_out: np.ndarray,
-    drawn: tuple[np.ndarray, np.ndarray] | None = None,
-) -> float:
-    """P(loss of a member < loss of an image that is none), ties count half: Mann–Whitney's U / nm.
-
-    Losses (n,) and (m,). ``drawn``: rows of a resample of either. 0.5 is no memory, 1 tells every
-    member by its loss.
-    """
-    _, place = np.unique(np.concatenate([members, held_out]), return_inverse=True)
-    inside, outside = np.split(place, [len(members)])
-    if drawn is not None:
-        inside, outside = inside[drawn[0]], outside[drawn[1]]
-    size = place.max() + 1
-    of_members, of_others = (np.bincount(p, minlength=size) for p in (inside, outside))
-    above = len(outside) - np.cumsum(of_others)
-    won = of_members @ (above + of_others / 2)
-    return float(won / (len(inside) * len(outside)))
 
 
 @probes.register("memory")

@@ -45,6 +45,7 @@ PROBES: dict[str, dict[str, Any]] = {
     "adversarial": {"limit": 12, "epsilon": 1.0, "steps": 2},
     "cka": {"replicates": 4},
     "withheld": {"limit": None},  # of a few images none may be of the class
+    "ood": {"limit": None, "replicates": 4},
     "shift": {"distinct": True},  # of 64 pixels, m is two to nine
 }
 
@@ -185,6 +186,7 @@ LAYOUTS = {
     "vlcs": lambda root: miniature.domain_folders(root / "VLCS", VLCS, ["bird", "car"], each=6),
     "why": lambda root: None,
     "digits": lambda root: None,
+    "ood": lambda root: None,
     "backdoor": lambda root: _mnist(root),
     "memory": lambda root: _mnist(root),
 }

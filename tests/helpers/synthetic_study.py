@@ -69,6 +69,8 @@ PLAN = [
      1.0, (0.9, 0.0, 0.3, 0.0), 0.01),
     ("main", "memory", "claim", "membership_auc", None, ("domain=grey",), 0.5, 0.74,
      (0.5, 0.3, 0.2, 0.0), 0.01),
+    ("main", "ood", "claim", "auroc_softmax", None, ("domain=grey;unknown=photo",), 0.8, 0.9,
+     (0.5, 0.3, 0.2, 0.0), 0.01),
 ]  # fmt: skip
 NETS = {"main": ("wide", "small"), "colour": ("wide_colour", "small"), "group": ("wide_g", "g")}
 
@@ -87,7 +89,7 @@ def tables(
         relational = target is not None
         n = 50 if probe == "boundary" else 899
         unit = {"boundary": "triplet", "cka": "image set", "calibration": "image set",
-                "memory": "image set",
+                "memory": "image set", "ood": "image set",
                 "weights": "image set"}.get(probe, "sample")  # fmt: skip
         rows = [(c, metric, c == conditions[0]) for c in conditions]
         second = {"colour": "agreement_correct", "cam": "cam_similarity_image"}.get(probe)

@@ -14,7 +14,8 @@ from kdpipe.base.seeding import stream, uniforms
 from kdpipe.data.selection import Selection, select, training_labels
 from kdpipe.plan.plan import Plan
 from kdpipe.probes.base import resamples
-from kdpipe.probes.memory import Memory, MemoryOptions, auc
+from kdpipe.probes.memory import Memory, MemoryOptions
+from kdpipe.probes.shared.roc import auc
 from kdpipe.study.schema import parse
 
 CLASSES = ["a", "b", "c", "d"]

@@ -42,6 +42,7 @@ STUDIES = (
     "backdoor-digits",
     "memory",
     "memory-digits",
+    "ood",
 )
 
 

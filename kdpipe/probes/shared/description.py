@@ -63,6 +63,7 @@ Need = Literal[
     "triggered images",
     "training images",
     "withheld classes",
+    "unknown images",
 ]
 
 

@@ -202,6 +202,7 @@ def test_an_audit_is_an_ordinary_study(here):
         "fairness",
         "group_accuracy",
         "memory",
+        "ood",
         "shape_bias",
         "weights",
         "withheld",

@@ -39,6 +39,7 @@ OPTIONS = {
     "fairness": {"positive": "b", "replicates": 5},
     "group_accuracy": {"replicates": 5},
     "localization": {"limit": 2},
+    "ood": {"unknown": {"classes": ["b"]}, "replicates": 5},
     "shift": {**FEW, "shifts": [16]},
     "withheld": {"classes": ["b"]},
 }

@@ -40,6 +40,7 @@ PROBES: dict[str, dict[str, Any]] = {
         "members": {"set": "trial", "domains": ["plain", "tinted"], "labels": {"noise": 0.3}},
         "replicates": 3,
     },
+    "ood": {"unknown": {"domains": ["tinted"], "classes": ["star"]}, "replicates": 3},
     "shift": {"shifts": [16, 32], "distinct": True},
     "withheld": {"classes": ["star"], "fit": "val"},
 }
