@@ -43,7 +43,7 @@ _DESCRIPTIONS = {"description", "help", "short_help", "epilog", "metavar", "rich
 # only if code of it reads such a name.
 ENTRY = (
     *("title", "compared", "how", "metrics", "panels", "preview", "figure", "caption", "place"),
-    *("in_paper", "audit_needs", "audit_options"),
+    *("chapter", "in_paper", "audit_needs", "audit_options"),
 )
 NAMED_WORDS = {
     **{name: {name} for name in ENTRY},

@@ -38,6 +38,7 @@ class Accuracy(Probe):
         "Where several domains were measured: the distance from the best to the worst, and the "
         "worst.",
     )
+    chapter = "errors"
     place = 10
     in_paper = {"top1": "accuracy"}
 

@@ -99,6 +99,7 @@ class Adversarial(Probe):
         "each attacked network on validation images, so that it fools that network equally often "
         "(unless a study says otherwise, of the images that it has right).",
     )
+    chapter = "robustness"
     place = 90
     in_paper = {"fooling_rate": "fooling_rate"}
 

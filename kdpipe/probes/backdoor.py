@@ -44,6 +44,7 @@ class Backdoor(Probe):
         "trigger, and accuracy on all images. A backdoor shows where the first is high on images "
         "with the trigger and the second high on images without it.",
     )
+    chapter = "robustness"
     place = 160
     audit_needs = "triggered images"
 

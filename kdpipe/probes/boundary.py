@@ -149,6 +149,7 @@ class Boundary(Probe):
         "it. Shown is the share of points with equal labels, and the overlap of the regions of "
         "each class (intersection over union), averaged over many planes.",
     )
+    chapter = "inside"
     place = 130
     # What Somepalli et al. call so is the share of points with equal labels.
     in_paper = {"boundary_iou": "boundary_agreement"}

@@ -95,6 +95,7 @@ class Calibration(Probe):
         "minus accuracy: above the dotted line a network is too sure of itself, below it too "
         "modest. Then two scores that count both calibration and right answers (lower is better).",
     )
+    chapter = "errors"
     place = 70
 
     def measure(self, bench: Bench) -> Records:

@@ -121,6 +121,7 @@ class CKA(Probe):
         "procrustes": Metric("Procrustes similarity", "0 to 1"),
         "rsa": Metric("RSA", "Spearman's ρ"),
     }
+    chapter = "inside"
     place = 120
 
     @classmethod

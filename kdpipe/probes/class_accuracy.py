@@ -44,6 +44,7 @@ class ClassAccuracy(Probe):
         caption="Share of right answers in the class with the fewest, and its distance from the "
         "class with the most. The classes themselves are in the tables.",
     )
+    chapter = "errors"
     place = 64
 
     def measure(self, bench: Bench) -> Records:

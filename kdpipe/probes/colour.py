@@ -49,6 +49,7 @@ class Colour(AgreementProbe):
         caption="A few test images, and what each becomes at every strength. A network agrees with "
         "itself on an image if it gives both the same answer.",
     )
+    chapter = "invariances"
     place = 20
 
     def strengths(self) -> list[float | int]:

@@ -68,6 +68,7 @@ class Consensus(Probe):
         "wrong; and error consistency, the agreement on being right or wrong beyond what the two "
         "accuracies explain (Cohen's κ, 0 = chance).",
     )
+    chapter = "errors"
     place = 100
     in_paper = {"consensus": "consensus"}
     audit_needs = "unseen domain"

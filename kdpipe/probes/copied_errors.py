@@ -70,6 +70,7 @@ class CopiedErrors(Probe):
         "minus the share of its right ones; at the dotted line both are the same. The two shares "
         "follow, and how often two networks that are both wrong give the same label.",
     )
+    chapter = "errors"
     place = 104
 
     def measure(self, bench: Bench) -> Records:

@@ -48,6 +48,7 @@ class Crop(AgreementProbe):
         "the image that a crop shows. A network agrees with itself if it gives both the same "
         "answer.",
     )
+    chapter = "invariances"
     place = 30
 
     def strengths(self) -> list[float | int]:

@@ -118,6 +118,7 @@ class Fairness(Probe):
         "odds: the worse of true and false positives. Equal opportunity: true positives. "
         "Demographic parity: answers with the positive class, right or wrong.",
     )
+    chapter = "fairness"
     place = 62
     audit_needs = "groups"
 

@@ -48,6 +48,7 @@ class Fidelity(Probe):
         "images like those of training is what the objectives ask for; it is no property by "
         "itself.",
     )
+    chapter = "errors"
     place = 110
     in_paper = {"consensus": "top1_agreement"}
 

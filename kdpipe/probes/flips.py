@@ -42,6 +42,7 @@ class Flips(Probe):
         "independent student of another seed: two independent students show how many answers a "
         "new seed alone flips.",
     )
+    chapter = "errors"
     place = 106
 
     def measure(self, bench: Bench) -> Records:

@@ -39,6 +39,7 @@ class GroupAccuracy(Probe):
         "accuracy_gap": Metric("Best minus worst"),
         "worst_group_accuracy": Metric("Accuracy in the worst group"),
     }
+    chapter = "fairness"
     place = 60
     in_paper = {"top1": "accuracy"}
     audit_needs = "groups"

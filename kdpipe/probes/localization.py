@@ -183,6 +183,7 @@ class Localization(Probe):
         "the map of an independent student; the dotted line is a coin toss. Independent students "
         "are compared with each other to show its spread.",
     )
+    chapter = "inside"
     place = 80
     in_paper = {"cam_win_rate": "cam_win_rate"}
 

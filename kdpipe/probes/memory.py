@@ -72,6 +72,7 @@ class Memory(Probe):
         "teacher that no student saw and on test images (dotted line: nothing is remembered), and "
         "how often a network gives a training image the wrong label that the teacher was told.",
     )
+    chapter = "fairness"
     place = 170
     audit_needs = "training images"
 

@@ -38,6 +38,7 @@ class ShapeBias(Probe):
         "answers that match one of the two; at the dotted line both cues weigh the same. Accuracy "
         "by shape counts all images.",
     )
+    chapter = "invariances"
     place = 50
     in_paper = {"shape_bias": "shape_bias"}
     audit_needs = "cues"

@@ -62,6 +62,7 @@ class Shift(AgreementProbe):
         "itself if it gives both the same answer.",
         unit=" px",
     )
+    chapter = "invariances"
     place = 40
     # At few pixels a shift is often none: only different windows are compared.
     audit_options = {"distinct": True}

@@ -105,6 +105,7 @@ class Weights(Probe):
         "unknowns": Metric("Unknowns of a class", "", panel=False),
     }
     figure = "why"
+    chapter = "inside"
     place = 140
     audit_needs = "linear networks"
 

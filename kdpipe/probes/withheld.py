@@ -79,6 +79,7 @@ class Withheld(Probe):
         "then the same after one number was added to the logits of the withheld classes, fitted on "
         "training images.",
     )
+    chapter = "errors"
     place = 62
     audit_needs = "withheld classes"
 

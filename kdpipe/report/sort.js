@@ -50,7 +50,26 @@ function addSearch(table, body) {
   table.closest(".table").prepend(label);
 }
 
+// A link to a property opens it.
+function openTarget() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const folded = target?.querySelector(":scope > details");
+  if (!folded) return;
+  folded.open = true;
+  target.scrollIntoView();
+}
+addEventListener("hashchange", openTarget);
+openTarget();
+
 // On paper nothing can be opened.
+const forPaper = new Set();
 addEventListener("beforeprint", () => {
-  for (const part of document.querySelectorAll("details")) part.open = true;
+  for (const part of document.querySelectorAll("details:not([open])")) {
+    part.open = true;
+    forPaper.add(part);
+  }
+});
+addEventListener("afterprint", () => {
+  for (const part of forPaper) part.open = false;
+  forPaper.clear();
 });

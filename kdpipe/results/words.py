@@ -21,6 +21,15 @@ MINUS = "\N{MINUS SIGN}"
 PERCENT = "\N{NO-BREAK SPACE}%"  # a number and its unit stay on one line
 KINDS = {False: "The network by itself", True: "Compared with its teacher"}
 """Headings of properties, by whether they are relational."""
+CHAPTERS = {
+    "errors": "Answers and errors",
+    "invariances": "Invariances",
+    "robustness": "Robustness",
+    "inside": "Inside the networks",
+    "fairness": "Fairness and privacy",
+    "further": "Further properties",
+}
+"""Headings of the report, in their order."""
 
 
 class Property(NamedTuple):
@@ -91,6 +100,21 @@ def method_order(methods: Any) -> list[str]:
 def property_order(found: Any) -> list[str]:
     """Properties in their places, then by name."""
     return sorted(set(found), key=lambda probe: (described(probe).place, probe))
+
+
+def chapters(found: Any) -> dict[str, list[str]]:
+    """Properties in their places by the heading of their chapter. Chapters that only a plug-in
+    knows stand by name before the further properties."""
+    made: dict[str, list[str]] = {}
+    for probe in property_order(found):
+        made.setdefault(described(probe).chapter, []).append(probe)
+    known = list(CHAPTERS)
+    last = len(known) - 1
+    place = {c: known.index(c) if c in known else last - 0.5 for c in made}
+    said: dict[str, list[str]] = {}
+    for chapter in sorted(made, key=lambda c: (place[c], c)):
+        said.setdefault(CHAPTERS.get(chapter) or _plain(chapter), []).extend(made[chapter])
+    return said
 
 
 def condition_words(condition: str, *, named: bool = False) -> str:

@@ -13,7 +13,18 @@ from kdpipe.base.provenance import versions, write_atomically
 from kdpipe.data.store import Subset
 from kdpipe.figures.shared.find import find_figure
 from kdpipe.figures.shared.pictures import first_of
-from kdpipe.report import answer, audit, classes, looks, networks, outlook, seen, sentences, values
+from kdpipe.report import (
+    answer,
+    audit,
+    classes,
+    looks,
+    networks,
+    outlook,
+    overview,
+    seen,
+    sentences,
+    values,
+)
 from kdpipe.report.cite import cite
 from kdpipe.report.doubts import doubts
 from kdpipe.report.examples import Examples, examples
@@ -57,6 +68,7 @@ def run(settings: ReportSettings, call: Call) -> None:
     tables.transfer, tables.decide = tables.counted(), settings.decide
     trained, taken = apart(tables.transfer, audit.given(settings.pairs))
     taught, alone = apart(trained, settings.without_teacher)
+    ended = overview.claims(taught, taken, tables.controls)
     claims = outlook.of_taught(tables.power, settings.without_teacher)
     page = render(
         study=settings.study,
@@ -75,7 +87,8 @@ def run(settings: ReportSettings, call: Call) -> None:
         controls=sentences.control_lines(tables.transfer),
         transfer=pictures.get("transfer"),
         across=[p for p in pictures.values() if not p["probes"] and p["name"] not in _PLACED],
-        sections=_sections(tables, pictures, settings, root),
+        overview=overview.overview(ended, _measured(tables)),
+        chapters=_chapters(tables, pictures, settings, root, ended),
         training=pictures.get("training"),
         paper=values.published(tables.paper) if len(tables.paper) else None,
         paper_picture=pictures.get("paper"),
@@ -102,12 +115,37 @@ STAGE = Stage(ReportSettings, run)
 _PLACED = ("transfer", "training", "paper")
 
 
+def _measured(tables: Tables) -> list[str]:
+    return list(tables.measurements["probe"].unique())
+
+
+def _chapters(
+    tables: Tables,
+    pictures: dict[str, dict[str, Any]],
+    settings: ReportSettings,
+    root: Path,
+    ended: Any,
+) -> list[dict[str, Any]]:
+    """Measured properties by chapter, also those that have no figure of their own."""
+    sections = {s["id"]: s for s in _sections(tables, pictures, settings, root)}
+    return [
+        {
+            "id": overview.chapter_id(heading),
+            "heading": heading,
+            "sections": [
+                {**sections[probe], "answer": overview.answer(ended, probe)} for probe in names
+            ],
+        }
+        for heading, names in words.chapters(sections).items()
+    ]
+
+
 def _sections(
     tables: Tables, pictures: dict[str, dict[str, Any]], settings: ReportSettings, root: Path
 ) -> list[dict[str, Any]]:
-    """One section a measured property, also for a property that has no figure of its own."""
+    """One section a property."""
     sections = []
-    for probe in words.property_order(tables.measurements["probe"].unique()):
+    for probe in _measured(tables):
         rows = tables.transfer[tables.transfer["probe"] == probe]
         unit = _unit(tables, rows)
         main = rows["primary"] | rows.index.isin(verdicts.controls_of(rows).index)

@@ -94,6 +94,34 @@ def test_the_first_screen_says_what_was_distilled(opened: Opened) -> None:
         assert box["y"] + box["height"] < HEIGHT, word
 
 
+def test_details_are_folded_until_a_link_or_a_key_opens_them(opened: Opened) -> None:
+    page = opened.page
+    figures = page.locator("#colour figure svg")
+    assert figures.count()
+    assert not figures.first.is_visible()
+    assert page.locator("#colour .answer").inner_text().strip()
+    page.locator(".overview a", has_text="Colour invariance").first.click()
+    figures.first.wait_for(state="visible")
+    page.locator("#colour > details > summary").press("Enter")
+    figures.first.wait_for(state="hidden")
+
+
+def test_the_overview_fits_two_screens(opened: Opened) -> None:
+    box = opened.page.locator(".overview").bounding_box()
+    assert box["y"] + opened.page.evaluate("scrollY") + box["height"] < 2 * HEIGHT
+
+
+def test_paper_shows_what_is_folded_and_the_screen_folds_it_again(opened: Opened) -> None:
+    page = opened.page
+    folded = "document.querySelectorAll('details:not([open])').length"
+    before = page.evaluate(folded)
+    assert before
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(folded) == 0
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(folded) == before
+
+
 def test_every_figure_and_picture_is_visible(opened: Opened) -> None:
     page = opened.page
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
@@ -122,7 +150,7 @@ def values(table: Any, column: int) -> list[float]:
 
 def test_a_click_on_a_head_sorts_by_value(opened: Opened) -> None:
     opened.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
-    table = opened.page.locator("#colour details table.sortable")
+    table = opened.page.locator("#colour details.further table.sortable")
     heads = table.locator("th").all_inner_texts()
     column = next(k for k, text in enumerate(heads) if text.startswith("Difference"))
     before = values(table, column)

@@ -84,6 +84,9 @@ class Described:
     figure: str = ""
     """The figure in ``kdpipe.figures`` that takes the place of the default one; empty for the one
     that is called like the probe, if there is one."""
+    chapter: str = "further"
+    """The heading of the report that it stands under: ``errors``, ``invariances``, ``robustness``,
+    ``inside``, ``fairness`` or ``further``; any other word is a heading of its own."""
     place: int = 1000
     """Where it stands among the properties; those of equal place stand by name."""
     in_paper: Mapping[str, str] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,6 +93,23 @@ def test_a_plan_measures_and_draws_it_and_changes_no_other_job(package):
     assert "mirrors.mirror" in after["figures"].modules
 
 
+def headings(page: str) -> list[str]:
+    return re.findall(r"<h2>([^<]*)", page)
+
+
+@pytest.mark.parametrize(
+    ("chapter", "heading"), [("invariances", "Invariances"), ("symmetry", "Symmetry")]
+)
+def test_it_says_which_heading_it_stands_under(tmp_path, study, chapter, heading):
+    said = f'    chapter = "{chapter}"\n    title ='
+    code = {"mirror": MIRROR.replace("    title =", said, 1)}
+    groups = {"kdpipe.probes": {"mirror": "mirrors.mirror"}}
+    with installed(tmp_path / "site", "mirrors", code, groups):
+        told = ReportSettings(study="made_up", title="t", figures=[])
+        report(told, Call(study, study / "r.html"))
+    assert headings((study / "r.html").read_text())[1] == heading
+
+
 def test_figure_and_report_are_in_its_words(package, study):
     settings = {"study": "made_up", "networks": synthetic_study.NETWORKS}
     figures = ["mirror", "transfer"]
@@ -103,6 +121,7 @@ def test_figure_and_report_are_in_its_words(package, study):
     report(ReportSettings(figures=figures, title="t", **settings), Call(study, study / "r.html"))
     page = (study / "r.html").read_text()
     assert 'id="mirror"' in page
+    assert headings(page)[:2] == ["What was distilled", "Further properties"]
     for text in ("Mirror invariance", "Each test image and its mirror image", 'id="mirror-'):
         assert text in page, text
 
