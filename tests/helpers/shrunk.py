@@ -88,6 +88,9 @@ def shrunk(name: str, seeds: int = 1) -> dict[str, Any]:
         pair["training"] = _short(pair.get("training", {}))
         if (pair.get("transfer") or {}).get("images"):
             pair["transfer"]["images"] = 12
+        if name.endswith("-tuning"):  # of three candidates of one method the middle one
+            further = [m for m in pair["methods"] if m.endswith(("-low", "-high"))]
+            pair["methods"] = {m: o for m, o in pair["methods"].items() if m not in further}
         for method in pair["methods"].values():
             if "negatives" in method:
                 method["negatives"] = 8
@@ -187,6 +190,7 @@ LAYOUTS = {
     "why": lambda root: None,
     "digits": lambda root: None,
     "ood": lambda root: None,
-    "backdoor": lambda root: _mnist(root),
-    "memory": lambda root: _mnist(root),
+    "methods": lambda root: None,
+    "backdoor": _mnist,
+    "memory": _mnist,
 }
