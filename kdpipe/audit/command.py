@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from kdpipe.audit.compose import Wanted
+    from kdpipe.audit.outcome import Wishes
 
 from kdpipe.base.errors import KdpipeError
 
 NAME = "audit"
 NAMES = [NAME, *(f"{NAME}{k}" for k in range(2, 100))]
 """Folders of results of audits without a name, of which several may run at once."""
-NETWORKS, IMAGES, RUN = "Networks", "Images and properties", "Running"
+NETWORKS, IMAGES, GATE, RUN = "Networks", "Images and properties", "As a gate", "Running"
 
 
 def _option(text: str, panel: str, *names: str) -> Any:
@@ -152,6 +152,21 @@ def audit(
     probes: Annotated[str, _option("Only these properties, with commas.", IMAGES)] = "",
     without: Annotated[str, _option("All but these properties, with commas.", IMAGES)] = "",
     limit: Annotated[int | None, _option("Images per property, at most.", IMAGES)] = None,
+    expect: Annotated[
+        list[str] | None,
+        _option(
+            "PROBE[.METRIC]<=NUMBER (or >=, <, >) of the student, as flips.negative_flips<=0.02; "
+            "may be repeated. Exit code 0: all are met; 1: one is not; 2: it cannot be told.",
+            GATE,
+        ),
+    ] = None,
+    junit: Annotated[
+        Path | None, _option("Write the expectations as JUnit XML to this file.", GATE)
+    ] = None,
+    summary: Annotated[
+        Path | None,
+        _option("Add a summary in Markdown to this file, as to $GITHUB_STEP_SUMMARY.", GATE),
+    ] = None,
     name: Annotated[
         str | None,
         _option(
@@ -170,7 +185,7 @@ def audit(
     The networks are there already. Every property is measured on all of them, and the report says
     what the student shares with its teacher beyond what the baselines share.
     """
-    from kdpipe.audit.compose import Wanted
+    from kdpipe.audit.compose import Wanted, compose
     from kdpipe.audit.images import Columns, Square
     from kdpipe.audit.networks import Told
     from kdpipe.audit.options import in_options
@@ -221,17 +236,35 @@ def audit(
             class_map=_class_map(class_map),
             compute={"device": device, "threads": threads},
         )
-        _do(wanted, study_file, results, NAMES if name is None else [name])
+        study, left_out = compose(wanted)
+        wishes = _wishes(expect or [], list(study["probes"]), left_out, junit, summary)
+        if study_file is not None:
+            if expect or junit or summary:
+                raise KdpipeError(
+                    "--expect, --junit and --summary are of an audit that runs, and --study-file "
+                    "writes a study and runs nothing; leave one of them out."
+                )
+            _write(study, study_file)
+        else:
+            _run(study, left_out, results, NAMES if name is None else [name], wishes)
 
 
-def _do(wanted: Wanted, study_file: Path | None, results: Path, names: Sequence[str]) -> None:
-    from kdpipe.audit.compose import compose
+def _wishes(
+    expect: Sequence[str],
+    measured: Sequence[str],
+    left_out: dict[str, str],
+    junit: Path | None,
+    summary: Path | None,
+) -> Wishes:
+    """What is expected, once it is known to make sense and its files can be written."""
+    from kdpipe.audit.expectations import read
+    from kdpipe.audit.gate_files import check_places
+    from kdpipe.audit.outcome import Wishes
 
-    study, left_out = compose(wanted)
-    if study_file is not None:
-        _write(study, study_file)
-    else:
-        _run(study, left_out, results, names)
+    check_places(("--junit", junit), ("--summary", summary))
+    if junit is not None and not expect:
+        raise KdpipeError("--junit FILE has a test case for each --expect; give one of those.")
+    return Wishes(read(expect, measured, left_out), junit, summary)
 
 
 def _words(text: str) -> list[str]:
@@ -263,7 +296,11 @@ def _write(study: dict[str, Any], path: Path) -> None:
 
 
 def _run(
-    study: dict[str, Any], left_out: dict[str, str], results: Path, names: Sequence[str]
+    study: dict[str, Any],
+    left_out: dict[str, str],
+    results: Path,
+    names: Sequence[str],
+    wishes: Wishes,
 ) -> None:
     """Run the study under the first of ``names`` whose folder no other audit uses."""
     from kdpipe.audit.networks import check_networks
@@ -283,6 +320,6 @@ def _run(
         check_writable(root, plan.jobs)
         with printed_in_options():
             run_all(plan, results, said=options_for_keys)
-            code = tell(plan, root, left_out)
+            code = tell(plan, root, left_out, wishes)
     if code:
         raise typer.Exit(code)
