@@ -220,7 +220,7 @@ def test_what_an_audit_prints_speaks_of_options(here, monkeypatch):
         file.write_text(json.dumps(about))
         print_table(results / plan.study.study, [path], said)
 
-    def told(plan, root, left_out):
+    def told(plan, root, left_out, wishes):
         print(f"Warning: models/teacher/seed0, models/student_distilled/seed0: {SAID}.")
         return 0
 
