@@ -51,15 +51,18 @@ function addSearch(table, body) {
 }
 
 // A link to a property opens it.
-function openTarget() {
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+function openTarget(hash) {
+  const target = document.getElementById(decodeURIComponent(hash.slice(1)));
   const folded = target?.querySelector(":scope > details");
   if (!folded) return;
   folded.open = true;
   target.scrollIntoView();
 }
-addEventListener("hashchange", openTarget);
-openTarget();
+for (const link of document.querySelectorAll('a[href^="#"]')) {
+  link.addEventListener("click", () => openTarget(link.hash)); // also a second time
+}
+addEventListener("hashchange", () => openTarget(location.hash));
+openTarget(location.hash);
 
 // On paper nothing can be opened.
 const forPaper = new Set();
