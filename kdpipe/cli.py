@@ -14,6 +14,7 @@ from kdpipe.base.errors import KdpipeError, StoppedError
 from kdpipe.stages.order import STAGES
 from kdpipe.workflow.aa import aa
 from kdpipe.workflow.power import power
+from kdpipe.workflow.start import CONTEXT, snakemake
 
 app = typer.Typer(
     help="Find out what a student network inherits from its teacher.",
@@ -266,6 +267,7 @@ def run(
 
 
 app.command("audit")(audit)
+app.command("snakemake", context_settings=CONTEXT)(snakemake)
 app.command("power")(power)
 app.command("aa")(aa)
 

@@ -1,0 +1,79 @@
+"""``kdpipe snakemake``: Snakemake on one study, in the order of words that it needs."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+import kdpipe
+from kdpipe.base.errors import KdpipeError
+
+SNAKEFILE = Path(kdpipe.__file__).parent.parent / "Snakefile"
+CONTEXT = {"allow_interspersed_args": False}
+"""What stands behind the study goes to Snakemake as it is, ``--help`` as well."""
+# Words by which Snakemake would be given another study or other rules; it takes short forms too.
+_OURS = {
+    "--configfile": "the study is the first word",
+    "--configfiles": "the study is the first word",
+    "--snakefile": "the rules are those of kdpipe",
+    "-s": "the rules are those of kdpipe",
+}
+
+
+def snakemake(
+    study: Annotated[Path, typer.Argument(help="A study file (YAML).")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TARGET]... [OPTION]...",
+            help="Targets first, such as tables, then options of Snakemake, such as --cores 2 or "
+            "-n.",
+        ),
+    ] = None,
+) -> None:
+    """Run a study with Snakemake: 'kdpipe snakemake STUDY tables --cores 2'.
+
+    The same as 'snakemake tables --configfile STUDY --cores 2', from any folder. Options of
+    Snakemake follow the study and its targets and are passed on.
+    """
+    start(command(study, words or ()))
+
+
+def command(study: Path, words: Sequence[str], snakefile: Path = SNAKEFILE) -> list[str]:
+    """The command of Snakemake for ``study``; ``words`` are targets, then options.
+
+    ``--configfile`` takes every word up to the next option, so that a target behind it would be a
+    second study. Raises KdpipeError for a study that is no file, for options that name another
+    one, and where Snakemake or the rules are not installed.
+    """
+    if not study.is_file():
+        raise KdpipeError(f"{study} is no study file; write 'kdpipe snakemake STUDY [TARGET]...'.")
+    for word in words:
+        if (reason := _OURS.get(word.partition("=")[0])) is not None:
+            raise KdpipeError(f"Leave out {word.partition('=')[0]}: {reason}.")
+    if importlib.util.find_spec("snakemake") is None:
+        raise KdpipeError(f"Snakemake is not installed; use 'kdpipe run {study}' without it.")
+    if not snakefile.is_file():
+        raise KdpipeError(
+            f"{snakefile} is missing, as in an installation without the rules; run from a clone of "
+            f"kdpipe, or use 'kdpipe run {study}'."
+        )
+    targets = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
+    options = list(words[len(targets) :])
+    rules = ["--snakefile", str(snakefile)]
+    program = [sys.executable, "-m", "snakemake"]
+    return [*program, *targets, *rules, "--configfile", str(study), *options]
+
+
+def start(command: Sequence[str]) -> NoReturn:
+    """Become ``command``, so that signals and the exit code are its own."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(command[0], command)
