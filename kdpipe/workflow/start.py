@@ -72,7 +72,7 @@ def command(study: Path, words: Sequence[str], snakefile: Path = SNAKEFILE) -> l
     return [*program, *targets, *rules, "--configfile", str(study), *options]
 
 
-def start(command: Sequence[str]) -> NoReturn:
+def start(command: list[str]) -> NoReturn:
     """Become ``command``, so that signals and the exit code are its own."""
     sys.stdout.flush()
     sys.stderr.flush()
