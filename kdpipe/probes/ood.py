@@ -76,6 +76,7 @@ class Ood(Probe):
         "(dotted line: a coin), and the share of unknown images that pass at the threshold which "
         "95 % of the known images reach (lower is better).",
     )
+    chapter = "robustness"
     place = 72
     audit_needs = "unknown images"
 
