@@ -71,6 +71,8 @@ PLAN = [
      (0.5, 0.3, 0.2, 0.0), 0.01),
     ("main", "ood", "claim", "auroc_softmax", None, ("domain=grey;unknown=photo",), 0.8, 0.9,
      (0.5, 0.3, 0.2, 0.0), 0.01),
+    ("main", "corruptions", "claim", "mean_accuracy", None, ("domain=grey",), 0.6, 0.8,
+     (0.5, 0.3, 0.2, 0.0), 0.01),
 ]  # fmt: skip
 NETS = {"main": ("wide", "small"), "colour": ("wide_colour", "small"), "group": ("wide_g", "g")}
 

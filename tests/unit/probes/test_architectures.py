@@ -35,6 +35,7 @@ OPTIONS = {
     "calibration": {"replicates": 5},
     "cka": {"limit": None, "replicates": 4},
     "colour": {**FEW, "strengths": [0.4]},
+    "corruptions": {**FEW, "corruptions": ["jpeg"], "severities": [3]},
     "crop": {**FEW, "scales": [0.5]},
     "fairness": {"positive": "b", "replicates": 5},
     "group_accuracy": {"replicates": 5},

@@ -34,6 +34,7 @@ PROBES: dict[str, dict[str, Any]] = {
     "boundary": {"triplets": 3, "resolution": 5},
     "cka": {"limit": 12, "replicates": 3},
     "colour": {"strengths": [0.4, 0.6]},
+    "corruptions": {"corruptions": ["jpeg", "shot_noise"], "severities": [2, 5]},
     "crop": {"scales": [0.4, 0.6]},
     "fairness": {"positive": "star"},
     "memory": {
