@@ -66,10 +66,15 @@ def _shot_noise(image: Image, photons: float, rng: np.random.Generator) -> Image
 
 
 def disk(radius: float, deviation: float) -> Image:
-    """Weights (k, k) of a lens out of focus, which sum up to 1: a disk with a smoothed edge."""
+    """Weights (k, k) of a lens out of focus: a disk with a smoothed edge.
+
+    They sum up to 1, and to 1.01 for a disk that touches the edge of its square (8, 10), where
+    the published code mirrors it.
+    """
     half = 8 if radius <= 8 else int(radius)
     across = np.arange(-half, half + 1)
     inside = (across[:, None] ** 2 + across**2 <= radius**2).astype(np.float64)
+    inside /= inside.sum()
     reach = np.arange(-1, 2) if radius <= 8 else np.arange(-2, 3)
     smooth = np.exp(-(reach**2) / (2 * deviation**2))
     smooth /= smooth.sum()
@@ -77,7 +82,7 @@ def disk(radius: float, deviation: float) -> Image:
 
     for axis in (0, 1):
         inside = convolve1d(inside, smooth, axis=axis, mode="mirror")
-    return inside / inside.sum()
+    return inside
 
 
 def _defocus_blur(image: Image, of: tuple[float, float], _rng: np.random.Generator) -> Image:

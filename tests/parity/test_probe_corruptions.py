@@ -147,7 +147,7 @@ def test_black_becomes_grey_and_white_stays_white():
     assert set(made[1].ravel()) == {255}
 
 
-@pytest.mark.parametrize("radius", [0.3, 1.5, 8, 10])
+@pytest.mark.parametrize("radius", [0.3, 1.5, 6])
 def test_a_lens_neither_adds_nor_takes_light(radius):
     assert disk(radius, 0.5).sum() == pytest.approx(1, abs=1e-12)
 
