@@ -219,6 +219,9 @@ class Probe(Described, ABC):
     layers of the networks, which a compiled one does not show; one that ``needs_places`` can look
     only at layers with feature maps of more than one place.
 
+    One that is ``white_box`` changes its images by the network's own gradient; any other shows
+    every network the same ones.
+
     One that is ``calibrated`` or ``prepared`` looks at the teacher, and at the ``networks`` it
     names, in jobs of their own, once for all students: ``calibrate`` fits settings, ``prepare``
     computes what depends on such a network and the images alone. ``measure`` finds the settings
@@ -253,6 +256,7 @@ class Probe(Described, ABC):
     prepared: bool = False
     looks_inside: bool = False
     needs_places: bool = False
+    white_box: bool = False
 
     def __init__(self, options: Any) -> None:
         self.options = options

@@ -46,6 +46,7 @@ PROBES: dict[str, dict[str, Any]] = {
     "cka": {"replicates": 4},
     "withheld": {"limit": None},  # of a few images none may be of the class
     "ood": {"limit": None, "replicates": 4},
+    "robustness": {"steps": 2, "restarts": 1},
     "shift": {"distinct": True},  # of 64 pixels, m is two to nine
 }
 
@@ -193,4 +194,7 @@ LAYOUTS = {
     "methods": lambda root: None,
     "backdoor": _mnist,
     "memory": _mnist,
+    "robustness": lambda root: None,
+    "backdoor": lambda root: _mnist(root),
+    "memory": lambda root: _mnist(root),
 }

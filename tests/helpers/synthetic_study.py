@@ -73,6 +73,8 @@ PLAN = [
      (0.5, 0.3, 0.2, 0.0), 0.01),
     ("main", "corruptions", "claim", "mean_accuracy", None, ("domain=grey",), 0.6, 0.8,
      (0.5, 0.3, 0.2, 0.0), 0.01),
+    ("main", "robustness", "claim", "robust_accuracy", None, ("domain=grey;epsilon=0.03137",
+     "domain=grey;epsilon=0.007843"), 0.1, 0.4, (0.5, 0.3, 0.2, 0.0), 0.01),
 ]  # fmt: skip
 NETS = {"main": ("wide", "small"), "colour": ("wide_colour", "small"), "group": ("wide_g", "g")}
 

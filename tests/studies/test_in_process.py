@@ -46,6 +46,7 @@ STUDIES = (
     "memory",
     "memory-digits",
     "ood",
+    "robustness",
 )
 
 

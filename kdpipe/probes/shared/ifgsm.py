@@ -16,18 +16,27 @@ BISECTIONS = 30
 
 
 def ifgsm(
-    network: Network, images: Tensor, labels: Tensor, epsilon: float, step: float, steps: int
+    network: Network,
+    images: Tensor,
+    labels: Tensor,
+    epsilon: float,
+    step: float,
+    steps: int,
+    start: Tensor | None = None,
 ) -> Tensor:
     """I_{t+1} = clip_{I,ε}(I_t + a·sign ∇J(I_t, y)) (Kurakin et al. 2017, Eq. 2).
 
     Images (n, 3, h, w) in [0, 1] and labels (n,) on the network's device; the result stays in
     [0, 1] and within ε of the images in every pixel. A pixel without a gradient stays as it is.
+    With ``start`` (n, 3, h, w), points in the ball to begin from, it is projected gradient descent.
     The network has to be in evaluation mode, else images of a batch would depend on each other.
     """
     parts = []
-    for clean, target in zip(images.split(ATTACK_BATCH), labels.split(ATTACK_BATCH), strict=True):
+    first = images if start is None else start
+    batches = (x.split(ATTACK_BATCH) for x in (images, labels, first))
+    for clean, target, begin in zip(*batches, strict=True):
         low, high = (clean - epsilon).clamp_min(0), (clean + epsilon).clamp_max(1)
-        adversarial = clean.clone()
+        adversarial = begin.clone()
         for _ in range(steps):
             adversarial.requires_grad_(True)
             # The sum, so that an image's gradient does not depend on its batch.

@@ -41,6 +41,7 @@ OPTIONS = {
     "group_accuracy": {"replicates": 5},
     "localization": {"limit": 2},
     "ood": {"unknown": {"classes": ["b"]}, "replicates": 5},
+    "robustness": {**FEW, "epsilons": [0.1], "steps": 1, "restarts": 1},
     "shift": {**FEW, "shifts": [16]},
     "withheld": {"classes": ["b"]},
 }

@@ -42,6 +42,7 @@ PROBES: dict[str, dict[str, Any]] = {
         "replicates": 3,
     },
     "ood": {"unknown": {"domains": ["tinted"], "classes": ["star"]}, "replicates": 3},
+    "robustness": {"epsilons": [0.1, 0.02], "steps": 2, "restarts": 2},
     "shift": {"shifts": [16, 32], "distinct": True},
     "withheld": {"classes": ["star"], "fit": "val"},
 }
