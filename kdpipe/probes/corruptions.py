@@ -16,12 +16,14 @@ from kdpipe.probes.shared.description import Metric, Panels
 from kdpipe.probes.shared.records import Records, Statistic
 
 # Gaussian blur is among the extra corruptions of the paper, for choosing settings.
-BLURS = [kind for kind in CORRUPTIONS if kind != "gaussian_blur"]
+PUBLISHED: list[Kind] = [kind for kind in CORRUPTIONS if kind != "gaussian_blur"]
 
 
 class CorruptionsOptions(ProbeOptions):
     limit: int | None = Field(1000, ge=1, description="Images per domain; null for all.")
-    corruptions: list[Kind] = Field(BLURS, min_length=1, description="What is done to the images.")
+    corruptions: list[Kind] = Field(
+        PUBLISHED, min_length=1, description="What is done to the images."
+    )
     severities: list[Annotated[int, Field(ge=1, le=5)]] = Field(
         list(SEVERITIES), min_length=1, description="How strong it is, from 1 to 5."
     )
