@@ -195,6 +195,4 @@ LAYOUTS = {
     "backdoor": _mnist,
     "memory": _mnist,
     "robustness": lambda root: None,
-    "backdoor": lambda root: _mnist(root),
-    "memory": lambda root: _mnist(root),
 }
