@@ -300,7 +300,7 @@ def _run(
     left_out: dict[str, str],
     results: Path,
     names: Sequence[str],
-    wishes: Wishes,
+    wishes: Wishes | None = None,
 ) -> None:
     """Run the study under the first of ``names`` whose folder no other audit uses."""
     from kdpipe.audit.networks import check_networks
