@@ -4,7 +4,7 @@ project = "kdpipe"
 html_title = "kdpipe"
 extensions = ["myst_parser"]
 # GitHub and Sphinx then agree on what a heading's anchor is called.
-myst_heading_anchors = 3
+myst_heading_anchors = 4
 html_theme = "alabaster"
 html_theme_options = {
     "description": "What a student network inherits from its teacher",

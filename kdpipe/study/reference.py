@@ -147,7 +147,7 @@ def _plugin(cls: Any, shared: dict[str, Any], known: set[str], note: str = "") -
     text += _table(schema, own) if own else ["No further options." if shared else "No options."]
     for name, nested in schema.get("$defs", {}).items():
         if name not in known:
-            text += ["", f"{_title(name)}:", "", *_table(nested, list(nested["properties"]))]
+            text += ["", f"#### {_title(name)}", "", *_table(nested, list(nested["properties"]))]
     return "\n".join(text) + "\n"
 
 
