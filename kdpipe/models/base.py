@@ -185,13 +185,13 @@ class Network(nn.Module):
         normalised = (images - self.mean) / self.std
         answer: Any = self.body if self.reused is None else self._by_reused
         logits = self.form.logits(answer, normalised) if self.form else answer(normalised)
-        classes, more = logits, logits[:, :0]
+        more: Tensor | None = None
         if self.auxiliary:
-            classes, more = logits.split([logits.shape[1] - self.auxiliary, self.auxiliary], 1)
+            logits, more = logits.split([logits.shape[1] - self.auxiliary, self.auxiliary], 1)
         if outputs == "auxiliary":
-            return more
-        classes = classes if self.readout is None else self.readout(classes)
-        return torch.cat([classes, more], 1) if outputs == "all" and self.auxiliary else classes
+            return logits[:, :0] if more is None else more
+        classes = logits if self.readout is None else self.readout(logits)
+        return classes if outputs == "classes" or more is None else torch.cat([classes, more], 1)
 
     def _by_reused(self, images: Tensor) -> Tensor:
         """What the reused classifier makes of a layer of the body, for normalised images."""
