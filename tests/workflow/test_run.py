@@ -20,7 +20,7 @@ TRANSFER = (
     "pair method probe condition metric role family primary scope teacher target ceiling ind_mean "
     "ind_std dist_mean dist_std diff diff_low diff_high gap gap_low gap_high gap_closed closed_low "
     "closed_high p_value p_adjusted n_seeds_ind n_seeds_dist n_units verdict "
-    "min_gap reason seed_term"
+    "min_gap reason seed_term look"
 )
 PAPER = (
     "table pair method condition metric paper_value paper_std approximate measured_mean "
