@@ -62,6 +62,8 @@ class Corruptions(Probe):
         "(2019): first the mean of all, then each by itself.",
     )
     place = 45
+    # Networks of others are large: 21 passes an image in place of 35.
+    audit_options = {"limit": 200, "severities": [1, 3, 5]}
 
     @classmethod
     def passes(cls, options: CorruptionsOptions, n: int) -> int:

@@ -75,6 +75,8 @@ class Robustness(Probe):
         "upper bound: a stronger attack may find more.",
     )
     place = 92
+    # Each image costs steps × restarts × ε passes there and back, and networks of others are large.
+    audit_options = {"limit": 200, "epsilons": [8 / 255], "steps": 10, "restarts": 1}
 
     @classmethod
     def passes(cls, options: RobustnessOptions, n: int) -> int:
