@@ -77,7 +77,9 @@ def test_only_who_is_undecided_gets_further_seeds(study):
     assert plan.pending is None
 
 
-@pytest.mark.parametrize("found", STATES, ids=str)
+@pytest.mark.parametrize(
+    "found", STATES, ids=lambda found: f"{len(found)}: {[sorted(look) for look in found]}"
+)
 def test_jobs_other_than_looks_and_results_are_those_of_the_whole_plan(study, whole, found):
     plan = Plan(study, found)
     assert plan.jobs.keys() <= whole.jobs.keys()
