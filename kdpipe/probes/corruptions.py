@@ -61,6 +61,7 @@ class Corruptions(Probe):
         caption="Share of right answers on test images with a corruption of Hendrycks & Dietterich "
         "(2019): first the mean of all, then each by itself.",
     )
+    chapter = "robustness"
     place = 45
     # Networks of others are large: 21 passes an image in place of 35.
     audit_options = {"limit": 200, "severities": [1, 3, 5]}

@@ -74,6 +74,7 @@ class Robustness(Probe):
         "gradient (PGD in the L∞ ball of radius ε, several random starts) does to them. It is an "
         "upper bound: a stronger attack may find more.",
     )
+    chapter = "robustness"
     place = 92
     # Each image costs steps × restarts × ε passes there and back, and networks of others are large.
     audit_options = {"limit": 200, "epsilons": [8 / 255], "steps": 10, "restarts": 1}

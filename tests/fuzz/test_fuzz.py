@@ -19,7 +19,7 @@ from kdpipe.models.weights.state_dicts import read_parts
 from kdpipe.study.schema import load, parse
 
 NUMBERS = {
-    "study": 40, "image": 60, "image_folder": 25, "csv": 20, "idx": 15, "parquet": 20,
+    "study": 80, "image": 60, "image_folder": 25, "csv": 20, "idx": 15, "parquet": 20,
     "checkpoint": 50, "network": 50, "command": 5,
 }  # fmt: skip
 
