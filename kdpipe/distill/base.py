@@ -223,6 +223,19 @@ class Objective(nn.Module):
         """Scalars by name; ``loss`` is what is minimised, the others are logged."""
 
 
+class OneLayer(Objective):
+    """Base of objectives that read one layer of each network, named by ``layer`` and
+    ``teacher_layer`` of their options."""
+
+    @classmethod
+    def student_layers(cls, options: Any) -> tuple[str, ...]:
+        return (options.layer,)
+
+    @classmethod
+    def teacher_layers(cls, options: Any) -> tuple[str, ...]:
+        return (options.teacher_layer,)
+
+
 def full_precision(x: Tensor) -> Tensor:
     """``x`` in at least single precision.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +12,8 @@ from torch import Tensor, nn
 from kdpipe.base import parallel
 from kdpipe.base.errors import KdpipeError
 from kdpipe.distill.base import (
-    Objective,
     ObjectiveOptions,
+    OneLayer,
     Setting,
     Step,
     full_precision,
@@ -83,7 +82,7 @@ class OtherClassSampler(nn.Module):
 
 
 @objectives.register("crd")
-class CRD(Objective):
+class CRD(OneLayer):
     """γ·CE + β·L_CRD (Tian, Krishnan & Isola 2020, Eqs. 10, 18 and 19).
 
     Both directions: the student's embedding against the bank of teacher embeddings, and the
@@ -119,14 +118,6 @@ class CRD(Objective):
         self.register_buffer("teacher_bank", (2 * torch.rand(size, d) - 1) * bound)
         # Z of the student's and of the teacher's anchors; 0 until the first batch.
         self.register_buffer("z", torch.zeros(2))
-
-    @classmethod
-    def student_layers(cls, options: Any) -> tuple[str, ...]:
-        return (options.layer,)
-
-    @classmethod
-    def teacher_layers(cls, options: Any) -> tuple[str, ...]:
-        return (options.teacher_layer,)
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         o = self.options

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.distill.base import (
-    Objective,
     ObjectiveOptions,
+    OneLayer,
     Setting,
     Step,
     full_precision,
@@ -30,7 +30,7 @@ class E2KDOptions(ObjectiveOptions):
 
 
 @objectives.register("e2kd")
-class E2KD(Objective):
+class E2KD(OneLayer):
     """γ·CE + α·τ²·KL + β·(1 − cos(E_t, E_s)), mean over the batch (Parchami-Araghi et al. 2024).
 
     E is the Grad-CAM of the class that the teacher decides for, in both networks:
@@ -56,14 +56,6 @@ class E2KD(Objective):
                     f"feature maps of more than one place; name another one with {key}."
                 )
         self.size = max(own[1], theirs[1]), max(own[2], theirs[2])
-
-    @classmethod
-    def student_layers(cls, options: Any) -> tuple[str, ...]:
-        return (options.layer,)
-
-    @classmethod
-    def teacher_layers(cls, options: Any) -> tuple[str, ...]:
-        return (options.teacher_layer,)
 
     @classmethod
     def student_gradients(cls, options: Any) -> tuple[str, ...]:

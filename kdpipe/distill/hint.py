@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor
 
-from kdpipe.distill.base import Objective, ObjectiveOptions, Setting, Step, objectives
+from kdpipe.distill.base import ObjectiveOptions, OneLayer, Setting, Step, objectives
 from kdpipe.distill.shared.connector import Connector
 
 
@@ -23,7 +23,7 @@ class HintOptions(ObjectiveOptions):
 
 
 @objectives.register("hint")
-class Hint(Objective):
+class Hint(OneLayer):
     """γ·CE + β·½‖f_t − r(f_s)‖² (Romero et al. 2015, Eq. 3; Ojha et al. 2023, Eq. 2).
 
     r is a 1×1 convolution (vectors: a linear map), after bilinear resizing where the resolutions
@@ -38,14 +38,6 @@ class Hint(Objective):
         super().__init__(options, setting)
         shapes = setting.shapes[options.layer], setting.teacher_shapes[options.teacher_layer]
         self.regressor = Connector(*shapes, "hint")
-
-    @classmethod
-    def student_layers(cls, options: Any) -> tuple[str, ...]:
-        return (options.layer,)
-
-    @classmethod
-    def teacher_layers(cls, options: Any) -> tuple[str, ...]:
-        return (options.teacher_layer,)
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         o = self.options

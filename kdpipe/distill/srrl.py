@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from kdpipe.distill.base import (
-    Objective,
     ObjectiveOptions,
+    OneLayer,
     Setting,
     Step,
     full_precision,
@@ -64,7 +64,7 @@ class Connector(nn.Module):
 
 
 @objectives.register("srrl")
-class SRRL(Objective):
+class SRRL(OneLayer):
     """γ·CE + β·‖c(f_s) − f_t‖² + α·‖W_t c(f_s) + b_t − z_t‖² (Yang, Martinez, Bulat &
     Tzimiropoulos 2021), squares averaged over the numbers of a vector and over the batch.
 
@@ -84,14 +84,6 @@ class SRRL(Objective):
         self.classifier = setting.teacher_classifier.requires_grad_(False)
         channels = setting.shapes[options.layer][0]
         self.connector = Connector(channels, self.classifier.in_features)
-
-    @classmethod
-    def student_layers(cls, options: Any) -> tuple[str, ...]:
-        return (options.layer,)
-
-    @classmethod
-    def teacher_layers(cls, options: Any) -> tuple[str, ...]:
-        return (options.teacher_layer,)
 
     @classmethod
     def classifier_reads(cls, options: Any) -> str:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from kdpipe.distill.base import Objective, ObjectiveOptions, Step, full_precision
+from kdpipe.distill.base import ObjectiveOptions, OneLayer, Step, full_precision
 
 ZERO = 1e-12
 """Norms up to it count as 0."""
@@ -20,7 +20,7 @@ class RelationOptions(ObjectiveOptions):
     teacher_layer: str = Field("penultimate", description="Layer of the teacher.")
 
 
-class Relation(Objective):
+class Relation(OneLayer):
     """Base of objectives over the features of all images of a batch, in full precision.
 
     The widths of student and teacher may differ, because only relations between images are
@@ -29,14 +29,6 @@ class Relation(Objective):
     """
 
     Options: type[Any] = RelationOptions
-
-    @classmethod
-    def student_layers(cls, options: Any) -> tuple[str, ...]:
-        return (options.layer,)
-
-    @classmethod
-    def teacher_layers(cls, options: Any) -> tuple[str, ...]:
-        return (options.teacher_layer,)
 
     def forward(self, step: Step) -> dict[str, Tensor]:
         o = self.options
