@@ -41,8 +41,8 @@ class Figure:
     reads_records: tuple[str, ...] = ()
     """Properties whose record files are read beside the tables."""
     needs: tuple[str, ...] = ()
-    """What a study must have for this figure to be drawn: ``paper``, ``answer_methods``,
-    ``many_methods``."""
+    """What a study must have for this figure to be drawn: ``paper``, ``answer``,
+    ``answer_methods``, ``many_methods``."""
     title: str = ""
     caption: str = ""
 

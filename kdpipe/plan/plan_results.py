@@ -81,6 +81,7 @@ def figures_to_draw(study: Study) -> list[str]:
     """Figures that have something to show in this study, in alphabetical order."""
     has = {
         "paper": any(pair.paper for pair in study.pairs.values()),
+        "answer": study.answer is not None,
         "answer_methods": bool(answer_methods(study)),
         "many_methods": any(len(p.methods) + len(p.given) >= MANY for p in study.pairs.values()),
     }
@@ -120,6 +121,7 @@ def figures_settings(study: Study, names: list[str], networks: list[str]) -> Fig
         networks=networks,
         pairs=[pair.model_copy(update={"instances": []}) for pair in everyone],
         recorded=pairs,
+        answer=study.answer,
         answer_methods=answer_methods(study),
         without_teacher=sorted({m for p in study.pairs.values() for m in without_teacher(p)}),
     )
@@ -151,6 +153,7 @@ def report_settings(
         without_teacher={name: without_teacher(pair) for name, pair in study.pairs.items()},
         sets=list(study.data.sets),
         decide=study.decide,
+        answer=study.answer,
     )
 
 

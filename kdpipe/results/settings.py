@@ -60,6 +60,40 @@ class Decide(Options):
         return tuple(seeds / self.at_most for seeds in self.looks)
 
 
+class AnswerPanel(Options):
+    """One column of the picture that answers a study's question."""
+
+    metric: str | None = optional(
+        description="A metric of the property; the primary one if left out."
+    )
+    condition: dict[str, str] = Field(
+        {},
+        description="Parts of the condition, such as `domain: grey`; if left out, the condition "
+        "that the verdict is about.",
+    )
+    says: str = Field("", description="Heading of the column; the metric's name if empty.")
+
+
+class Answer(Options):
+    """The picture that answers a study's question: some networks, and what was measured on them."""
+
+    probe: str = Field(description="The property, by the name of its probe, such as `accuracy`.")
+    show: list[AnswerPanel] = Field(
+        [AnswerPanel()], min_length=1, max_length=4, description="The columns of the picture."
+    )
+    rows: dict[str, str] = Field(
+        min_length=2,
+        description="The networks from top to bottom: what they are called, and which they are, "
+        "`PAIR/METHOD`. Beside the methods of the pair, `teacher`, `ind` (its independent "
+        "students) and `untrained` are methods.",
+    )
+    says: str = Field("", description="A sentence below the picture.")
+
+    def places(self) -> list[tuple[str, str, str]]:
+        """Label, pair and method of each row."""
+        return [(label, *where.partition("/")[::2]) for label, where in self.rows.items()]
+
+
 UNTRAINED = "untrained"
 """What stands for a method in rows of the untrained network that a similarity is measured on."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.results import words
-from kdpipe.results.settings import UNTRAINED, Decide, InstanceSettings, PairSettings
+from kdpipe.results.settings import UNTRAINED, Answer, Decide, InstanceSettings, PairSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +61,8 @@ class Tables:
     """Properties that do not apply to a network, with the reason."""
     decide: Decide | None = None
     """The looks of the study; None where all claims are judged once."""
+    answer: Answer | None = None
+    """The picture that answers the study's question, where it has one."""
     power: pd.DataFrame | None = None
     """Open claims, with the seeds that would decide them."""
     classes: pd.DataFrame | None = None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kdpipe.base.options import Options
+from kdpipe.base.options import Options, optional
 from kdpipe.figures.shared.find import find_figure
-from kdpipe.results.settings import PairSettings
+from kdpipe.results.settings import Answer, PairSettings
 from kdpipe.results.tables import Tables
 from kdpipe.stages.base import Call, Stage
 
@@ -24,6 +24,7 @@ class FiguresSettings(Options):
     """By pair: methods that see the teacher's answers alone, and those that see no teacher."""
     without_teacher: list[str] = []
     """Methods that see no teacher, and are controls."""
+    answer: Answer | None = optional(description="The picture that answers the study's question.")
 
 
 def run(settings: FiguresSettings, call: Call) -> None:
@@ -33,6 +34,7 @@ def run(settings: FiguresSettings, call: Call) -> None:
     tables = Tables.load(call.root, settings.networks, settings.recorded, settings.pairs)
     tables.answer_methods = settings.answer_methods
     tables.without_teacher = settings.without_teacher
+    tables.answer = settings.answer
     with style.context(tables.measurements["method"]):
         for name in settings.figures:
             shown = find_figure(name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdpipe.base.errors import KdpipeError
+from kdpipe.base.options import optional
 from kdpipe.base.paths import subset_dir
 from kdpipe.base.provenance import versions, write_atomically
 from kdpipe.data.store import Subset
@@ -32,7 +33,7 @@ from kdpipe.report.headline import apart
 from kdpipe.report.page import render
 from kdpipe.report.warnings import warnings
 from kdpipe.results import accepted, verdicts, words
-from kdpipe.results.settings import InstanceSettings, Looks, PairSettings
+from kdpipe.results.settings import Answer, InstanceSettings, Looks, PairSettings
 from kdpipe.results.tables import Probed, Tables
 from kdpipe.stages.base import Call, Stage
 
@@ -50,6 +51,7 @@ class ReportSettings(Looks):
     """Pairs with those of their probes whose records are read for examples."""
     without_teacher: dict[str, list[str]] = {}
     """By pair: methods that see no teacher, and are controls."""
+    answer: Answer | None = optional(description="What the first picture shows.")
     sets: list[str] = []
     """Data sets, whose notes on files that were left out are repeated."""
 
@@ -85,6 +87,7 @@ def run(settings: ReportSettings, call: Call) -> None:
         untaught=sentences.groups(alone, tables.controls),
         open_claims=outlook.table(claims) if claims is not None else None,
         controls=sentences.control_lines(tables.transfer),
+        answer=_answer(pictures, settings),
         transfer=pictures.get("transfer"),
         across=[p for p in pictures.values() if not p["probes"] and p["name"] not in _PLACED],
         overview=overview.overview(ended, _measured(tables)),
@@ -112,7 +115,14 @@ STAGE = Stage(ReportSettings, run)
 
 
 # Figures that have a place of their own.
-_PLACED = ("transfer", "training", "paper")
+_PLACED = ("answer", "transfer", "training", "paper")
+
+
+def _answer(pictures: dict[str, dict[str, Any]], settings: ReportSettings) -> dict[str, Any] | None:
+    """The first picture, in the words of the study."""
+    if settings.answer is None:
+        return None
+    return {**pictures["answer"], "title": settings.title, "caption": settings.answer.says}
 
 
 def _measured(tables: Tables) -> list[str]:

@@ -17,7 +17,8 @@ from kdpipe.base.options import Options
 from kdpipe.base.paths import MeanRef, ModelRef, NetworkRef
 from kdpipe.base.plugin import PluginRef, explain
 from kdpipe.probes import ProbeRef
-from kdpipe.results.settings import Decide
+from kdpipe.results.settings import Answer, Decide
+from kdpipe.study.answers import check_answer
 from kdpipe.study.compute import ComputeWish
 from kdpipe.study.decide import give_seeds
 from kdpipe.study.entries import Data, DataSet, Model, Name, Pair
@@ -59,6 +60,11 @@ class Study(Options):
         None,
         description="Seeds until decided: after each look only methods with undecided claims get "
         "further seeds. Takes the place of `seeds` of the pairs and of their student models.",
+    )
+    answer: Answer | None = Field(
+        None,
+        description="The picture that answers the study's question. It stands first in the report; "
+        "without it, the figure of all claims is the only overview.",
     )
     rerun_on_versions: bool = Field(
         False, description="Whether a new version of Python or a package triggers a rerun."
@@ -126,6 +132,8 @@ class Study(Options):
             give_seeds(self, self.decide)
         for name, pair in self.pairs.items():
             self._check_pair(f"pairs.{name}", pair)
+        if self.answer is not None:
+            check_answer(self, self.answer)
         return self
 
     def _check_splits(self) -> None:
