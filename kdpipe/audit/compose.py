@@ -195,7 +195,7 @@ def _required(options: type[Options]) -> list[str]:
 def _sealed(network: dict[str, Any]) -> bool:
     """Whether nobody can say which layers a network has."""
     ref = resolve(builders, of_library(network))
-    if ref.cls.sealed or ref.name != "factory":
+    if ref.cls.sealed or not ref.cls.third_party:
         return ref.cls.sealed
     builder: Builder = ref.make()
     return builder.layers(builder.body(0)) is UNTOLD

@@ -25,7 +25,7 @@ REMEDY = (
     "See whether their classes are declared in the order of their outputs, and their normalisation "
     "and size are as in their training."
 )
-PLACES = ("path", "trust_code", "image_size")
+PLACES = ("path", "trust_code", "image_size", "key")
 """Options that say where a network comes from, and not which architecture it has."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -62,9 +63,14 @@ def channel_statistics(pixels: np.ndarray) -> tuple[list[float], list[float]]:
 
 def save(folder: Path, network: Network, about: dict[str, Any], history: list[Any]) -> None:
     """Write ``model.safetensors``, ``history.parquet`` and, last, ``model.json``."""
-    weights = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
-    }
+    weights: dict[str, torch.Tensor] = {}
+    places: set[int] = set()
+    for name, tensor in network.state_dict().items():
+        kept = tensor.detach().cpu().contiguous()
+        # safetensors refuses names that share their numbers, as tied layers do.
+        place = kept.untyped_storage().data_ptr()
+        weights[name] = kept.clone() if place in places else kept
+        places.add(place)
     write_atomically(folder / "model.safetensors", lambda p: save_file(weights, p))
     table = pa.Table.from_pylist(history, schema=HISTORY.schema_of(history[0]))
     write_atomically(folder / "history.parquet", lambda p: pq.write_table(table, p))
