@@ -24,6 +24,7 @@ from kdpipe.workflow.snakefile import (
     parameter_names,
     parameters,
     small_trainings,
+    students_teach,
     training_retries,
 )
 from snakemake.exceptions import WorkflowError
@@ -59,6 +60,9 @@ CACHE = "omit-software" if sharing.in_use() else False
 SUBMITS = workflow.global_resources["_nodes"].value is not None
 SIZES = estimate(PLAN) if SUBMITS and not workflow.remote_exec else None
 SMALL_TRAININGS = small_trainings(SIZES)
+# Teacher outputs and students are submitted in groups unless a group would wait for itself.
+STUDENTS_TEACH = students_teach(PLAN)
+GROUP_TEACHERS = (SUBMITS or workflow.remote_exec) and not STUDENTS_TEACH
 TRAINING_RETRIES = training_retries(SIZES)
 
 

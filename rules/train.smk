@@ -44,6 +44,8 @@ rule teacher_outputs:
         benchmark_of(TARGET)
     cache: CACHE
     priority: first(TARGET)
+    group:
+        "teachers" if GROUP_TEACHERS else None
     conda:
         "../envs/kdpipe.yaml"
     threads: PLAN.compute.threads
@@ -75,7 +77,7 @@ rule distil:
     priority: first(TARGET)
     retries: TRAINING_RETRIES
     group:
-        "students" if SMALL_TRAININGS else None
+        "students" if SMALL_TRAININGS and not STUDENTS_TEACH else None
     conda:
         "../envs/kdpipe.yaml"
     threads: PLAN.training.threads * PLAN.training.processes

@@ -170,6 +170,16 @@ def small_trainings(sizes: Estimate | None) -> bool:
     return bool(os.environ.get(GROUPED))
 
 
+def students_teach(plan: Plan) -> bool:
+    """Whether a student teaches another one, or another one starts from it.
+
+    Between the two stands a job of another kind, so that a group of both would wait for itself:
+    Snakemake refuses such a group.
+    """
+    made = plan.by_stage("distil", "teacher_outputs")
+    return any(path.startswith("students/") for job in made for path in job.inputs)
+
+
 def training_retries(sizes: Estimate | None) -> int | None:
     """How often a training may be submitted again; None where --retries decides."""
     return None if sizes is None else max(need.retries for need in sizes.trainings)

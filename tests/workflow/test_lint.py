@@ -114,18 +114,52 @@ def test_slurm_profile_groups_what_is_small(empty: Workspace) -> None:
     assert "models" not in alone
 
 
-def test_transfer_images_go_to_a_cluster(empty: Workspace) -> None:
+def test_every_way_to_teach_goes_to_a_cluster(empty: Workspace) -> None:
     """A dry run for Slurm reads the settings of every job, and the needs estimated from them."""
 
-    def transfer(study: dict[str, Any]) -> None:
-        other = dict(study["data"]["sets"]["few"], per_class=40)
-        study["data"]["sets"]["more"] = other
-        pair = study["pairs"]["answers"]
-        pair["methods"]["kl"]["gamma"] = 0
-        pair["transfer"] = {"set": "more", "domains": ["colour"], "without": ["3"]}
+    def change(study: dict[str, Any]) -> None:
+        study["data"]["sets"]["more"] = dict(study["data"]["sets"]["few"], per_class=40)
+        models, pairs = study["models"], study["pairs"]
+        trigger = {"size": 3, "margin": 1}
+        models["poisoned"] = {
+            **models["big"],
+            "augment": [{"name": "poison", "target": "0", "share": 0.1, **trigger}],
+            "seeds": [0, 1],
+        }
+        data = models["small"]["data"]
+        models["private"] = {**models["big"], "data": {**data, "part": [0, 0.5],
+                                                       "labels": {"noise": 0.2}}}  # fmt: skip
+        models["untrained"] = {**models["small"], "training": {"epochs": 0}}
+        models["more_big"], models["more_small"] = (
+            {**models[name], "auxiliary": 3, "seeds": [5]} for name in ("big", "small")
+        )
+        pair = {**pairs["answers"], "methods": {"kl": {"gamma": 0}}, "probes": ["accuracy"]}
+        pairs["answers"] |= {"methods": {"kl": {"gamma": 0}}}
+        pairs["others"] = {
+            **pair,
+            "transfer": {"set": "more", "domains": ["colour"], "without": ["3"]},
+        }
+        pairs["noise"] = {**pair, "transfer": {"noise": "uniform", "images": 50}}
+        pairs["mixed"] = {**pair, "transfer": {"mixup": 0.2}, "teacher": {"model": "private"}}
+        pairs["beside"] = {**pair, "transfer": {"noise": "gaussian", "beside": True}}
+        pairs["start"] = {**pair, "init": {"from": "teacher", "at": "start", "noise": 0.2}}
+        pairs["end"] = {**pair, "init": {"from": "teacher", "at": "end"}}
+        poisoned = [{"model": "poisoned", "seed": seed} for seed in (0, 1)]
+        pairs["mean"] = {**pair, "teacher": poisoned}
+        pairs["second"] = {**pair, "teacher": {"pair": "noise", "method": "kl", "seed": 7}}
+        pairs["meaningless"] = {
+            **pair,
+            "teacher": {"model": "more_big", "seed": 5},
+            "student": "more_small",
+            "outputs": "auxiliary",
+        }
+        pairs["taught"] = {**pair, "teacher": {"model": "untrained"}}
 
-    empty.change_study(transfer)
+    empty.change_study(change)
     done = empty.run("--dry-run", "--profile", "profiles/slurm")
     assert done.returncode == 0, done.stdout
     stats = job_stats(done.stdout)
-    assert (stats["pick_subset"], stats["teacher_outputs"], stats["distil"]) == (2, 1, 4)
+    # Two seeds of twelve pairs, and the student that teaches the second generation.
+    assert (stats["pick_subset"], stats["distil"]) == (2, 25)
+    for name in ("others", "noise", "mixed", "beside", "start", "end", "mean", "second"):
+        assert f"distil  {name} by kl, seed 0" in done.stdout
