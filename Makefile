@@ -9,11 +9,13 @@ PYTHON ?= python3
 CORES ?= $(shell nproc)
 VENV := .venv
 STAMP := $(VENV)/.installed
-REQUIREMENTS := envs/requirements.txt envs/requirements-dev.txt envs/constraints.txt
+# The tools of developers are no part of what running needs.
+TOOLS := $(VENV)/.developer
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: run workflow-report test test-faults test-studies test-slurm lint unit docs reference workflow mutations \
-	environment docs-results clean
+	environment developer docs-results clean
 .DELETE_ON_ERROR:
 
 run: environment
@@ -23,9 +25,9 @@ workflow-report: environment
 	snakemake --cores 1 --quiet host --report results/digits/workflow-report.html
 	@echo "Open results/digits/workflow-report.html"
 
-test: environment lint docs unit workflow
+test: developer lint docs unit workflow
 
-lint: environment
+lint: developer
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile rules
@@ -33,48 +35,53 @@ lint: environment
 	mypy
 
 # Neighbours stay on one worker, because they share what their file makes once.
-unit: environment
+unit: developer
 	python -m pytest tests/unit tests/parity tests/docs tests/fuzz tests/gpu -n $(CORES) --dist worksteal
 
-docs: environment
+docs: developer
 	sphinx-build --fail-on-warning --keep-going --nitpicky --quiet --builder html docs build/docs
 
 # Run this after a change of options, plug-ins or columns.
-reference: environment
+reference: developer
 	python -m kdpipe reference study --builtin --out docs/reference.md
 	python -m kdpipe reference tables --out docs/tables.md
 	python -m kdpipe reference schema --builtin --out studies/schema.json
 
 # Three at once on any machine, because these tests mostly wait for programs to start and disks to write.
-workflow: environment
+workflow: developer
 	python -m pytest tests/workflow -n 3 --dist loadfile
 
 # Plants every mistake of tests/parity/mutations and expects a test to notice it.
-mutations: environment
+mutations: developer
 	python tests/parity/mutations/plant.py --jobs $(CORES)
 
-test-faults: environment
+test-faults: developer
 	python -m pytest tests/faults -n $(CORES)
 
-test-studies: environment
+test-studies: developer
 	python -m pytest tests/studies -n $(CORES)
 
 # Three at once on any machine, because these tests mostly wait for Slurm.
-test-slurm: environment
+test-slurm: developer
 	python -m pytest tests/slurm -n 3
 
 environment: $(STAMP)
 
-$(STAMP): $(REQUIREMENTS) pyproject.toml
+developer: $(TOOLS)
+
+$(STAMP): envs/requirements.txt envs/constraints.txt pyproject.toml
 	@command -v git >/dev/null && $(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "kdpipe needs git and Python 3.11 or newer with venv:"; \
 		     echo "  apt-get install -y git python3 python3-venv make"; \
 		     echo "or name another Python: make run PYTHON=python3.12"; exit 1; }
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-		-r envs/requirements.txt -r envs/requirements-dev.txt -c envs/constraints.txt
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(PIP) -r envs/requirements.txt -c envs/constraints.txt
+	$(PIP) --no-deps --editable .
 	touch $(STAMP)
+
+$(TOOLS): $(STAMP) envs/requirements-dev.txt
+	$(PIP) -r envs/requirements-dev.txt -c envs/constraints.txt
+	touch $(TOOLS)
 
 # The picture and table in the README, and a page of verdicts, from the current results of the
 # default study.

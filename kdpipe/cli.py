@@ -13,6 +13,8 @@ from kdpipe.audit.command import audit
 from kdpipe.base.errors import KdpipeError, StoppedError
 from kdpipe.stages.order import STAGES
 from kdpipe.workflow.aa import aa
+from kdpipe.workflow.arguments import ResultsArg
+from kdpipe.workflow.init import init
 from kdpipe.workflow.power import power
 from kdpipe.workflow.start import CONTEXT, snakemake
 
@@ -145,6 +147,7 @@ def layers(study: StudyArg, data_root: DataRootArg = None) -> None:
 def jobs(
     study: StudyArg,
     target: Annotated[str, typer.Option(help="Only the job that makes this.")] = "",
+    results: ResultsArg = Path("results"),
 ) -> None:
     """The command of every job, to run a stage by hand.
 
@@ -156,7 +159,7 @@ def jobs(
     from kdpipe.study.schema import load
 
     read = load(study)
-    root = Path("results") / read.study
+    root = results / read.study
     made = reached(read, root)
     if target and target not in made.jobs:
         raise KdpipeError(f"No job of {study} makes '{target}'; 'kdpipe jobs {study}' lists all.")
@@ -183,6 +186,7 @@ def why(
     listed: Annotated[
         bool, typer.Option("--list", help="Only the targets that would run, one a line.")
     ] = False,
+    results: ResultsArg = Path("results"),
 ) -> None:
     """Why a job would run, in words; run it where you run Snakemake."""
     from kdpipe.plan.reached import reached
@@ -194,11 +198,11 @@ def why(
     if names and Path(names[0]).suffix in (".yaml", ".yml"):
         configfile = Path(names.pop(0))
     read = load(configfile)
-    plan = reached(read, Path("results") / read.study)
+    plan = reached(read, results / read.study)
     # As the workflow does, before it decides.
-    times.restore(plan, Path("results") / plan.study.study)
-    found = Why(plan)
-    jobs = [job for name in names for job in find(found.plan, name)]
+    times.restore(plan, results / read.study)
+    found = Why(plan, results)
+    jobs = [job for name in names for job in find(plan, name, found.root)]
     if listed:
         wanted = {job.target for job in jobs} if names else set(found.running)
         for target in found.running:
@@ -219,6 +223,7 @@ def accept(
         list[str] | None,
         typer.Argument(help="Jobs, folders, files or stages, as of 'kdpipe why'; without, all."),
     ] = None,
+    results: ResultsArg = Path("results"),
 ) -> None:
     """Keep results that other code made, after an update of kdpipe; run it where you run Snakemake.
 
@@ -232,11 +237,11 @@ def accept(
     from kdpipe.workflow.why import Why, find
 
     read = load(study)
-    plan = reached(read, Path("results") / read.study)
-    times.restore(plan, Path("results") / plan.study.study)
-    found = [job for name in targets or [] for job in find(plan, name)]
+    plan = reached(read, results / read.study)
+    times.restore(plan, results / read.study)
+    found = [job for name in targets or [] for job in find(plan, name, results / read.study)]
     jobs = list({job.target: job for job in found}.values()) if targets else [*plan.jobs.values()]
-    print(summary(accept(Why(plan), jobs), len(jobs)))
+    print(summary(accept(Why(plan, results), jobs), len(jobs)))
 
 
 @app.command()
@@ -268,8 +273,24 @@ def run(
 
 app.command("audit")(audit)
 app.command("snakemake", context_settings=CONTEXT)(snakemake)
+app.command("init")(init)
 app.command("power")(power)
 app.command("aa")(aa)
+
+
+@app.command()
+def where(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Such as Snakefile, studies, profiles/slurm; without it, the folder of them all."
+        ),
+    ] = "",
+) -> None:
+    """Where the Snakefile, the studies and the profiles of this kdpipe are."""
+    from kdpipe.base.project import place
+
+    print(place(name))
 
 
 class Page(StrEnum):

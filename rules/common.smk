@@ -1,10 +1,9 @@
 # Helpers of all rules. They read everything about a study from kdpipe's plan.
+# Snakemake has put the folder of the Snakefile on Python's path, so that a clone needs no installation.
 import os
-import sys
 from functools import cache
 from pathlib import Path
 
-sys.path.insert(0, workflow.basedir)
 from kdpipe.run import manifest, memory, times, warm
 from kdpipe.workflow import sharing
 from kdpipe.workflow.closing import closing
@@ -23,6 +22,8 @@ from kdpipe.workflow.snakefile import (
     open_plan,
     parameter_names,
     parameters,
+    prefix_in_conda,
+    results_folder,
     small_trainings,
     students_teach,
     training_retries,
@@ -33,33 +34,41 @@ from snakemake.logging import logger
 try:
     PLAN = open_plan(
         config,
-        workflow.basedir,
-        files=workflow.configfiles,
+        files=() if GUEST else workflow.configfiles,
         on_node=workflow.remote_exec,
     )
 except KdpipeError as error:
     raise WorkflowError(str(error))
+
+CONDA = "conda" in map(str, workflow.deployment_settings.deployment_method)
+if CONDA:
+    shell.prefix(prefix_in_conda())
 
 # Slurm signals every process of a step, and the step ends with the shell that Slurm started. This
 # shell must wait, or a training has no time for a checkpoint. (--precommand does not reach it.)
 if workflow.remote_exec:
     workflow.spawned_job_args_factory.precommand = lambda **_: "trap : TERM USR1"
 
-ROOT = f"results/{PLAN.study.study}"
+# Where the study's results are for the rules, and where they are on the disk: another workflow may
+# give this one a `prefix:`, which Snakemake puts before the paths of inputs, outputs and logs.
+ROOT = f"{results_folder(config, workflow.pathvars.get('results'))}/{PLAN.study.study}"
+PLACE = str(workflow.modifier.path_modifier.replace_prefix(ROOT))
 let_waiting_jobs_decide()
 # After a copy without modification times, every output would look new.
 if not workflow.remote_exec:
-    times.restore(PLAN, ROOT)
+    times.restore(PLAN, PLACE)
 URGENCY = urgency(PLAN.jobs)
-logger.addHandler(Progress(workers=workflow.cores or 1))
-logger.addHandler(memory.Watch(ROOT))
+# One of them listens to all studies of a workflow.
+if not any(isinstance(handler, Progress) for handler in logger.handlers):
+    logger.addHandler(Progress(workers=workflow.cores or 1))
+logger.addHandler(memory.Watch(PLACE))
 # The cache key already contains package versions, whichever way they were installed.
 CACHE = "omit-software" if sharing.in_use() else False
 # Only a Snakemake that submits jobs estimates their sizes. `_nodes` (the most submissions at once) is
 # known before the executor is, and in a dry run too.
 SUBMITS = workflow.global_resources["_nodes"].value is not None
 SIZES = estimate(PLAN) if SUBMITS and not workflow.remote_exec else None
-SMALL_TRAININGS = small_trainings(SIZES)
+SMALL_TRAININGS = small_trainings(PLAN, SIZES)
 # Teacher outputs and students are submitted in groups unless a group would wait for itself.
 STUDENTS_TEACH = students_teach(PLAN)
 GROUP_TEACHERS = (SUBMITS or workflow.remote_exec) and not STUDENTS_TEACH
@@ -104,7 +113,7 @@ def plan_after(look=None):
     if not workflow.remote_exec:
         ask = lambda number: checkpoints.look.get(number=number)
     try:
-        return plan_of(taken(PLAN.whole, Path(ROOT), look, ask))
+        return plan_of(taken(PLAN.whole, Path(PLACE), look, ask))
     except KdpipeError as error:
         raise WorkflowError(str(error))
 
@@ -175,12 +184,12 @@ def need(target, gpus=1):
     nothing asks.
     """
     size = lambda w: SIZES.need(PLAN.jobs[target.format(**w)]) if SIZES else NOTHING
-    grown = lambda w: memory.factor(ROOT, target.format(**w))
+    grown = lambda w: memory.factor(PLACE, target.format(**w))
     return {
         "mem_mb": lambda w: size(w).memory_mb * grown(w),
         "runtime": lambda w: size(w).minutes,
         "gpu": gpus if PLAN.compute.device == "cuda" else 0,
-        "root": ROOT,
+        "root": PLACE,
         "attempt": attempt,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdpipe.base import project
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.provenance import canonical, versions
 from kdpipe.plan.job import Job
@@ -63,9 +65,19 @@ PLANNED = "KDPIPE_PLANNED"
 GROUPED = "KDPIPE_GROUPED"
 
 
+DATA_OF = "KDPIPE_DATA_OF"
+"""The process that told its jobs of a place of data, and for which study it did so first."""
+BESIDE = ("data_root", "results_root", "pathvars")
+"""Keys of Snakemake's configuration that are none of the study."""
+
+
+def results_folder(config: Mapping[str, Any], usual: str = "results") -> str:
+    """The folder of ``<study>/``: ``results_root`` of Snakemake's configuration, or ``usual``."""
+    return os.path.normpath(str(config.get("results_root") or usual))
+
+
 def open_plan(
     config: Mapping[str, Any],
-    basedir: str | Path,
     *,
     files: Iterable[str | Path] = (),
     on_node: bool = False,
@@ -78,18 +90,19 @@ def open_plan(
     Raises KdpipeError when the study is not valid.
     """
     raw = dict(config)
+    if not raw:
+        raise KdpipeError(
+            "There is no study; name its file with --configfile, or where kdpipe is a module of "
+            'another workflow, give the module \'config: {"include": "study.yaml"}\'.'
+        )
     if includes.KEY in raw:
         raw = includes.resolved(raw, includes.home(files), "The study")
-    # Where data lies is no part of a study's identity, so it travels as an environment variable,
-    # which is no rerun reason.
-    root = raw.pop("data_root", None) or os.environ.get("KDPIPE_DATA")
-    if not root and isinstance(raw.get("data"), dict):
-        root = raw["data"].get("root")
-    if root:
-        os.environ["KDPIPE_DATA"] = str(root)
+    beside = {key: raw.pop(key, None) for key in BESIDE}
+    _tell_data_root(raw, beside["data_root"])
     # Jobs run with the Python that runs Snakemake, and find kdpipe wherever they start.
     _prepend("PATH", str(Path(sys.executable).parent))
-    _prepend("PYTHONPATH", str(basedir))
+    if folder := project.clone():
+        _prepend("PYTHONPATH", str(folder))
     for variable, value in ALLOCATOR.items():
         os.environ.setdefault(variable, value)
     orphan.announce()
@@ -99,12 +112,52 @@ def open_plan(
         # trainings, which listen to it; Snakemake has to live to see how they end.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         orphan.watch_step()
-        if planned := os.environ.get(PLANNED):
-            wish = study.compute.model_copy(update=json.loads(planned))
+        if planned := _planned().get(study.study):
+            wish = study.compute.model_copy(update=planned)
             return Plan(study.model_copy(update={"compute": wish}))
     plan = Plan(study)
-    os.environ[PLANNED] = plan.compute.model_dump_json(include={"device", "precision"})
+    told = plan.compute.model_dump(mode="json", include={"device", "precision"})
+    os.environ[PLANNED] = json.dumps({**_planned(), study.study: told})
     return plan
+
+
+def _planned() -> dict[str, Any]:
+    """By study, because a workflow may hold several."""
+    return json.loads(os.environ.get(PLANNED) or "{}")
+
+
+def _tell_data_root(raw: Mapping[str, Any], given: Any) -> None:
+    """Let KDPIPE_DATA say where data lies: ``given``, what it says already, or the study's own.
+
+    Where data lies is no part of a study's identity, so it travels as an environment variable,
+    which is no rerun reason. Raises KdpipeError when another study of this workflow named another
+    place.
+    """
+    data = raw.get("data")
+    own = given or (data.get("root") if isinstance(data, dict) else None)
+    before, me = os.environ.get("KDPIPE_DATA"), f"{os.getpid()} {raw.get('study')}"
+    process, _, other = os.environ.get(DATA_OF, "").partition(" ")
+    if own and process == str(os.getpid()) and f"{process} {other}" != me and str(own) != before:
+        raise KdpipeError(
+            f"The studies '{other}' and '{raw.get('study')}' of one workflow name different places "
+            f"of data, {before} and {own}; put the data below one folder, its data_root."
+        )
+    if root := given or before or own:
+        os.environ["KDPIPE_DATA"] = str(root)
+        if process != str(os.getpid()):
+            os.environ[DATA_OF] = me
+
+
+def prefix_in_conda(folder: Path = Path(".snakemake")) -> str:
+    """What a shell does first, for Snakemake to fill in, so that the Python of a conda environment
+    finds kdpipe.
+
+    Snakemake takes PYTHONPATH from jobs with such an environment, since packages for another Python
+    break it. This one leads to kdpipe alone: a link below ``folder`` where kdpipe is installed.
+    """
+    place = shlex.quote(str(project.alone(folder))).replace("{", "{{").replace("}", "}}")
+    # The first command is Snakemake's own, which a prefix replaces.
+    return f"set -euo pipefail; export PYTHONPATH={place}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
 
 
 def let_waiting_jobs_decide() -> None:
@@ -159,15 +212,19 @@ def estimate(plan: Plan) -> Estimate:
     return Estimate(plan, Path(root) if root else None)
 
 
-def small_trainings(sizes: Estimate | None) -> bool:
+def small_trainings(plan: Plan, sizes: Estimate | None) -> bool:
     """Whether trainings are submitted in groups.
 
     Decided where jobs are submitted, and told to the Snakemake on a node, which has to see the
-    same groups.
+    same groups: names of studies, with spaces between them.
     """
-    if sizes is not None:
-        os.environ[GROUPED] = "trainings" if sizes.small_trainings else ""
-    return bool(os.environ.get(GROUPED))
+    grouped = os.environ.get(GROUPED, "").split()
+    if sizes is None:
+        return plan.study.study in grouped
+    others = [name for name in grouped if name != plan.study.study]
+    own = [plan.study.study] if sizes.small_trainings else []
+    os.environ[GROUPED] = " ".join([*others, *own])
+    return sizes.small_trainings
 
 
 def students_teach(plan: Plan) -> bool:

@@ -12,10 +12,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-import kdpipe
 from kdpipe.base.errors import KdpipeError
+from kdpipe.base.project import place
 
-SNAKEFILE = Path(kdpipe.__file__).parent.parent / "Snakefile"
 CONTEXT = {"allow_interspersed_args": False}
 """What stands behind the study goes to Snakemake as it is, ``--help`` as well."""
 # Words by which Snakemake would be given another study or other rules; it takes short forms too.
@@ -46,7 +45,7 @@ def snakemake(
     start(command(study, words or ()))
 
 
-def command(study: Path, words: Sequence[str], snakefile: Path = SNAKEFILE) -> list[str]:
+def command(study: Path, words: Sequence[str]) -> list[str]:
     """The command of Snakemake for ``study``; ``words`` are targets, then options.
 
     ``--configfile`` takes every word up to the next option, so that a target behind it would be a
@@ -59,15 +58,13 @@ def command(study: Path, words: Sequence[str], snakefile: Path = SNAKEFILE) -> l
         if (reason := _OURS.get(word.partition("=")[0])) is not None:
             raise KdpipeError(f"Leave out {word.partition('=')[0]}: {reason}.")
     if importlib.util.find_spec("snakemake") is None:
-        raise KdpipeError(f"Snakemake is not installed; use 'kdpipe run {study}' without it.")
-    if not snakefile.is_file():
         raise KdpipeError(
-            f"{snakefile} is missing, as in an installation without the rules; run from a clone of "
-            f"kdpipe, or use 'kdpipe run {study}'."
+            f"Snakemake is not installed; install 'snakemake>=9.20,<10', or use "
+            f"'kdpipe run {study}' without it."
         )
     targets = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
     options = list(words[len(targets) :])
-    rules = ["--snakefile", str(snakefile)]
+    rules = ["--snakefile", str(place("Snakefile"))]
     program = [sys.executable, "-m", "snakemake"]
     return [*program, *targets, *rules, "--configfile", str(study), *options]
 

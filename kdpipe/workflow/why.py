@@ -239,12 +239,13 @@ class Why:
 # The answers of the command
 
 
-def find(plan: Plan, name: str) -> list[Job]:
-    """The jobs behind a target of the workflow, a file, a folder, or a stage.
+def find(plan: Plan, name: str, root: Path) -> list[Job]:
+    """The jobs behind a target of the workflow, a file, a folder, or a stage. ``root``: the study's
+    folder, with which a name may begin.
 
     Raises KdpipeError, with what is near it, when there is none.
     """
-    wanted = name.removeprefix(f"results/{plan.study.study}/").strip("/")
+    wanted = name.removeprefix(f"{root}/").strip("/")
     if wanted in plan.jobs:
         return [plan.jobs[wanted]]
     stage = COLLECTED.get(wanted, wanted)

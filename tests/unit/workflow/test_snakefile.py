@@ -24,7 +24,7 @@ from kdpipe.workflow.snakefile import check_writable
 def _environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("PATH", "PYTHONPATH", "KDPIPE_DATA", orphan.VARIABLE, *workflow.ALLOCATOR):
         monkeypatch.setenv(name, os.environ.get(name, ""))
-    for name in (workflow.PLANNED, workflow.GROUPED):
+    for name in (workflow.PLANNED, workflow.GROUPED, workflow.DATA_OF):
         monkeypatch.setenv(name, "")
     handler = signal.getsignal(signal.SIGUSR1)
     yield
@@ -39,11 +39,11 @@ def test_a_node_keeps_to_what_auto_became_where_the_study_was_planned(
     there = wish.model_copy(update={"device": "cuda", "precision": "bf16"}).resolve()
     with monkeypatch.context() as patch:
         patch.setattr(ComputeWish, "resolve", lambda wish: there)
-        planned = workflow.open_plan(study, ".")
+        planned = workflow.open_plan(study)
         told = os.environ[workflow.PLANNED]
-    assert workflow.open_plan(study, ".").compute != there
+    assert workflow.open_plan(study).compute != there
     monkeypatch.setenv(workflow.PLANNED, told)
-    node = workflow.open_plan(study, ".", on_node=True)
+    node = workflow.open_plan(study, on_node=True)
     assert node.compute == there
     assert {j: node.jobs[j].settings_json for j in node.jobs} == {
         j: planned.jobs[j].settings_json for j in planned.jobs
@@ -51,15 +51,15 @@ def test_a_node_keeps_to_what_auto_became_where_the_study_was_planned(
 
 
 def test_snakemake_on_a_node_survives_slurms_warning() -> None:
-    workflow.open_plan(yaml.safe_load(TINY.read_text()), ".", on_node=True)
+    workflow.open_plan(yaml.safe_load(TINY.read_text()), on_node=True)
     assert signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
 
 
 def test_a_node_groups_as_it_is_told() -> None:
-    plan = workflow.open_plan(yaml.safe_load(TINY.read_text()), ".")
+    plan = workflow.open_plan(yaml.safe_load(TINY.read_text()))
     sizes = workflow.estimate(plan)
-    assert workflow.small_trainings(sizes)
-    assert workflow.small_trainings(None)
+    assert workflow.small_trainings(plan, sizes)
+    assert workflow.small_trainings(plan, None)
     assert workflow.training_retries(sizes) == 3
     assert workflow.training_retries(None) is None
 
@@ -75,10 +75,10 @@ def test_a_study_that_includes_others_is_planned_as_it_is_loaded(tmp_path: Path)
     path = tmp_path / "mine.yaml"
     path.write_text("include: parts/tiny.yaml\nstudy: mine\ntraining: {epochs: 2}\n")
     config = yaml.safe_load(path.read_text())
-    plan = workflow.open_plan({**config, "data_root": "/data"}, ".", files=[path])
+    plan = workflow.open_plan({**config, "data_root": "/data"}, files=[path])
     assert plan.study == load(path)
     assert plan.study.models["big"].training.epochs == 2
-    assert workflow.open_plan({**config, "title": "new"}, ".", files=[path]).study.title == "new"
+    assert workflow.open_plan({**config, "title": "new"}, files=[path]).study.title == "new"
 
 
 @pytest.fixture
@@ -108,3 +108,41 @@ def test_folders_that_jobs_write_to(tmp_path: Path, asked: list[str]) -> None:
 def test_first_run_asks_for_the_folder_that_is_there(tmp_path: Path, asked: list[str]) -> None:
     check_writable(tmp_path / "results" / "s", ["models/a/seed0"])
     assert asked == [str(tmp_path)]
+
+
+def test_where_data_and_results_lie_is_no_part_of_a_study() -> None:
+    study = yaml.safe_load(TINY.read_text())
+    beside = {"data_root": "/data", "results_root": "out/", "pathvars": {"results": "elsewhere"}}
+    assert workflow.open_plan({**study, **beside}).study == load(TINY)
+    assert os.environ["KDPIPE_DATA"] == "/data"
+    assert workflow.results_folder(beside, "elsewhere") == "out"
+    assert workflow.results_folder(study, "elsewhere") == "elsewhere"
+    assert workflow.results_folder(study) == "results"
+
+
+def test_two_studies_of_a_workflow_keep_what_auto_became(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = yaml.safe_load(TINY.read_text())
+    second = {**first, "study": "second"}
+    there = ComputeWish(**first.get("compute", {}))
+    there = there.model_copy(update={"device": "cuda", "precision": "bf16"}).resolve()
+    with monkeypatch.context() as patch:
+        patch.setattr(ComputeWish, "resolve", lambda wish: there)
+        workflow.open_plan(first)
+    other = workflow.open_plan(second)
+    assert workflow.open_plan(first, on_node=True).compute.device == "cuda"
+    assert workflow.open_plan(second, on_node=True).compute == other.compute
+    assert workflow.small_trainings(other, workflow.estimate(other))
+    assert not workflow.small_trainings(workflow.open_plan(first, on_node=True), None)
+
+
+def test_two_studies_of_a_workflow_share_their_place_of_data() -> None:
+    first = {**yaml.safe_load(TINY.read_text()), "data_root": "/data"}
+    workflow.open_plan(first)
+    workflow.open_plan({**first, "study": "second"})
+    with pytest.raises(KdpipeError, match=r"'tiny' and 'third' .* /data and /other; put the data"):
+        workflow.open_plan({**first, "study": "third", "data_root": "/other"})
+
+
+def test_no_study_is_said() -> None:
+    with pytest.raises(KdpipeError, match="There is no study; name its file with --configfile"):
+        workflow.open_plan({})

@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from kdpipe.base.errors import KdpipeError
+from kdpipe.base.project import place
 from kdpipe.cli import app
-from kdpipe.workflow.start import SNAKEFILE, command
+from kdpipe.workflow.start import command
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def behind(found: list[str]) -> list[str]:
 
 def test_targets_stand_before_the_study_and_options_behind_it(study):
     words = behind(command(study, ["tables", "figures", "--cores", "2", "--config", "a=1"]))
-    rules = ["--snakefile", str(SNAKEFILE)]
+    rules = ["--snakefile", str(place("Snakefile"))]
     options = ["--cores", "2", "--config", "a=1"]
     assert words == ["tables", "figures", *rules, "--configfile", str(study), *options]
 
@@ -50,8 +51,6 @@ def test_another_study_or_other_rules_are_refused(study, word):
 def test_what_is_missing_is_said(study, tmp_path, monkeypatch):
     with pytest.raises(KdpipeError, match=r"gone\.yaml is no study file"):
         command(tmp_path / "gone.yaml", [])
-    with pytest.raises(KdpipeError, match="run from a clone"):
-        command(study, [], tmp_path / "Snakefile")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(KdpipeError, match="Snakemake is not installed"):
         command(study, [])

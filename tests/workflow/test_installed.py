@@ -1,0 +1,219 @@
+"""kdpipe as a wheel, in folders that know nothing of the clone: a project, a guest of a workflow.
+
+The commands and the Snakefile are those of ``docs/install.md``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from helpers.pages import blocks
+from helpers.places import REPOSITORY
+from helpers.workspace import NOTHING, job_stats
+
+pytestmark = pytest.mark.workflow
+
+INSTALL, WHERE, PROJECT, ELSEWHERE = blocks("install.md", "bash")
+(GUEST,) = blocks("install.md", "text")
+CONDA = """#!/bin/bash
+# Answers what Snakemake asks of conda. The Python of an environment notes its calls.
+case "$*" in
+  "info --json") echo "{\\"conda_prefix\\": \\"$FAKE\\", \\"platform\\": \\"linux-64\\"}" ;;
+  --version) echo "conda 25.1.0" ;;
+  config*) echo '{"get": {"channel_priority": "strict"}}' ;;
+  clean*) ;;
+  "env create"*)
+    prefix="${@: -1}"
+    mkdir -p "$prefix/bin"
+    {
+      echo '#!/bin/sh'
+      echo "echo \\"\\$PYTHONPATH\\" >> '$FAKE/calls'"
+      echo "exec '$REAL' \\"\\$@\\""
+    } > "$prefix/bin/python"
+    chmod +x "$prefix/bin/python" ;;
+  *) exit 1 ;;
+esac
+"""
+
+Typed = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of packages with kdpipe alone, from a wheel; all others are those of the tests."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
+    subprocess.run([*pip, *build, str(REPOSITORY)], check=True, timeout=300)
+    (wheel,) = folder.glob("kdpipe-*.whl")
+    place = ["install", "--no-deps", "--no-index", "--target", str(folder / "site")]
+    subprocess.run([*pip, *place, str(wheel)], check=True, timeout=300)
+    return folder / "site"
+
+
+@pytest.fixture(scope="module")
+def typed(site: Path) -> Typed:
+    """Run a line of shell in a folder, with the installed kdpipe."""
+
+    def run(folder: Path, line: str, **more: str) -> subprocess.CompletedProcess[str]:
+        path = [str(site / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
+        own = {"PYTHONPATH": str(site), "PATH": os.pathsep.join(path), **more}
+        inherited = {k: v for k, v in os.environ.items() if k != "KDPIPE_DATA"}
+        done = subprocess.run(
+            ["bash", "-e", "-c", line],
+            cwd=folder,
+            env=inherited | own,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, f"{line}:\n{done.stdout}"
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def project(typed: Typed, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A new project after its first run, and what the commands printed."""
+    folder = tmp_path_factory.mktemp("empty")
+    said = typed(folder, PROJECT).stdout
+    return folder / "myproject", said
+
+
+def smaller(project: Path, folder: Path) -> Path:
+    """The study of a project with one student a side, one epoch and one probe."""
+    study = yaml.safe_load((project / "study.yaml").read_text())
+    study["data"]["sets"]["digits"]["per_class"] = 20
+    study["training"]["epochs"] = 1
+    study["models"]["student"]["seeds"] = study["pairs"]["main"]["seeds"] = [0]
+    study["pairs"]["main"]["probes"] = ["accuracy"]
+    (folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+    return folder
+
+
+def test_a_new_project_runs(project: tuple[Path, str], typed: Typed) -> None:
+    folder, said = project
+    assert "study 'first' is valid" in said
+    assert "Report: results/first/report.html" in said
+    assert (folder / "results" / "first" / "report.html").is_file()
+    assert not re.search(r"^(Error|Warning|.*Exception)", said, re.MULTILINE), said
+    assert NOTHING in typed(folder, "kdpipe snakemake study.yaml --cores 1 -n").stdout
+
+
+def test_what_the_clone_would_run_of_a_project_is_nothing(project: tuple[Path, str]) -> None:
+    """An installed kdpipe and a clone know a job by the same digests."""
+    clone = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    words = [sys.executable, "-m", "kdpipe", "why", "study.yaml"]
+    done = subprocess.run(
+        words, cwd=project[0], env=clone, capture_output=True, text=True, check=True
+    )
+    assert re.match(r"0 of \d+ jobs would run\.\n", done.stdout), done.stdout
+
+
+def test_results_go_elsewhere(project: tuple[Path, str], typed: Typed) -> None:
+    done = typed(project[0], f"{ELSEWHERE.strip()} -p")
+    assert job_stats(done.stdout)["train"] == 6
+    assert set(re.findall(r"--root (\S+)", done.stdout)) == {"elsewhere/first"}
+
+
+def test_studies_come_with_the_package(site: Path, tmp_path: Path, typed: Typed) -> None:
+    assert "study 'withheld-digits' is valid" in typed(tmp_path, WHERE).stdout
+    inside = typed(tmp_path, "kdpipe where").stdout.strip()
+    assert Path(inside).is_relative_to(site)
+    for study in (REPOSITORY / "studies").rglob("*.yaml"):
+        copy = Path(inside, study.relative_to(REPOSITORY))
+        assert copy.read_bytes() == study.read_bytes()
+
+
+def test_a_guest_of_another_workflow(
+    project: tuple[Path, str], tmp_path: Path, typed: Typed
+) -> None:
+    smaller(project[0], tmp_path)
+    (tmp_path / "Snakefile").write_text(GUEST)
+    said = typed(tmp_path, "snakemake --cores 2").stdout
+    assert "localrules directive specifies rules" not in said
+    assert "Rule: distillation_train" in said
+    assert (tmp_path / "summary.txt").read_text().startswith("pair,method,probe,condition\n")
+    assert {p.name for p in tmp_path.iterdir() if p.name[0] != "."} == {
+        *("Snakefile", "study.yaml", "summary.txt", "distillation")
+    }
+    assert [p.name for p in (tmp_path / "distillation").iterdir()] == ["results"]
+    # The handlers of kdpipe ran: it noted its code and the study. The report was not asked for.
+    root = tmp_path / "distillation" / "results" / "first"
+    assert (root / "study.yaml").is_file()
+    assert any((root / ".code").iterdir())
+    assert not (root / "report.html").exists()
+    assert NOTHING in typed(tmp_path, "snakemake --cores 1 -n").stdout
+    would = typed(tmp_path, "kdpipe why study.yaml --results distillation/results").stdout
+    assert would.startswith("2 of 13 jobs would run.\n"), would
+    assert "figures" in would
+    assert "report" in would
+    # Its own targets are there, under the name of the module.
+    stats = job_stats(typed(tmp_path, "snakemake --cores 1 -n distillation_all").stdout)
+    assert {name for name, count in stats.items() if count} >= {
+        *("distillation_figures", "distillation_report")
+    }
+
+
+@pytest.mark.parametrize(
+    ("place", "root"),
+    [
+        ("", "results"),
+        ('replace_prefix: {"results": "other"}', "other"),
+        ('pathvars: results="other"', "other"),
+        ("results_root", "deep/other"),
+    ],
+)
+def test_places_of_a_guest(
+    place: str, root: str, project: tuple[Path, str], tmp_path: Path, typed: Typed
+) -> None:
+    """Where jobs write, and where the outer workflow finds it, are the same place."""
+    smaller(project[0], tmp_path)
+    text = GUEST.replace("distillation/results/first", f"{root}/first")
+    own = '{"include": "study.yaml", "results_root": "deep/other/"}'
+    if place == "results_root":
+        text, place = text.replace('{"include": "study.yaml"}', own), ""
+    text = text.replace('    prefix:\n        "distillation"\n', f"    {place}\n")
+    (tmp_path / "Snakefile").write_text(text)
+    said = typed(tmp_path, "snakemake --cores 1 -n -p").stdout
+    assert set(re.findall(r"--root (\S+)", said)) == {f"{root}/first"}
+    assert set(re.findall(r"> (\S+)/logs/\S+\.log 2>&1", said)) == {f"{root}/first"}
+
+
+def test_a_module_without_a_study_is_refused(
+    project: tuple[Path, str], tmp_path: Path, typed: Typed
+) -> None:
+    """Rather than run the default study of kdpipe."""
+    text = GUEST.replace('    config:\n        {"include": "study.yaml"}\n', "")
+    (tmp_path / "Snakefile").write_text(text)
+    said = typed(tmp_path, "! snakemake --cores 1 -n").stdout
+    assert "There is no study; " in said
+
+
+def test_jobs_with_a_conda_environment_find_kdpipe_alone(
+    project: tuple[Path, str], tmp_path: Path, typed: Typed
+) -> None:
+    """With a stand-in for conda: its Python runs the job, and finds no package of another one."""
+    fake = tmp_path / "conda"
+    (fake / "bin").mkdir(parents=True)
+    (fake / "bin" / "conda").write_text(CONDA)
+    (fake / "bin" / "activate").write_text('export PATH="$1/bin:$PATH"\n')
+    (fake / "bin" / "conda").chmod(0o755)
+    (tmp_path / "here").mkdir()
+    folder = smaller(project[0], tmp_path / "here")
+    line = 'export PATH="$FAKE/bin:$PATH"; kdpipe snakemake study.yaml subset -c1 --sdm conda'
+    typed(folder, line, FAKE=str(fake), REAL=sys.executable)
+    assert (folder / "results" / "first" / "subset" / "digits" / "subset.json").is_file()
+    assert (fake / "calls").read_text() == f"{folder}/.snakemake/kdpipe\n"
+    (spec,) = (folder / ".snakemake" / "conda").glob("*.yaml")
+    assert spec.read_bytes() == (REPOSITORY / "envs" / "kdpipe.yaml").read_bytes()
