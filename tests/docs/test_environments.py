@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 from spython.main.parse.parsers import DockerParser, SingularityParser
 
+from helpers.pages import blocks
 from helpers.places import REPOSITORY
 
 ENVS = REPOSITORY / "envs"
@@ -80,6 +81,15 @@ def test_requirements_of_the_package_are_pinned() -> None:
         version = Requirement(found[canonicalize_name(wanted.name)]).specifier
         (pinned,) = [clause.version for clause in version]
         assert wanted.specifier.contains(pinned), text
+
+
+def test_the_line_that_installs_names_what_there_is() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    (words,) = map(shlex.split, blocks("install.md", "bash")[0].splitlines())
+    wanted = Requirement(words[2].removeprefix("./"))
+    assert words[:2] == ["pip", "install"]
+    assert wanted.name == project["name"]
+    assert wanted.extras <= set(project["optional-dependencies"])
 
 
 @pytest.mark.parametrize(("target", "tools"), [("run", False), ("test", True), ("docs", True)])

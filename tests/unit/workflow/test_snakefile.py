@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -146,3 +147,14 @@ def test_two_studies_of_a_workflow_share_their_place_of_data() -> None:
 def test_no_study_is_said() -> None:
     with pytest.raises(KdpipeError, match="There is no study; name its file with --configfile"):
         workflow.open_plan({})
+
+
+@pytest.mark.parametrize(("before", "after"), [({"PYTHONPATH": "/x"}, ":/x"), ({}, "")])
+def test_a_shell_in_conda_looks_for_kdpipe_first(
+    monkeypatch: pytest.MonkeyPatch, before: dict[str, str], after: str
+) -> None:
+    """Snakemake formats the prefix, the shell expands it: neither stumbles over a folder's name."""
+    monkeypatch.setattr(workflow.project, "alone", lambda folder: Path("/a b/{c}$d"))
+    line = workflow.prefix_in_conda().format() + 'echo "$PYTHONPATH"'
+    done = subprocess.run(["bash", "-c", line], env=before, capture_output=True, text=True)
+    assert done.stdout == f"/a b/{{c}}$d{after}\n", done.stderr
