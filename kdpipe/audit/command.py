@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
+    from kdpipe.audit.compose import Wanted
     from kdpipe.audit.outcome import Wishes
 
 from kdpipe.base.errors import KdpipeError
@@ -51,15 +52,6 @@ EXPECT = (
 
 
 def audit(
-    teacher: Annotated[
-        str,
-        _option(
-            "NETWORK@CHECKPOINT, as torchvision/resnet18@best.pth or "
-            "package.module:factory,width=2@best.pth; a TorchScript or torch.export file; or a "
-            "folder of kdpipe's.",
-            NETWORKS,
-        ),
-    ],
     student: Annotated[
         list[str],
         _option(
@@ -70,6 +62,24 @@ def audit(
         Path,
         _option("A folder of images (CLASS/NAME.jpg), of Parquet files, or one of those.", IMAGES),
     ],
+    teacher: Annotated[
+        str | None,
+        _option(
+            "NETWORK@CHECKPOINT, as torchvision/resnet18@best.pth or "
+            "package.module:factory,width=2@best.pth; a TorchScript or torch.export file; or a "
+            "folder of kdpipe's.",
+            NETWORKS,
+        ),
+    ] = None,
+    candidate: Annotated[
+        list[str] | None,
+        _option(
+            "In place of --teacher: a network that may have taught the student. Give two or more, "
+            "and the audit says which one did, or that none stands out. Options of --teacher-… are "
+            "about them.",
+            NETWORKS,
+        ),
+    ] = None,
     baseline: Annotated[
         list[str] | None,
         _option(
@@ -220,8 +230,13 @@ def audit(
         },
     }
     with in_options():
+        if (teacher is None) == (not candidate):
+            raise KdpipeError(
+                "--teacher is the network that taught the student, and --candidate, twice or more, "
+                "one that may have; give one of the two options."
+            )
         wanted = Wanted(
-            teacher=teacher,
+            teacher=teacher or "",
             students=student,
             baselines=baseline or [],
             data=data,
@@ -236,6 +251,21 @@ def audit(
             class_map=_class_map(class_map),
             compute={"device": device, "threads": threads},
         )
+        if candidate:
+            _refuse_with_candidates(
+                {
+                    "--unseen": unseen,
+                    "--group": group,
+                    "--probes": probes,
+                    "--without": without,
+                    "--expect": expect,
+                    "--junit": junit,
+                    "--summary": summary,
+                    "--study-file": study_file,
+                }
+            )
+            _find(wanted, candidate, results, name)
+            return
         study, left_out = compose(wanted)
         wishes = _wishes(expect or [], list(study["probes"]), left_out, junit, summary)
         if study_file is not None:
@@ -247,6 +277,23 @@ def audit(
             _write(study, study_file)
         else:
             _run(study, left_out, results, NAMES if name is None else [name], wishes)
+
+
+def _refuse_with_candidates(given: dict[str, Any]) -> None:
+    if refused := [option for option, value in given.items() if value]:
+        raise KdpipeError(
+            f"{refused[0]} is about properties that a student shares with a teacher that is known, "
+            f"and --candidate looks for the teacher; leave one of them out."
+        )
+
+
+def _find(wanted: Wanted, candidates: Sequence[str], results: Path, name: str | None) -> None:
+    from kdpipe.audit.candidates import NAMES, find, sought
+
+    names = NAMES if name is None else [name]
+    code = find(sought(wanted, candidates), results, names, wanted.limit)
+    if code:
+        raise typer.Exit(code)
 
 
 def _wishes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -62,11 +62,7 @@ def compose(wanted: Wanted) -> tuple[dict[str, Any], dict[str, str]]:
 
     Raises KdpipeError that names the option of the command line that cannot be met.
     """
-    for role, specs in (("student", wanted.students), ("baseline", wanted.baselines)):
-        if twice := sorted({spec for spec in specs if specs.count(spec) > 1}):
-            raise KdpipeError(
-                f"--{role} {twice[0]} is given twice; it would count as two networks."
-            )
+    check_once({"student": wanted.students, "baseline": wanted.baselines})
     models = {"teacher": entry("teacher", wanted.teacher, wanted.told["teacher"])}
     baselines = []
     for k, spec in enumerate(wanted.baselines, 1):
@@ -74,23 +70,12 @@ def compose(wanted: Wanted) -> tuple[dict[str, Any], dict[str, str]]:
         models[baselines[-1]] = entry("baseline", spec, wanted.told["baseline"])
     given: dict[str, list[str]] = {}
     for spec in wanted.students:
-        method, spec = _named(spec)
+        method, spec = named(spec)
         of_method = given.setdefault(method, [])
         number = len(of_method) + 1
         of_method.append(_model_name(method, number, models))
         models[of_method[-1]] = entry("student", spec, wanted.told["student"])
-    sizes = [s for m in models.values() if (s := _size(m)) is not None]
-    sets = {SET: data_set(wanted.data, SET, wanted.columns, wanted.square, sizes)}
-    if wanted.unseen is not None:
-        square = replace(wanted.square, size=sets[SET]["size"])
-        sets[UNSEEN] = data_set(wanted.unseen, UNSEEN, wanted.columns, square, sizes)
-    for made in sets.values():
-        if wanted.class_map:
-            made["class_map"] = {"name": "listed", "classes": wanted.class_map}
-    for model in models.values():
-        if model["network"]["name"] == "factory":
-            model["network"]["image_size"] = _size(model) or sets[SET]["size"]
-        model["data"] = {"set": SET, "domains": [SET]}
+    sets = with_images(wanted, models)
     instances, left_out = _probes(wanted, models)
     pair = {
         "teacher": {"model": "teacher"},
@@ -111,6 +96,32 @@ def compose(wanted: Wanted) -> tuple[dict[str, Any], dict[str, str]]:
     return study, left_out
 
 
+def check_once(given: Mapping[str, Sequence[str]]) -> None:
+    """Raise KdpipeError where a network of a role, such as ``student``, is given twice."""
+    for role, specs in given.items():
+        if twice := sorted({spec for spec in specs if list(specs).count(spec) > 1}):
+            raise KdpipeError(
+                f"--{role} {twice[0]} is given twice; it would count as two networks."
+            )
+
+
+def with_images(wanted: Wanted, models: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The data sets of the study; the ``models`` are told which one is theirs."""
+    sizes = [s for m in models.values() if (s := _size(m)) is not None]
+    sets = {SET: data_set(wanted.data, SET, wanted.columns, wanted.square, sizes)}
+    if wanted.unseen is not None:
+        square = replace(wanted.square, size=sets[SET]["size"])
+        sets[UNSEEN] = data_set(wanted.unseen, UNSEEN, wanted.columns, square, sizes)
+    for made in sets.values():
+        if wanted.class_map:
+            made["class_map"] = {"name": "listed", "classes": wanted.class_map}
+    for model in models.values():
+        if model["network"]["name"] == "factory":
+            model["network"]["image_size"] = _size(model) or sets[SET]["size"]
+        model["data"] = {"set": SET, "domains": [SET]}
+    return sets
+
+
 def _model_name(method: str, number: int, taken: Collection[str]) -> str:
     """A name for the model of the ``number``-th student of a method."""
     plain = re.sub(r"[^A-Za-z0-9_-]+", "_", method)[:40]
@@ -121,11 +132,11 @@ def _model_name(method: str, number: int, taken: Collection[str]) -> str:
     raise AssertionError
 
 
-def _named(spec: str) -> tuple[str, str]:
-    """``kl=SPEC`` says by which method a student was distilled."""
+def named(spec: str, otherwise: str = METHOD) -> tuple[str, str]:
+    """``kl=SPEC`` names a network, such as a student by its method; the name and ``SPEC``."""
     # A network's own words have one of @ / : , before an equals sign.
     found = re.match(r"([^=@/:,]*[^=@/:,\s]) *=(.+)", spec)
-    return (found[1].strip(), found[2].strip()) if found else (METHOD, spec)
+    return (found[1].strip(), found[2].strip()) if found else (otherwise, spec)
 
 
 def _size(model: dict[str, Any]) -> int | None:

@@ -10,8 +10,10 @@ from typing import Any, TextIO
 
 from kdpipe.base.errors import KdpipeError, StoppedError
 
-ROLES = ("teacher", "student", "baseline")
-NETWORK = re.compile(r"\bmodels/((teacher|student|baseline)(?:_([\w-]+?))?(\d*))/seed0\b")
+ROLES = ("teacher", "candidate", "student", "baseline")
+OPTIONS_OF = {"candidate": "teacher"}
+"""A candidate is a teacher that may be: it is described by the options of a teacher."""
+NETWORK = re.compile(r"\bmodels/((teacher|candidate|student|baseline)(?:_([\w-]+?))?(\d*))/seed0\b")
 # Keys of a study, and options that say the same; {role} is the network that a message is about.
 KEYS: tuple[tuple[str, str], ...] = (
     (
@@ -85,7 +87,7 @@ def translated(text: str) -> str:
 def options_for_keys(text: str) -> str:
     """``text`` with options in place of keys: those of a role where the networks that it names have
     the same."""
-    roles = {found[2] for found in NETWORK.finditer(text)}
+    roles = {OPTIONS_OF.get(found[2], found[2]) for found in NETWORK.finditer(text)}
     role = f"{roles.pop()}-" if len(roles) == 1 else ""
     for key, option in KEYS:
         text = re.sub(key, option.replace("{role}", role), text, flags=re.IGNORECASE)

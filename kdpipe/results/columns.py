@@ -270,6 +270,43 @@ CLASSES = Table(
             "changed", BOOLEAN, "", "Whether `p_adjusted` < 0.05; empty if there is no p-value."),
     ),
 )
+
+CANDIDATES = Table(
+    "tables/candidates",
+    description="Of `kdpipe audit --candidate`: one row per student and candidate. See "
+    "[Detective](detective.md).",
+    sorted_by=("student", "rank"),
+    columns=(
+        Column("student", TEXT, "", "Student, by the name of its file or the one it was given."),
+        Column("rank", INTEGER, "", "1 for the candidate that stands out most: by `t`, or by "
+            "`score` where there is no test."),
+        Column("candidate", TEXT, "", "Candidate teacher, named alike."),
+        Column("score", NUMBER, "", "How alike student and candidate are: the mean of the four "
+            "likenesses that follow, of those that exist, in [−1, 1]."),
+        Column("usual_score", NUMBER, "", "Mean score of the baselines with this candidate; empty "
+            "without baselines."),
+        Column("answers", NUMBER, "", "Likeness of their own ways to answer test images: cosine of "
+            "centred logits without what all candidates share."),
+        Column("noise", NUMBER, "", "The same on images of noise."),
+        Column("boundary", NUMBER, "", "Correlation of where their decisions flip on lines between "
+            "two test images, without what all candidates share; empty with one class."),
+        Column("errors", NUMBER, "", "Share of the candidate's errors that the student makes in "
+            "the same way, minus the mean of this share over the other candidates; empty where a "
+            "candidate has fewer than 10 errors."),
+        Column("t", NUMBER, "", "Studentised residual of `score` in the table of student and "
+            "baselines by candidates; empty if there is no test."),
+        Column("df", INTEGER, "", "Degrees of freedom of `t`."),
+        Column("p_value", NUMBER, "", "One-sided p-value of `t`, of the hypothesis that no "
+            "candidate taught the student."),
+        Column("p_adjusted", NUMBER, "", "`p_value` after Holm's correction over the candidates."),
+        Column("taught", BOOLEAN, "", "Whether this candidate is named as the teacher: rank 1 and "
+            "`p_adjusted` < 0.01. Empty if there is no test."),
+        Column("n_baselines", INTEGER, "networks", "Number of baselines."),
+        Column("n_images", INTEGER, "images", "Number of test images."),
+        Column("candidate_errors", INTEGER, "images", "Test images that the candidate has wrong."),
+        Column("reason", TEXT, "", "Why there is no test; else empty."),
+    ),
+)
 # fmt: on
 
 TABLES: dict[TableName, Table] = {
@@ -281,3 +318,6 @@ TABLES: dict[TableName, Table] = {
     "power": POWER,
     "classes": CLASSES,
 }
+
+EVERY_TABLE: dict[str, Table] = dict([*TABLES.items(), ("candidates", CANDIDATES)])
+"""Those of a study, and that of an audit which looks for a teacher."""

@@ -7,7 +7,7 @@ import pyarrow as pa
 from kdpipe.base.columns import Column, Table
 from kdpipe.data.store import INDEX
 from kdpipe.probes.shared.records import RECORDS
-from kdpipe.results.columns import TABLES
+from kdpipe.results.columns import EVERY_TABLE
 from kdpipe.training.artefact import HISTORY
 
 _HEAD = """\
@@ -38,7 +38,7 @@ _TYPES = {
 
 def tables_page() -> str:
     """Every column of every table: name, type, unit and meaning."""
-    parts = [_HEAD, *(_section(name, table) for name, table in TABLES.items())]
+    parts = [_HEAD, *(_section(name, table) for name, table in EVERY_TABLE.items())]
     parts += [_section("Probe records", RECORDS), _OF_RECORDS]
     parts += [_section("Subset index", INDEX), _section("Training history", HISTORY)]
     return "\n".join(parts)

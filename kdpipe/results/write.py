@@ -17,20 +17,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kdpipe.base.paths import TableName
 from kdpipe.base.provenance import write_atomically
-from kdpipe.results.columns import TABLES, Row
+from kdpipe.results.columns import EVERY_TABLE, Row
 
 
-def to_table(name: TableName, rows: Iterable[Row]) -> pa.Table:
+def to_table(name: str, rows: Iterable[Row]) -> pa.Table:
     """Sorted rows as a table of the contract's columns; NaN and infinity become null."""
-    table = TABLES[name]
+    table = EVERY_TABLE[name]
     ordered = sorted(rows, key=lambda row: tuple(row[column] for column in table.sorted_by))
     clean = [{c: _null_unless_finite(row[c]) for c in table.names} for row in ordered]
     return pa.Table.from_pylist(clean, schema=table.schema)
 
 
-def write_table(name: TableName, rows: Iterable[Row], out: Path) -> None:
+def write_table(name: str, rows: Iterable[Row], out: Path) -> None:
     """Write ``out/<name>.parquet`` and ``out/<name>.csv``, each in one step."""
     table = to_table(name, rows)
     parquet = pa.BufferOutputStream()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from kdpipe.report.cite import cite
 from kdpipe.report.doubts import doubts
 from kdpipe.report.examples import Examples, examples
 from kdpipe.report.headline import apart
-from kdpipe.report.page import render
+from kdpipe.report.page import REPORT, inline, render
 from kdpipe.report.warnings import warnings
 from kdpipe.results import accepted, verdicts, words
 from kdpipe.results.settings import Answer, InstanceSettings, Looks, PairSettings
@@ -73,6 +72,7 @@ def run(settings: ReportSettings, call: Call) -> None:
     ended = overview.claims(taught, taken, tables.controls)
     claims = outlook.of_taught(tables.power, settings.without_teacher)
     page = render(
+        REPORT,
         study=settings.study,
         title=settings.title,
         headline=answer.sentences(tables, settings.pairs, settings.without_teacher),
@@ -260,19 +260,8 @@ def _picture(folder: Path, name: str) -> dict[str, Any]:
         "title": shown.title,
         "caption": shown.caption.replace(" %", "\N{NO-BREAK SPACE}%"),
         "probes": shown.probes,
-        "svg": Markup(_inline(path.read_text(encoding="utf-8"), name)),
+        "svg": Markup(inline(path.read_text(encoding="utf-8"), name)),
     }
-
-
-def _inline(svg: str, name: str) -> str:
-    """An SVG file as a part of a page: no prologue, and ids of its own beside other drawings."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
-    svg = re.sub(r'href="#', f'href="#{name}-', svg)
-    # A rule for "*" inside one drawing would apply to the whole page.
-    return re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
 
 
 def _provenance(root: Path, networks: list[str]) -> dict[str, dict[str, Any]]:

@@ -78,11 +78,16 @@ def make(folder: Path) -> dict[str, nn.Module]:
     for name, net in made.items():
         state = {f"module.{key}": value for key, value in net.state_dict().items()}
         torch.save({"epoch": 12, "state_dict": state}, folder / f"{name}.pt")
+    lay_out(folder)
+    return made
+
+
+def lay_out(folder: Path) -> None:
+    """``mynets.py`` and ``images/``, those that no network was trained on."""
     (folder / "mynets.py").write_text(SOURCE)
     digits = load_digits()
-    for k in range(LEARNT, len(labels)):
+    for k in range(LEARNT, len(digits.target)):
         place = folder / "images" / f"digit{digits.target[k]}"
         place.mkdir(parents=True, exist_ok=True)
         grey = np.round(digits.images[k] / 16 * 255).astype(np.uint8)
         Image.fromarray(grey).save(place / f"{k}.png")
-    return made

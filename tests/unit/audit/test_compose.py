@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 from typer.testing import CliRunner
 
-from kdpipe.audit.compose import Wanted, _model_name, _named, compose
+from kdpipe.audit.compose import Wanted, _model_name, compose, named
 from kdpipe.audit.images import Columns, Square, data_set, source
 from kdpipe.audit.networks import NORMALISATIONS, Told, class_list, entry, normalisation
 from kdpipe.base.errors import KdpipeError
@@ -322,7 +322,7 @@ def test_weights_that_need_no_flag_are_read_without_running_anything(here):
     ],
 )
 def test_an_audit_takes_any_name_of_a_method(words, method, spec):
-    assert _named(words) == (method, spec)
+    assert named(words) == (method, spec)
     assert parse_network(f"models/{_model_name(method, 1, [])}/seed0")
 
 
