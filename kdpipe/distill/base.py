@@ -37,6 +37,9 @@ class Step:
     ``gradients`` and ``teacher_gradients``, by layer name, in the shape of its features: of each
     image's logit of the class that the teacher decides for, where the objective asks for them. The
     student's can be differentiated once more.
+
+    ``attacked_logits`` (n, classes): the student's of images that attack it, where the objective
+    has an ``attack`` and the student sees the clean ones as well.
     """
 
     rows: Tensor
@@ -49,6 +52,7 @@ class Step:
     class_logits: Tensor | None = None
     gradients: dict[str, Tensor] = field(default_factory=dict)
     teacher_gradients: dict[str, Tensor] = field(default_factory=dict)
+    attacked_logits: Tensor | None = None
 
     @property
     def labelled(self) -> Tensor:
@@ -98,6 +102,19 @@ class Reuse:
 
     layer: str
     factor: int
+
+
+@dataclass(frozen=True)
+class Attack:
+    """How the network that is trained is attacked at every step: projected gradient ascent on
+    ``Objective.attacked_loss`` in the L∞ ball of radius ``epsilon``, in the unit of images, [0, 1],
+    from a uniform start, in ``steps`` steps of the size ``step``. ``instead``: the network sees the
+    attacked images in place of the clean ones."""
+
+    epsilon: float
+    step: float
+    steps: int
+    instead: bool = False
 
 
 class ObjectiveOptions(Options):
@@ -177,6 +194,17 @@ class Objective(nn.Module):
         """Those of ``teacher_layers`` for which it needs ``Step.teacher_gradients``; the teacher
         then runs at every step."""
         return ()
+
+    @classmethod
+    def attack(cls, options: Any) -> Attack | None:
+        """How the student is attacked at every step, where the objective needs attacked images."""
+        return None
+
+    def attacked_loss(self, step: Step, logits: Tensor) -> Tensor:
+        """What an attack raises, summed over the images: ``logits`` (n, classes) are the student's
+        on the changed images of ``step``, whose other student outputs it does not read. The sum, so
+        that an image's gradient does not depend on its batch."""
+        raise NotImplementedError
 
     @property
     def reads(self) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from kdpipe.base.plugin import PluginRef
 from kdpipe.distill import ObjectiveRef
-from kdpipe.distill.base import Objective, ObjectiveOptions, Reuse, Setting, Step, objectives
+from kdpipe.distill.base import (
+    Attack,
+    Objective,
+    ObjectiveOptions,
+    Reuse,
+    Setting,
+    Step,
+    objectives,
+)
 
 
 def _named(raw: Any) -> Any:
@@ -45,6 +53,8 @@ class SumOptions(ObjectiveOptions):
                 )
         if not any(term.cls.uses_teacher for term in terms):
             raise ValueError("no term sees a teacher; add one that does")
+        if len([t for t in terms if t.cls.attack(t.options) is not None]) > 1:
+            raise ValueError("two terms attack the student; a sum has room for one attack")
         weighed = [hasattr(term.options, "gamma") for term in terms]
         pairs = zip(terms, weighed, strict=True)
         return [term.with_options(gamma=0.0) if own else term for term, own in pairs]
@@ -99,6 +109,15 @@ class Sum(Objective):
     def reuses(cls, options: Any) -> Reuse | None:
         asked = (ref.cls.reuses(ref.options) for ref in options.terms)
         return next((reuse for reuse in asked if reuse is not None), None)
+
+    @classmethod
+    def attack(cls, options: Any) -> Attack | None:
+        asked = (ref.cls.attack(ref.options) for ref in options.terms)
+        return next((attack for attack in asked if attack is not None), None)
+
+    def attacked_loss(self, step: Step, logits: Tensor) -> Tensor:
+        terms = (t for t in self._made() if t.attack(t.options) is not None)
+        return next(terms).attacked_loss(step, logits)
 
     @property
     def layer_pairs(self) -> list[tuple[str, str]]:

@@ -57,7 +57,7 @@ def cost(estimate: Estimate) -> Cost:
     networks = [job.settings for job in jobs if isinstance(job.settings, TrainingSettings)]
     trained = [s for s in networks if getattr(s, "weights", None) is None]
     flops = sum(estimate.work(job).flops for job in (*jobs, *plan.by_stage("teacher_outputs")))
-    disk = sum(FLOAT * estimate.size(s.network, s.data.set).parameters for s in networks)
+    disk = sum(FLOAT * estimate.trained(s).parameters for s in networks)
     for name, data in plan.study.data.sets.items():
         images = estimate.rendered(name)
         disk += images * 3 * data.edge**2 if data.stores(images) else 0
@@ -128,7 +128,7 @@ def _trained(estimate: Estimate) -> Table:
         assert isinstance(job.settings, TrainingSettings)
         seen.setdefault(job.target.rpartition("/")[0], []).append(job.settings)
     for key, (first, *others) in seen.items():
-        size = estimate.size(first.network, first.data.set)
+        size = estimate.trained(first)
         flops = estimate.training_flops(first)
         trained = [str(first.recipe.epochs), f"{estimate.epoch_images(first)[0]:,}"]
         table.add_row(

@@ -16,12 +16,14 @@ from typing import Any
 from kdpipe.base import paths
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.options import Options
-from kdpipe.base.paths import TeacherRef
+from kdpipe.base.paths import NetworkRef, TeacherRef
 from kdpipe.base.plugin import PluginRef
 from kdpipe.data.selection import Selection
 from kdpipe.data.sources.base import Source
 from kdpipe.data.store import HELD
 from kdpipe.data.transfer import Transfer
+from kdpipe.distill.base import Reuse
+from kdpipe.plan.added import TRAINED, attack_passes, gradient_flops, reusing
 from kdpipe.plan.counting import FLOAT, Size, counted, without_weights
 from kdpipe.plan.pairs import taught_images
 from kdpipe.plan.plan import Job, Plan
@@ -39,8 +41,6 @@ from kdpipe.stages.subset import SubsetSettings
 GFLOPS = {"cpu": 20.0, "cuda": 10_000.0}
 """Operations a second, in billions, of a thread of a CPU and of a GPU: a quarter of what the
 default study's trainings reach on a Xeon with bf16, and of what a V100 does in ResNets."""
-BACKWARD = 3
-"""A training step costs three forward passes (forward, and gradients of inputs and of weights)."""
 SAFETY = 2.0
 """The time limit is the estimate times this factor, because other jobs slow a shared node down."""
 PROCESS_MB = {"cpu": 1200, "cuda": 5000}
@@ -99,6 +99,8 @@ class Estimate:
         self.images = cache(self._images)
         self.divided = cache(self._divided)
         self.size = cache(self._size)
+        self.reusing = cache(self._reusing)
+        self.gradients = cache(self._gradients)
         self.table = cache(self._table)
 
     def need(self, job: Job) -> Need:
@@ -179,14 +181,52 @@ class Estimate:
 
     def training_flops(self, settings: TrainingSettings) -> float:
         """Operations of one training: three forward passes of the network for each image and
-        epoch, and one of the teacher if it answers at every step. 0 for a network from weights."""
+        epoch, one of the teacher if it answers at every step, and what the objective adds. 0 for a
+        network from weights."""
         if isinstance(settings, TrainSettings) and settings.weights is not None:
             return 0.0
         shown, taught = self.epoch_images(settings)
-        flops = float(BACKWARD * self.size(settings.network, settings.data.set).flops) * shown
-        if (teacher := self._live_teacher(settings)) is not None:
-            flops += teacher.flops * taught
+        own, attacks = self.trained(settings).flops, 0
+        if isinstance(settings, TrainSettings | DistilSettings) and (ref := settings.objective):
+            attacks = attack_passes(ref.cls.attack(ref.options))
+        flops = float(own) * (TRAINED * shown + attacks * taught)
+        teacher = self._live_teacher(settings)
+        if teacher is not None and isinstance(settings, DistilSettings):
+            flops += (teacher.flops + self._explained(settings)) * taught
         return settings.recipe.epochs * flops
+
+    def trained(self, settings: TrainingSettings) -> Size:
+        """Size of the network that is trained, with what its objective puts behind it."""
+        name = settings.data.set
+        if isinstance(settings, DistilSettings):
+            cls, options = settings.objective.cls, settings.objective.options
+            reuse, reads = cls.reuses(options), cls.classifier_reads(options)
+            if reuse and reads:
+                teacher = self.plan.architecture(settings.teacher.members[0])
+                return self.reusing(settings.network, teacher, reuse, reads, name)
+        return self.size(settings.network, name)
+
+    def _reusing(
+        self, network: PluginRef, teacher: PluginRef, reuse: Reuse, reads: str, name: str
+    ) -> Size:
+        """Of ``network`` that classifies by a classifier of ``teacher``."""
+        if network.cls.sealed or teacher.cls.sealed:
+            return self.size(network, name)
+        side, classes = self.plan.study.data.sets[name].size, self.images(name)[1]
+        return reusing(network, teacher, reuse, reads, side, classes)
+
+    def _explained(self, settings: DistilSettings) -> int:
+        """Operations for one image of gradients in layers."""
+        cls, options, name = settings.objective.cls, settings.objective.options, settings.data.set
+        teacher = self.plan.architecture(settings.teacher.members[0])
+        own = self.gradients(settings.network, name, cls.student_gradients(options), True)
+        return own + self.gradients(teacher, name, cls.teacher_gradients(options), False)
+
+    def _gradients(
+        self, network: PluginRef, name: str, layers: tuple[str, ...], trained: bool
+    ) -> int:
+        side, classes = self.plan.study.data.sets[name].size, self.images(name)[1]
+        return gradient_flops(network, side, classes, layers, trained=trained)
 
     def _live_teacher(self, settings: TrainingSettings) -> Size | None:
         """Size of the teacher if it answers at every step of a training, else None."""
@@ -207,7 +247,7 @@ class Estimate:
 
     @_work.register
     def _training(self, settings: TrainingSettings) -> Work:
-        own = self.size(settings.network, settings.data.set)
+        own = self.trained(settings)
         values, weights = own.activations, 4 * own.parameters  # with gradients and two averages
         if (teacher := self._live_teacher(settings)) is not None:
             weights += teacher.parameters
@@ -292,9 +332,15 @@ class Estimate:
 
     def _look(self, ref: TeacherRef, name: str) -> Size:
         """Size of a network, or of several that answer one after the other."""
-        sizes = [self.size(self.plan.architecture(one), name) for one in ref.members]
+        sizes = [self._one(one, name) for one in ref.members]
         most = max(size.activations for size in sizes)
         return Size(sum(s.parameters for s in sizes), sum(s.flops for s in sizes), most)
+
+    def _one(self, ref: NetworkRef, name: str) -> Size:
+        job = self.plan.jobs.get(ref.path)
+        if job and isinstance(job.settings, DistilSettings) and job.settings.data.set == name:
+            return self.trained(job.settings)
+        return self.size(self.plan.architecture(ref), name)
 
     def _probed(self, options: ProbeOptions, split: str) -> int:
         """About how many images of a domain are probed."""

@@ -141,7 +141,7 @@ class Plan:
             return
         model = self.study.models[ref.model]
         settings = TrainSettings(ref=ref, compute=self.training, **model.made_of())
-        plugins = [model.network, *settings.augment]
+        plugins = [model.network, *settings.augment, model.objective]
         inputs = [subset_file(model.data.set)]
         self._add("train", ref.path, settings, inputs, files_of(ref), plugins)
         self.models[ref.path] = ref

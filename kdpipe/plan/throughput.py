@@ -14,7 +14,8 @@ from kdpipe.base.machine import has_gpu
 from kdpipe.base.plugin import PluginRef
 from kdpipe.models.base import build
 from kdpipe.models.shared.code import CodeOptions
-from kdpipe.plan.estimate import BACKWARD, Estimate
+from kdpipe.plan.added import TRAINED
+from kdpipe.plan.estimate import Estimate
 from kdpipe.plan.precision import threads
 from kdpipe.stages.order import TRAININGS
 from kdpipe.stages.shared.training import TrainingSettings
@@ -92,7 +93,7 @@ def _measured(
     """Operations a second in steps of SGD on random images."""
     compute: Compute = estimate.plan.compute
     side = estimate.plan.study.data.sets[set_name].size
-    flops = BACKWARD * estimate.size(ref, set_name).flops
+    flops = TRAINED * estimate.size(ref, set_name).flops
     batch = max(1, min(batch, int(SLOW * seconds / flops)))
     device = compute.device
     with threads(compute.threads), torch.random.fork_rng(devices=[]):

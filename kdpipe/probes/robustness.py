@@ -16,6 +16,7 @@ from kdpipe.probes.shared.description import Metric, Panels
 from kdpipe.probes.shared.gradients import need_gradient
 from kdpipe.probes.shared.ifgsm import ifgsm
 from kdpipe.probes.shared.records import Records, Statistic
+from kdpipe.training.attack import around
 
 
 class RobustnessOptions(ProbeOptions):
@@ -39,7 +40,7 @@ def start(images: Tensor, ids: np.ndarray, epsilon: float, restart: int) -> Tens
     shape = tuple(images.shape[1:])
     drawn = [np.random.default_rng([key, k]).uniform(-1, 1, shape) for k in ids.tolist()]
     noise = torch.from_numpy(np.stack(drawn)).to(images)
-    return (images + epsilon * noise).clamp(0, 1)
+    return around(images, noise, epsilon)
 
 
 @probes.register("robustness")

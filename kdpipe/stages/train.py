@@ -1,8 +1,8 @@
-"""Stage ``train``: one network on labels alone, or from weights that others trained."""
+"""Stage ``train``: one network without a teacher, or from weights that others trained."""
 
 from __future__ import annotations
 
-from kdpipe.distill.base import Setting
+from kdpipe.distill.base import Objective, Setting
 from kdpipe.distill.labels import Labels, LabelsOptions
 from kdpipe.stages.base import Call, Stage
 from kdpipe.stages.shared import from_weights
@@ -19,8 +19,10 @@ def run(settings: TrainSettings, call: Call) -> None:
         setup = set_up(settings, call.root, stream_of(settings.ref))
         smoothing = settings.recipe.label_smoothing
         setting = Setting(setup.train.labels, len(setup.subset.classes), {}, {}, smoothing)
-        labels = Labels(LabelsOptions(), setting)
-        train_and_save(settings, setup, labels, None, {}, call)
+        objective: Objective = Labels(LabelsOptions(), setting)
+        if settings.objective is not None:
+            objective = settings.objective.make(setting)
+        train_and_save(settings, setup, objective, None, {}, call)
 
 
 STAGE = Stage(TrainSettings, run)

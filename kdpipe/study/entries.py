@@ -16,7 +16,7 @@ from pydantic import (
 
 from kdpipe.base.options import Options, optional
 from kdpipe.base.paths import Label, Method, Name
-from kdpipe.base.plugin import of_library
+from kdpipe.base.plugin import OfRegistry, PluginRef, of_library
 from kdpipe.data.augment import AugmentationRef
 from kdpipe.data.class_maps import ClassMapRef
 from kdpipe.data.domains import DomainRef
@@ -25,7 +25,7 @@ from kdpipe.data.selection import Selection
 from kdpipe.data.sources import SourceRef
 from kdpipe.data.split import SplitFractions
 from kdpipe.data.transfer import Transfer
-from kdpipe.distill import ObjectiveRef
+from kdpipe.distill import ObjectiveRef, objectives
 from kdpipe.models import BuilderRef
 from kdpipe.models.weights.options import WeightsField
 from kdpipe.study.shorthand import methods
@@ -93,6 +93,11 @@ class Model(Options):
     augment: list[AugmentationRef] = Field(
         [], description="Augmentations of the training images, in this order."
     )
+    objective: Annotated[PluginRef, OfRegistry(objectives)] | None = optional(
+        description="What its networks minimise in place of the cross-entropy with the labels, "
+        "such as `adversarial_training`; an objective without a teacher. Null for the "
+        "cross-entropy."
+    )
     training: Recipe = Field(
         Recipe(), description="Training recipe; the study's for keys that are left out."
     )
@@ -119,6 +124,14 @@ class Model(Options):
                 "auxiliary: only a network of kdpipe that is trained here can have outputs beside "
                 "its classes; leave the key out, or train such a network"
             )
+        if self.objective is not None:
+            if self.weights:
+                raise ValueError("objective: weights are not trained; leave the key out")
+            if self.objective.cls.uses_teacher:
+                raise ValueError(
+                    f"objective: '{self.objective.name}' learns from a teacher, and a model has "
+                    f"none; distil it in a pair, under methods"
+                )
         digests = self.weights.sha256 if self.weights else None
         if isinstance(digests, dict) and (without := set(self.seeds) - set(digests)):
             raise ValueError(f"weights.sha256: there is none for seed {min(without)}")
@@ -127,7 +140,7 @@ class Model(Options):
     def made_of(self) -> dict[str, Any]:
         """What its networks depend on; no recipe and no augmentation for third-party weights."""
         made = {"network": self.network, "data": self.data, "weights": self.weights}
-        made |= {"auxiliary": self.auxiliary}
+        made |= {"auxiliary": self.auxiliary, "objective": self.objective}
         if self.weights is not None:
             return {**made, "augment": [], "recipe": Recipe()}
         return {**made, "augment": self.augment, "recipe": self.training}

@@ -26,7 +26,7 @@ from kdpipe.study.includes import read
 from kdpipe.study.resources import Limits
 from kdpipe.study.shorthand import for_pairs, named, over, training_of
 from kdpipe.study.teachers import check_start, check_teacher
-from kdpipe.study.transfers import check_images, check_methods
+from kdpipe.study.transfers import check_compared, check_images, check_methods
 
 RESERVED_METHODS = {"teacher", "teacher2", "untrained", "ind"}
 
@@ -286,9 +286,11 @@ class Study(Options):
         return ref
 
     def _check_outputs(self, where: str, pair: Pair) -> None:
-        """Teacher and student have the outputs that are compared."""
+        """Teacher and student have the outputs that are compared, and objectives can compare
+        them."""
         if pair.outputs is None:
             return
+        check_compared(where, pair)
         names = [self.model_of(ref) for ref in pair.teacher.members]
         counts = [(name, self.models[name].auxiliary or 0) for name in (*names, pair.like)]
         if not counts[0][1] or len({count for _, count in counts}) > 1:

@@ -1,4 +1,4 @@
-"""Which images can show a teacher to its students: what a study alone tells."""
+"""Which images and outputs can show a teacher to its students: what a study alone tells."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from kdpipe.base.plugin import PluginRef, parts
 from kdpipe.data.selection import Selection
 from kdpipe.data.transfer import Transfer
-from kdpipe.study.entries import DataSet
+from kdpipe.study.entries import DataSet, Pair
 
 
 def check_methods(where: str, transfer: Transfer, methods: Mapping[str, PluginRef]) -> None:
@@ -31,6 +31,25 @@ def check_methods(where: str, transfer: Transfer, methods: Mapping[str, PluginRe
                 f"{name}.gamma: no image has a label, so that there is nothing to weigh; say "
                 f"gamma: 0, or beside: true under transfer to learn the labels of the student's "
                 f"own images"
+            )
+
+
+def check_compared(where: str, pair: Pair) -> None:
+    """Raise ValueError unless the objectives of the pair ``where`` can compare outputs that no
+    label stands for."""
+    for method, ref in pair.methods.items():
+        name = f"{where}.methods.{method}"
+        needing = [p.name for p in parts(ref) if p.cls.needs_labels and p.cls.uses_teacher]
+        if needing and pair.outputs == "auxiliary":
+            raise ValueError(
+                f"{name}: the objective '{needing[0]}' needs a label for the outputs that it "
+                f"compares, and no label stands for those of outputs: auxiliary; leave one of the "
+                f"two out"
+            )
+        if ref.cls.attack(ref.options) is not None:
+            raise ValueError(
+                f"{name}: the objective '{ref.name}' attacks the answers of the classes, and "
+                f"outputs: {pair.outputs} compares others; leave one of the two out"
             )
 
 

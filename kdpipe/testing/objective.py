@@ -34,7 +34,7 @@ def loss_is_a_finite_scalar(trial: ObjectiveTrial) -> str | None:
     """forward returns scalars by name: ``loss``, which is finite, and terms that are logged, of
     the same names at every step and none called ``accuracy``, which the training logs itself."""
     objective = trial.made()
-    first, second = objective(trial.step(seed=0)), objective(trial.step(seed=1))
+    first, second = (trial.terms(objective, trial.step(seed=k)) for k in (0, 1))
     if "loss" not in first:
         return f"forward returns no 'loss', only {', '.join(first) or 'nothing'}"
     if "accuracy" in first:
@@ -236,7 +236,7 @@ def label_smoothing_is_honoured(trial: ObjectiveTrial) -> str | None:
     for smoothing in (0.0, SMOOTHING):
         objective = trial.made(smoothing=smoothing, options=options)
         torch.manual_seed(0)
-        found_terms.append({k: v.item() for k, v in objective(trial.step()).items()})
+        found_terms.append({k: v.item() for k, v in trial.terms(objective, trial.step()).items()})
     plain, smoothed = found_terms
     for name, value in plain.items():
         if math.isclose(value, hard, rel_tol=1e-4) and not _close(smoothed[name], soft, hard):

@@ -127,10 +127,20 @@ class ObjectiveTrial:
             step.gradients[name] = draw("student", *shapes[name][0]).requires_grad_()
         return step
 
+    def terms(self, objective: Objective, step: Step) -> dict[str, Tensor]:
+        """What forward returns. Where the objective attacks the student, logits stand for images
+        of a network that changes nothing, and one step of the attack is made."""
+        attack = self.cls.attack(self.options)
+        if attack is not None and not attack.instead:
+            leaf = step.logits.detach().clone().requires_grad_()
+            (slope,) = torch.autograd.grad(objective.attacked_loss(step, leaf), leaf)
+            step.attacked_logits = step.logits + 0.5 * slope.sign()
+        return objective(step)
+
     def loss(self, objective: Objective, step: Step, seed: int = 0) -> Tensor:
         """The loss of a batch; ``seed`` decides what the objective draws."""
         torch.manual_seed(seed)
-        return objective(step)["loss"]
+        return self.terms(objective, step)["loss"]
 
     def value(self, objective: Objective, step: Step, seed: int = 0) -> float:
         return self.loss(objective, step, seed).item()

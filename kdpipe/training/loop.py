@@ -17,8 +17,9 @@ from kdpipe.base.errors import KdpipeError
 from kdpipe.base.seeding import ranks, stream
 from kdpipe.data.augment.base import Pipeline
 from kdpipe.data.images import as_float
-from kdpipe.distill.base import Objective, Step
+from kdpipe.distill.base import Attack, Objective, Step
 from kdpipe.models.base import Network, OutputsOf
+from kdpipe.training.attack import around, ascend, evaluating, uniform
 from kdpipe.training.checkpoint import Checkpoint
 from kdpipe.training.compute import Compute
 from kdpipe.training.draws import OwnStream
@@ -51,11 +52,14 @@ class Student(nn.Module):
         self.outputs = outputs
         self.layers = objective.reads[0]
         self.explained = objective.student_gradients(objective.options)
+        self.attack = objective.attack(objective.options)
 
     def forward(
         self, images: Tensor, step: Step, labelled: Tensor | None = None
     ) -> dict[str, Tensor]:
         """``labelled``: images that the labels are of, where the teacher is seen on others."""
+        if self.attack and self.attack.instead:
+            images = self._attacked(images, step, self.attack)
         if labelled is None:
             self._answer(images, step)
         else:
@@ -64,8 +68,23 @@ class Student(nn.Module):
             with self.draws:
                 self._answer(images, step)
             step.class_logits = own
+        if self.attack and not self.attack.instead:
+            changed = self._attacked(images, step, self.attack)
+            with self.draws:  # of dropout too
+                step.attacked_logits = self.network(changed)
         with self.draws:
             return self.objective(step)
+
+    def _attacked(self, images: Tensor, step: Step, attack: Attack) -> Tensor:
+        """The images after an attack on the network in evaluation mode."""
+        with self.draws:
+            start = around(images, uniform(images), attack.epsilon)
+
+        def raised(changed: Tensor) -> Tensor:
+            return self.objective.attacked_loss(step, self.network(changed))
+
+        with evaluating(self.network):
+            return ascend(raised, images, attack.epsilon, attack.step, attack.steps, start)
 
     def _answer(self, images: Tensor, step: Step) -> None:
         wanted: OutputsOf = "classes" if self.outputs == "classes" else "all"

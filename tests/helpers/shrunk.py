@@ -195,4 +195,5 @@ LAYOUTS = {
     "backdoor": _mnist,
     "memory": _mnist,
     "robustness": lambda root: None,
+    "robust": _cifar10,
 }

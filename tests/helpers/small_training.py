@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from kdpipe.base.plugin import resolve
 from kdpipe.data.augment import augmentations
 from kdpipe.data.augment.base import Pipeline
+from kdpipe.distill import objectives
 from kdpipe.distill.base import Setting
 from kdpipe.distill.crd import CRD, CRDOptions
 from kdpipe.distill.hint import Hint, HintOptions
@@ -84,11 +86,14 @@ class FailingPipeline(Pipeline):
         return super().apply(images, draws)
 
 
-def make_objective(name: str, gamma: float = 0.1):
+def make_objective(name: str | dict[str, Any], gamma: float = 0.1):
+    """By name with options of its own here, or as a study names it with its options."""
     shapes = {"penultimate": (8,), "hint": (6, 5, 5)}
     setting = Setting(some_images().labels, CLASSES, shapes, shapes)
     with torch.random.fork_rng():
         torch.manual_seed(3)
+        if isinstance(name, dict):
+            return resolve(objectives, name).make(setting)
         if name == "crd":
             return CRD(CRDOptions(negatives=6, dimension=5), setting)
         if name == "kl":
@@ -101,7 +106,7 @@ def make_objective(name: str, gamma: float = 0.1):
 
 
 def fitted(
-    objective_name: str = "labels",
+    objective_name: str | dict[str, Any] = "labels",
     recipe: Recipe | None = None,
     seed: int = 0,
     checkpoint: Checkpoint | None = None,

@@ -47,6 +47,8 @@ STUDIES = (
     "memory-digits",
     "ood",
     "robustness",
+    "robust-teacher",
+    "robust-teacher-digits",
 )
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdpipe.models.base import Network
+from kdpipe.training.attack import ascend
 
 ATTACK_BATCH = 128
 BISECTIONS = 30
@@ -35,17 +36,12 @@ def ifgsm(
     first = images if start is None else start
     batches = (x.split(ATTACK_BATCH) for x in (images, labels, first))
     for clean, target, begin in zip(*batches, strict=True):
-        low, high = (clean - epsilon).clamp_min(0), (clean + epsilon).clamp_max(1)
-        adversarial = begin.clone()
-        for _ in range(steps):
-            adversarial.requires_grad_(True)
+
+        def wrong(changed: Tensor, target: Tensor = target) -> Tensor:
             # The sum, so that an image's gradient does not depend on its batch.
-            loss = F.cross_entropy(network(adversarial), target, reduction="sum")
-            (gradient,) = torch.autograd.grad(loss, adversarial)
-            with torch.no_grad():
-                adversarial = adversarial + step * gradient.sign()
-                adversarial = torch.minimum(torch.maximum(adversarial, low), high)
-        parts.append(adversarial.detach())
+            return F.cross_entropy(network(changed), target, reduction="sum")
+
+        parts.append(ascend(wrong, clean, epsilon, step, steps, begin))
     return torch.cat(parts)
 
 

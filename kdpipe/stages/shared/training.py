@@ -23,6 +23,7 @@ from kdpipe.data.images import as_float
 from kdpipe.data.lazy import LazyPixels
 from kdpipe.data.selection import Selection, select, training_labels
 from kdpipe.data.store import Subset
+from kdpipe.distill import ObjectiveRef
 from kdpipe.distill.base import Objective
 from kdpipe.models import BuilderRef
 from kdpipe.models.base import Network, OutputsOf, build
@@ -55,6 +56,7 @@ class TrainingSettings(Options):
 
 class TrainSettings(TrainingSettings):
     ref: ModelRef
+    objective: ObjectiveRef | None = optional(description="None for the labels' cross-entropy.")
     weights: Weights | None = None
 
 
