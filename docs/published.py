@@ -22,10 +22,12 @@ from verdicts import claims_table
 
 from kdpipe.base.machine import read_cpu_flags
 from kdpipe.base.provenance import versions
+from kdpipe.figures.answer import shown
 from kdpipe.plan.plan_results import tables_settings
 from kdpipe.results import verdicts, words
 from kdpipe.results.paper import METHODS, names, repeated
-from kdpipe.results.settings import PairSettings
+from kdpipe.results.settings import Answer, PairSettings
+from kdpipe.results.tables import Tables
 from kdpipe.study.schema import Study, load
 
 HERE = Path(__file__).parent
@@ -89,6 +91,8 @@ def page(study: Study, folder: Path) -> str:
         "by hand.",
         _about(run),
     ]
+    if study.answer is not None:
+        parts += ["## The answer", *_answer(study, study.answer, folder)]
     cells = pd.read_csv(folder / "paper.csv")
     if len(cells):
         pairs = {pair.paper: pair for pair in tables_settings(study).pairs if pair.paper}
@@ -111,6 +115,31 @@ def page(study: Study, folder: Path) -> str:
         claims_table(verdicts.primary_claims(transfer)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _answer(study: Study, answer: Answer, folder: Path) -> list[str]:
+    """The picture that answers the study's question, and the means that it shows."""
+    tables = Tables(
+        pd.read_csv(folder / "measurements.csv", dtype={"condition": str}),
+        pd.read_csv(folder / "transfer.csv", dtype={"condition": str}),
+        *[pd.DataFrame()] * 2,
+    )
+    heads, columns = ["network"], []
+    for panel in answer.show:
+        found = [shown(tables, answer.probe, panel, *place[1:]) for place in answer.places()]
+        metric = words.metric_of(pd.concat(found).iloc[0])
+        heads.append(metric.label)
+        columns.append([words.number(f["value"].mean(), metric) if len(f) else "–" for f in found])
+    rows = [
+        f"| {' | '.join((label, *values))} |"
+        for label, *values in zip(answer.rows, *columns, strict=True)
+    ]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *rows]
+    return [
+        f"![{study.title or study.study}](figures/answer.svg)",
+        f"{answer.says} Means over the seeds; the small dots of the picture are single seeds.",
+        "\n".join(lines),
+    ]
 
 
 def _about(run: dict) -> str:

@@ -241,6 +241,7 @@ class Plan:
             rounded=tabulated and study.compute.teacher_outputs_fp16,
             network=model.network,
             auxiliary=model.auxiliary,
+            normalise=model.normalise,
             data=model.data,
             augment=model.augment,
             recipe=pair.training or model.training,

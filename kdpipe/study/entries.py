@@ -27,6 +27,7 @@ from kdpipe.data.split import SplitFractions
 from kdpipe.data.transfer import Transfer
 from kdpipe.distill import ObjectiveRef, objectives
 from kdpipe.models import BuilderRef
+from kdpipe.models.shared.normalisation import Named
 from kdpipe.models.weights.options import WeightsField
 from kdpipe.study.shorthand import methods
 from kdpipe.study.starts import Init
@@ -88,6 +89,11 @@ class Model(Options):
         "accuracy and probes use the classes alone; `outputs` of a pair has objectives compare "
         "these. Null for none."
     )
+    normalise: Named | None = optional(
+        description="Mean and deviation with which the network normalises images, by name: `half` "
+        "maps [0, 1] to [-1, 1], `none` leaves images as they are. Null: those of its own training "
+        "images. Of weights, `mean` and `std` say it."
+    )
     weights: WeightsField = Field(None, description="Use these weights instead of training.")
     data: Selection = Field(description="The images it is trained on.")
     augment: list[AugmentationRef] = Field(
@@ -132,6 +138,11 @@ class Model(Options):
                     f"objective: '{self.objective.name}' learns from a teacher, and a model has "
                     f"none; distil it in a pair, under methods"
                 )
+        if self.normalise and self.weights:
+            raise ValueError(
+                "normalise: weights come with their own normalisation; give weights.mean and "
+                "weights.std instead"
+            )
         digests = self.weights.sha256 if self.weights else None
         if isinstance(digests, dict) and (without := set(self.seeds) - set(digests)):
             raise ValueError(f"weights.sha256: there is none for seed {min(without)}")
@@ -141,6 +152,7 @@ class Model(Options):
         """What its networks depend on; no recipe and no augmentation for third-party weights."""
         made = {"network": self.network, "data": self.data, "weights": self.weights}
         made |= {"auxiliary": self.auxiliary, "objective": self.objective}
+        made |= {"normalise": self.normalise}
         if self.weights is not None:
             return {**made, "augment": [], "recipe": Recipe()}
         return {**made, "augment": self.augment, "recipe": self.training}

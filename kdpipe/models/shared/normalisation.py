@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 # Usual in training scripts: mean and standard deviation per channel, for images in [0, 1].
 NORMALISATIONS: dict[str, tuple[list[float], list[float]]] = {
@@ -13,6 +14,7 @@ NORMALISATIONS: dict[str, tuple[list[float], list[float]]] = {
     "half": ([0.5] * 3, [0.5] * 3),
     "none": ([0.0] * 3, [1.0] * 3),
 }
+Named = Literal["imagenet", "cifar10", "cifar100", "mnist", "half", "none"]
 PIXELS = 255
 """Largest value of a pixel, for networks that take images in 0…255."""
 LARGE_STD = 20.0

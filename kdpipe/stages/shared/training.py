@@ -28,6 +28,7 @@ from kdpipe.distill.base import Objective
 from kdpipe.models import BuilderRef
 from kdpipe.models.base import Network, OutputsOf, build
 from kdpipe.models.shared.form import find_form
+from kdpipe.models.shared.normalisation import NORMALISATIONS, Named
 from kdpipe.models.weights.options import Weights
 from kdpipe.stages.base import Call
 from kdpipe.training.artefact import channel_statistics, save
@@ -48,6 +49,7 @@ class TrainingSettings(Options):
     ref: ModelRef | StudentRef
     network: BuilderRef
     auxiliary: int | None = optional(description="Outputs beside those of the classes.")
+    normalise: Named | None = optional(description="None for that of its own training images.")
     data: Selection
     augment: list[AugmentationRef]
     recipe: Recipe
@@ -157,20 +159,25 @@ def load_images(subset: Subset, selection: Selection, split: str, device: str) -
 
 
 def new_network(settings: TrainingSettings, subset: Subset, train: Images, seed: int) -> Network:
-    """A fresh network that normalises by its own training images.
+    """A fresh network that normalises as its model says, or by its own training images.
 
     Where those are decoded on the fly, by some of them: the mean of 2048 images is known to a few
     thousandths.
     """
+    n_classes, more = len(subset.classes), settings.auxiliary or 0
+    mean, std = _own(train) if settings.normalise is None else NORMALISATIONS[settings.normalise]
+    network = build(settings.network, n_classes, mean, std, seed, subset.size, more)
+    return network.to(settings.compute.device)
+
+
+def _own(train: Images) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of the training images, a channel."""
     pixels = train.pixels
     if isinstance(pixels, LazyPixels):
         some = ranks(stream("statistics"), train.ids).argsort()[:STATISTICS]
         parts = np.array_split(np.sort(some), max(1, len(some) // 64))
         pixels = torch.cat([images for _, images in pixels.stream(parts)])
-    mean, std = channel_statistics(pixels.permute(0, 2, 3, 1).cpu().numpy())
-    n_classes, more = len(subset.classes), settings.auxiliary or 0
-    network = build(settings.network, n_classes, mean, std, seed, subset.size, more)
-    return network.to(settings.compute.device)
+    return channel_statistics(pixels.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def some_images(subset: Subset, selection: Selection, device: str) -> Tensor:
