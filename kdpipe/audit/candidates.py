@@ -54,19 +54,20 @@ def sought(wanted: Wanted, candidates: Sequence[str]) -> Sought:
             "two, or give a teacher that is known with --teacher."
         )
     check_once(roles)
-    models, names = {}, {}
+    read, names = {}, {}
     called = iter(labels([spec for specs in roles.values() for spec in specs]))
     for role, specs in roles.items():
         for k, spec in enumerate(specs, 1):
             model = f"{role}{k if k > 1 else ''}"
             told = wanted.told["teacher" if role == "candidate" else role]
-            models[model] = entry(role, named(spec)[1], told)
+            read[model] = entry(role, named(spec)[1], told)
             names[model] = next(called)
+    models, sets = with_images(wanted, read)
     made = Sought({}, names)
     study = {
         "study": wanted.name,
         "title": "Which of the candidates taught the student?",
-        "data": {"sets": with_images(wanted, models)},
+        "data": {"sets": sets},
         "compute": {"precision": "fp32", **wanted.compute},
         "models": models,
         # A study has a pair and a property. None of their jobs runs.
@@ -112,7 +113,7 @@ def find(wanted: Sought, results: Path, names: Sequence[str], limit: int | None)
     Prints what was found; the exit code. Raises KdpipeError for networks or images that do not
     allow it.
     """
-    from kdpipe.audit.networks import check_networks
+    from kdpipe.audit.checked import check_networks
     from kdpipe.audit.options import options_for_keys, printed_in_options
     from kdpipe.report.candidates import print_found, sentences
     from kdpipe.report.networks import print_table

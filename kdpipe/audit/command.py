@@ -65,9 +65,10 @@ def audit(
     teacher: Annotated[
         str | None,
         _option(
-            "NETWORK@CHECKPOINT, as torchvision/resnet18@best.pth or "
-            "package.module:factory,width=2@best.pth; a TorchScript or torch.export file; or a "
-            "folder of kdpipe's.",
+            "A folder of transformers (Hugging Face), timm or kdpipe; NETWORK@CHECKPOINT, as "
+            "torchvision/resnet18@best.pth or package.module:factory,width=2@best.pth; "
+            "package.module:factory, where it gives a network with its weights; a checkpoint of "
+            "timm's train.py; or a TorchScript or torch.export file.",
             NETWORKS,
         ),
     ] = None,
@@ -139,9 +140,13 @@ def audit(
         int | None, _option("Pixels of a side that images are brought to.", IMAGES)
     ] = None,
     fit: Annotated[
-        Literal["crop", "stretch"],
-        _option("How an image becomes a square: its middle, or all of it, stretched.", IMAGES),
-    ] = "crop",
+        Literal["crop", "stretch"] | None,
+        _option(
+            "How an image becomes a square: its middle, or all of it, stretched; without it as the "
+            "networks' files say, else crop.",
+            IMAGES,
+        ),
+    ] = None,
     resize: Annotated[
         int | None,
         _option(
@@ -350,7 +355,7 @@ def _run(
     wishes: Wishes | None = None,
 ) -> None:
     """Run the study under the first of ``names`` whose folder no other audit uses."""
-    from kdpipe.audit.networks import check_networks
+    from kdpipe.audit.checked import check_networks
     from kdpipe.audit.options import options_for_keys, printed_in_options
     from kdpipe.audit.outcome import tell
     from kdpipe.plan.plan import Plan

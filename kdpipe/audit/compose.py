@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kdpipe.audit.images import Columns, Square, data_set
+from kdpipe.audit.checked import check_alone
+from kdpipe.audit.folders import Read
+from kdpipe.audit.images import Columns, Square, data_set, prepared
 from kdpipe.audit.networks import Told, entry
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.options import Options
@@ -63,19 +65,19 @@ def compose(wanted: Wanted) -> tuple[dict[str, Any], dict[str, str]]:
     Raises KdpipeError that names the option of the command line that cannot be met.
     """
     check_once({"student": wanted.students, "baseline": wanted.baselines})
-    models = {"teacher": entry("teacher", wanted.teacher, wanted.told["teacher"])}
+    read = {"teacher": entry("teacher", wanted.teacher, wanted.told["teacher"])}
     baselines = []
     for k, spec in enumerate(wanted.baselines, 1):
         baselines.append(f"baseline{k if k > 1 else ''}")
-        models[baselines[-1]] = entry("baseline", spec, wanted.told["baseline"])
+        read[baselines[-1]] = entry("baseline", spec, wanted.told["baseline"])
     given: dict[str, list[str]] = {}
     for spec in wanted.students:
         method, spec = named(spec)
         of_method = given.setdefault(method, [])
         number = len(of_method) + 1
-        of_method.append(_model_name(method, number, models))
-        models[of_method[-1]] = entry("student", spec, wanted.told["student"])
-    sets = with_images(wanted, models)
+        of_method.append(_model_name(method, number, read))
+        read[of_method[-1]] = entry("student", spec, wanted.told["student"])
+    models, sets = with_images(wanted, read)
     instances, left_out = _probes(wanted, models)
     pair = {
         "teacher": {"model": "teacher"},
@@ -105,12 +107,23 @@ def check_once(given: Mapping[str, Sequence[str]]) -> None:
             )
 
 
-def with_images(wanted: Wanted, models: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The data sets of the study; the ``models`` are told which one is theirs."""
+def with_images(
+    wanted: Wanted, read: Mapping[str, Read]
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The models of the study, by their names, and its data sets.
+
+    Networks are built before any image is looked at. Raises KdpipeError for one that does not fit
+    its weights.
+    """
+    models: dict[str, dict[str, Any]] = {
+        name: {"network": one.network, "weights": one.weights} for name, one in read.items()
+    }
+    check_alone(models, wanted.square.size)
     sizes = [s for m in models.values() if (s := _size(m)) is not None]
-    sets = {SET: data_set(wanted.data, SET, wanted.columns, wanted.square, sizes)}
+    usual = prepared({name: one.how for name, one in read.items()})
+    sets = {SET: data_set(wanted.data, SET, wanted.columns, wanted.square, sizes, usual)}
     if wanted.unseen is not None:
-        square = replace(wanted.square, size=sets[SET]["size"])
+        square = Square(*(sets[SET].get(key) for key in ("size", "fit", "store_size")))
         sets[UNSEEN] = data_set(wanted.unseen, UNSEEN, wanted.columns, square, sizes)
     for made in sets.values():
         if wanted.class_map:
@@ -119,7 +132,7 @@ def with_images(wanted: Wanted, models: dict[str, dict[str, Any]]) -> dict[str, 
         if model["network"]["name"] == "factory":
             model["network"]["image_size"] = _size(model) or sets[SET]["size"]
         model["data"] = {"set": SET, "domains": [SET]}
-    return sets
+    return models, sets
 
 
 def _model_name(method: str, number: int, taken: Collection[str]) -> str:

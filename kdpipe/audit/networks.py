@@ -6,29 +6,29 @@ import json
 import re
 import zipfile
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from kdpipe.audit.folders import Read, read_checkpoint, read_folder
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.plugin import of_library, resolve
 from kdpipe.models import builders
+from kdpipe.models.huggingface import CONFIG, FILES
 from kdpipe.models.shared.normalisation import NORMALISATIONS, in_unit_range
-from kdpipe.models.weights.find import find
 from kdpipe.models.weights.state_dicts import read_parts
-
-if TYPE_CHECKING:
-    from kdpipe.plan.plan import Plan
 
 CODE = {"torchscript": "a TorchScript file", "exported": "a file of torch.export"}
 ORDER_WORDS = ("numbers", "text", "imagenet")
 """Orders of classes that ``weights.classes`` has a word for."""
 FORMS = (
-    "NETWORK@CHECKPOINT (torchvision/resnet18@best.pth, package.module:factory@best.pth), a "
-    "TorchScript file, a file of torch.export (.pt2), or the folder of a network of kdpipe"
+    "a folder of transformers, timm or kdpipe, NETWORK@CHECKPOINT (torchvision/resnet18@best.pth, "
+    "package.module:factory@best.pth), a function that gives a network with its weights "
+    "(package.module:factory), a checkpoint of timm's train.py, a TorchScript file, or a file of "
+    "torch.export (.pt2)"
 )
+CALL = re.compile(r"[A-Za-z_][\w.]*:\w+")
+"""A function of a package."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,26 @@ class Told:
     expect_accuracy: float | None = None
 
 
-def entry(role: str, spec: str, told: Told) -> dict[str, Any]:
+def entry(role: str, spec: str, told: Told) -> Read:
     """``network`` and ``weights`` of a model of a study. ``role`` is for messages: ``teacher``.
 
+    What is ``told`` takes the place of what files say. Prints what was read from which of them.
     Raises KdpipeError when the word is none of the known forms, or the file is not there.
     """
-    network, weights = _parts(role, spec, told)
+    read = _read(role, spec, told)
+    network, weights = read.network, read.weights
     try:
         resolve(builders, of_library(network))
     except ValueError as error:
         raise KdpipeError(f"--{role} {spec}: {error}.") from None
+    if read.said:
+        print(f"--{role} {spec}: {'; '.join(read.said)}.", flush=True)
+        given = {"normalise": told.normalise, "size": told.size, "classes": told.classes}
+        if instead := [f"--{name}" for name, value in given.items() if value is not None]:
+            print(f"--{role} {spec}: {' and '.join(instead)} instead of what it says.", flush=True)
     if told.normalise is not None:
         weights["mean"], weights["std"] = normalisation(told.normalise, told.bgr)
+        weights.pop("channels", None)
     if told.bgr:
         weights["channels"] = "bgr"
     if told.expect_accuracy is not None:
@@ -73,43 +81,7 @@ def entry(role: str, spec: str, told: Told) -> dict[str, Any]:
         weights["classes"] = class_list(told.classes)
     if told.ema is not None:
         weights["ema"] = told.ema
-    return {"network": network, "weights": weights}
-
-
-def check_networks(plan: Plan) -> None:
-    """Build every network and give it its weights, before any image is decoded.
-
-    Raises KdpipeError, about a model of the audit, for one that does not fit.
-    """
-    from kdpipe.stages.shared.from_weights import class_names, filled
-    from kdpipe.stages.subset import SubsetSettings, build_index, open_source
-
-    root = plan.study.data.root
-    data_root = Path(root) if root else None
-    classes: dict[str, list[str]] = {}
-    for job in plan.by_stage("subset"):
-        assert isinstance(job.settings, SubsetSettings)
-        with redirect_stdout(StringIO()):  # the stage says it all again
-            listing = open_source(job.settings, data_root).listing()
-            classes[job.settings.name] = build_index(job.settings, listing, data_root)[1]
-    for name, model in plan.study.models.items():
-        weights = model.weights
-        if weights is None or weights.published:
-            continue
-        of_set, size = classes[model.data.set], plan.study.data.sets[model.data.set].size
-        refused: list[KdpipeError] = []
-        try:
-            found = find(weights, model.network.make(), data_root)
-            for names in class_names(weights, of_set, model.data.set):
-                try:
-                    filled(model.network, weights, found, len(names), size)
-                    break
-                except KdpipeError as error:
-                    refused.append(error)
-            else:
-                raise refused[0]
-        except KdpipeError as error:
-            raise KdpipeError(f"models/{name}/seed0: {error}") from None
+    return read
 
 
 def _part_of(role: str, path: Path) -> str | None:
@@ -143,32 +115,66 @@ def renaming(told: Sequence[str]) -> dict[str, str | None]:
     return found
 
 
-def _parts(role: str, spec: str, told: Told) -> tuple[dict[str, Any], dict[str, Any]]:
-    network: dict[str, Any]
+def _read(role: str, spec: str, told: Told) -> Read:
     path = Path(spec)
     if path.is_dir():
-        return _of_kdpipe(role, path)
+        if (path / "model.json").is_file() and not (path / CONFIG).is_file():
+            return _of_kdpipe(role, path)
+        if read := read_folder(role, path):
+            return read
+        raise KdpipeError(
+            f"--{role} {spec}: the folder holds no network: it has neither a model.json of kdpipe "
+            f"nor a {CONFIG} of transformers or timm; give {FORMS}."
+        )
     if path.is_file():
-        kind = _program(path)
-        if kind is None:
-            raise KdpipeError(
-                f"--{role} {spec}: the file holds weights and no network; say which one they are "
-                f"of, as NETWORK@{spec}."
-            )
-        network = {"name": kind, "path": str(path.absolute())}
-        return _trusted(role, network, told, CODE[kind]), {"published": "own"}
+        return _of_file(role, path, spec, told)
     named, at, checkpoint = spec.partition("@")
-    if not at:
-        raise KdpipeError(f"--{role} {spec}: there is no such file; give {FORMS}.")
     name, *options = named.split(",")
+    if not at and not CALL.fullmatch(name):
+        raise _no_weights(role, spec, name)
     given = dict(_option(role, option) for option in options)
+    network: dict[str, Any]
     if ":" in name:
         network = {"name": "factory", "call": name, "arguments": given}
         network = _trusted(role, network, told, "a function of somebody's package")
     else:
         name, slash, arch = name.partition("/")
         network = {"name": name, **({"arch": arch} if slash else {}), **given}
-    return network, _weights(role, checkpoint)
+    return Read(network, _weights(role, checkpoint) if at else {"published": "own"})
+
+
+def _of_file(role: str, path: Path, spec: str, told: Told) -> Read:
+    """A network that comes as one file."""
+    if (kind := _program(path)) is not None:
+        network = {"name": kind, "path": str(path.absolute())}
+        return Read(_trusted(role, network, told, CODE[kind]), {"published": "own"})
+    if read := read_checkpoint(role, path):
+        return read
+    if (path.parent / CONFIG).is_file() and path.name in FILES:
+        raise KdpipeError(
+            f"--{role} {spec}: give the folder of this file, {path.parent}, which says what "
+            f"network it is of."
+        )
+    raise KdpipeError(
+        f"--{role} {spec}: the file holds weights and no network; say which one they are of, as "
+        f"NETWORK@{spec}."
+    )
+
+
+def _no_weights(role: str, spec: str, name: str) -> KdpipeError:
+    """A word that is neither a file nor a folder, and has no @."""
+    first, slash, rest = name.partition("/")
+    if first in builders.names():
+        return KdpipeError(
+            f"--{role} {spec}: say which weights the network has, as {spec}@best.pth."
+        )
+    more = ""
+    if slash and re.fullmatch(r"[\w.-]+", first) and re.fullmatch(r"[\w.-]+", rest):
+        more = (
+            f" Download a network of the Hugging Face hub first: hf download {spec} --local-dir "
+            f"{rest}."
+        )
+    return KdpipeError(f"--{role} {spec}: there is no such file or folder; give {FORMS}.{more}")
 
 
 def _weights(role: str, checkpoint: str) -> dict[str, Any]:
@@ -189,7 +195,7 @@ def _trusted(role: str, network: dict[str, Any], told: Told, what: str) -> dict[
     return {**network, "trust_code": True}
 
 
-def _of_kdpipe(role: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _of_kdpipe(role: str, folder: Path) -> Read:
     """A folder that kdpipe made: its model.json says what the weights are."""
     try:
         about = json.loads((folder / "model.json").read_text())
@@ -200,10 +206,10 @@ def _of_kdpipe(role: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]
             raise TypeError("a size is a number")
     except (OSError, ValueError, KeyError, TypeError):
         raise KdpipeError(
-            f"--{role} {folder}: the folder has no model.json of kdpipe; give {FORMS}."
+            f"--{role} {folder}: its model.json is not one of kdpipe; give {FORMS}."
         ) from None
     weights: dict[str, Any] = {"path": str((folder / "model.safetensors").absolute())}
-    return network, {**weights, "classes": classes, **({"size": size} if size else {})}
+    return Read(network, {**weights, "classes": classes, **({"size": size} if size else {})})
 
 
 def _program(path: Path) -> str | None:

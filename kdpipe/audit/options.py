@@ -26,6 +26,33 @@ KEYS: tuple[tuple[str, str], ...] = (
     (r"weights\.ema", "--ema"),
     (r"weights\.classes: (?=(numbers|text)\b)", "--{role}classes "),
     (r"weights\.classes or data\.set its classes", "--{role}classes its classes"),
+    (
+        r"weights\.path, weights\.mean and weights\.std with weights\.channels: bgr",
+        "--{role}normalise and --{role}bgr",
+    ),
+    (
+        r"weights: there are none published as '(.*?)' for the network '(.*?)'; give a path or a "
+        r"url",
+        r"there is no file \1, and no weights of the network '\2' have this name; give the file of "
+        r"its weights after the @",
+    ),
+    (
+        r"give 'own' for the weights that it gives its network, or a path",
+        "give a file after the @, or no @ where the function gives the network its weights",
+    ),
+    (r"give \{published: own, mean: …, std: …\}, not '(.*?)'", r"give the file alone, not \1"),
+    (r"give 'own', not '(.*?)'", r"give the folder alone, not \1"),
+    (
+        r"change the size of the data set or the network's image_size",
+        "give that as --{role}size",
+    ),
+    (
+        r"change the size of the data set, or take",
+        "give the size that it was trained on with --{role}size, or take",
+    ),
+    (r"under weights\.classes", "with --{role}classes"),
+    (r"as weights\.size", "with --{role}size"),
+    (r"\bweights: (?=\w)", ""),
     (r"weights\.channels: bgr", "--{role}bgr"),
     (r"weights\.size", "--{role}size"),
     (r"weights\.classes", "--{role}classes"),
@@ -34,6 +61,9 @@ KEYS: tuple[tuple[str, str], ...] = (
     (r"weights\.expect_accuracy", "--{role}expect-accuracy"),
     (r"weights\.path", "its checkpoint"),
     (r"data\.sets\.\w+ a class_map", "--class-map"),
+    (r"data\.sets\.images", "--data"),
+    (r"data\.sets\.unseen", "--unseen"),
+    (r"Class map 'listed'", "--class-map"),
     (r"data set 'images'", "--data"),
     (r"data set 'unseen'", "--unseen"),
     (

@@ -26,6 +26,7 @@ PACKAGES = (
     "scipy",
     "scikit-learn",
     "timm",
+    "transformers",
 )
 
 

@@ -31,11 +31,15 @@ ORDERS: dict[str, Callable[[Sequence[str]], list[str]]] = {"numbers": by_number,
 def positions(own: Sequence[str], wanted: Sequence[str]) -> list[int] | None:
     """Position among a network's ``own`` classes of each class that is ``wanted``.
 
-    Classes are found by name; where names differ, by the WordNet ids of ImageNet's classes. None
-    where a class is not among the network's. Raises KdpipeError when it is there twice.
+    Classes are found by name; where names differ, by the WordNet ids of ImageNet's classes, and
+    then by names that differ in case, underscores and hyphens, or are one of several with commas.
+    None where a class is not among the network's. Raises KdpipeError when it is there twice.
     """
-    by_name = _found(own, wanted)
-    return _found(wordnet_ids(own), wordnet_ids(wanted)) if by_name is None else by_name
+    for found in (_found(own, wanted), _found(wordnet_ids(own), wordnet_ids(wanted))):
+        if found is not None:
+            return found
+    spelled = _spelled(own, wanted)
+    return None if None in spelled else [place for place in spelled if place is not None]
 
 
 def _found(own: Sequence[str | None], wanted: Sequence[str | None]) -> list[int] | None:
@@ -50,12 +54,39 @@ def _found(own: Sequence[str | None], wanted: Sequence[str | None]) -> list[int]
     return [own.index(name) for name in wanted]
 
 
+def _spellings(name: str) -> list[str]:
+    """``name`` as a whole, and each of the names that commas separate in it, in one spelling."""
+    parts = [name, *name.split(",")]
+    return [re.sub(r"(?<=\w)[-_\s]+(?=\w)", " ", part.casefold()).strip(" _") for part in parts]
+
+
+def _spelled(own: Sequence[str], wanted: Sequence[str]) -> list[int | None]:
+    """Position among ``own`` of the one class that each of ``wanted`` is another spelling of; None
+    where there is none, or there are several."""
+    whole: dict[str, set[int]] = {}
+    any_of: dict[str, set[int]] = {}
+    for place, name in enumerate(own):
+        first, *parts = _spellings(name)
+        whole.setdefault(first, set()).add(place)
+        for part in parts:
+            any_of.setdefault(part, set()).add(place)
+    found: list[int | None] = []
+    for name in wanted:
+        first, *parts = _spellings(name)
+        places = whole.get(first) or set().union(*(any_of.get(part, set()) for part in parts))
+        found.append(next(iter(places)) if len(places) == 1 else None)
+    taken = [place for place in found if place is not None]
+    return [None if place is not None and taken.count(place) > 1 else place for place in found]
+
+
 def lacking(own: Sequence[str], wanted: Sequence[str]) -> list[str]:
     """A network lacks some of the wanted classes."""
     known = set(own)
     ids = {wordnet_id for wordnet_id in wordnet_ids(own) if wordnet_id is not None}
     return [
         name
-        for name, wordnet_id in zip(wanted, wordnet_ids(wanted), strict=True)
-        if name not in known and wordnet_id not in ids
+        for name, wordnet_id, place in zip(
+            wanted, wordnet_ids(wanted), _spelled(own, wanted), strict=True
+        )
+        if name not in known and wordnet_id not in ids and place is None
     ]

@@ -42,3 +42,16 @@ def wordnet_ids(classes: Sequence[str]) -> list[str | None]:
         wordnet_id = told[1] if told else _ids().get(_first(name))
         found.append(wordnet_id if wordnet_id in names() else None)
     return found
+
+
+MOST = 0.95
+"""Share of ImageNet's classes whose names everybody agrees on; "crane" is two of them."""
+
+
+def counted_as_imagenet(classes: Sequence[str]) -> bool:
+    """Whether these are the 1000 classes of ImageNet in their usual order."""
+    ids = list(names())
+    if len(classes) != len(ids):
+        return False
+    agreed = sum(a == b for a, b in zip(wordnet_ids(classes), ids, strict=True))
+    return agreed >= MOST * len(ids)

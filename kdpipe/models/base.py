@@ -21,45 +21,16 @@ from kdpipe.models.shared.form import Form
 from kdpipe.models.shared.layer_outputs import PREFIX as PREFIX
 from kdpipe.models.shared.layer_outputs import first_tensor as first_tensor
 from kdpipe.models.shared.layer_outputs import square as square
+from kdpipe.models.shared.layers import UNTOLD as UNTOLD
+from kdpipe.models.shared.layers import Layers as Layers
 from kdpipe.models.shared.reused import ReusedClassifier
 
 MANY = 60  # layer names that an error lists at most
 
 
-ALIASES = ("penultimate", "cam", "hint")
-
 OutputsOf = Literal["classes", "auxiliary", "all"]
 """Which outputs of a network: the logits of the classes, those that no label stands for, which
 follow them, or both."""
-
-
-@dataclass(frozen=True)
-class Layers:
-    """Which modules of a body stand for what, by their dotted names."""
-
-    penultimate: str
-    """Output is the feature vector before the classifier; CRD's default."""
-    cam: str
-    """Last layer with spatial extent; Grad-CAM's default. Where it has a single place at the size
-    of the images, :attr:`Network.cam` is an earlier one."""
-    hint: str
-    """Middle layer; Hint's default."""
-    cka: tuple[str, ...]
-    """Layers from input to output whose representations are compared; also called F1, F2, …."""
-    nhwc: tuple[str, ...] = ()
-    """Beginnings of the names of layers whose maps come as (n, height, width, channels)."""
-    prefix: int | None = None
-    """Tokens in front of those of the image; None for what the largest square leaves over."""
-    stages: tuple[str, ...] = ()
-    """Outputs of the stages, from input to output, which objectives pair by resolution; empty for
-    the maps among ``cka``."""
-
-    def dotted(self, name: str) -> str:
-        """The module's name behind an alias; any other name as it is."""
-        if name in ALIASES:
-            return getattr(self, name)
-        number = int(name[1:]) if name[:1] == "F" and name[1:].isdigit() else 0
-        return self.cka[number - 1] if 0 < number <= len(self.cka) else name
 
 
 @dataclass(frozen=True)
@@ -73,6 +44,8 @@ class Published:
     std: Sequence[float]
     file: Path | None = None
     """Where it came from one file on disk."""
+    classes: Sequence[str] = ()
+    """What the outputs stand for, in their order; empty if the library does not say."""
 
 
 class Builder(ABC):
@@ -123,6 +96,11 @@ class Builder(ABC):
     def pinned(self) -> dict[str, Any]:
         """Options stored with the weights in place of those given: digests of files."""
         return {}
+
+    def renamed(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a checkpoint under the names that they have in ``body``. Most libraries
+        never rename them."""
+        return state
 
     def published(self, name: str) -> Published:
         """The published weights called ``name``. Raises KdpipeError when there are none."""
@@ -365,10 +343,6 @@ def out_of_place(body: nn.Module) -> nn.Module:
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]
     return body
-
-
-UNTOLD = Layers(penultimate="", cam="", hint="", cka=())
-"""Layers of a network that does not reveal them."""
 
 
 def build(

@@ -8,11 +8,12 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+import torch
 from pydantic import Field, model_validator
 from torch import nn
 
 from kdpipe.base.errors import KdpipeError, first_line
-from kdpipe.models.base import UNTOLD, Builder, Layers, builders, out_of_place
+from kdpipe.models.base import UNTOLD, Builder, Layers, Published, builders, out_of_place
 from kdpipe.models.shared.by_shape import describe
 from kdpipe.models.shared.code import CodeOptions
 
@@ -55,8 +56,9 @@ class FactoryOptions(CodeOptions):
 @builders.register("factory")
 class Factory(Builder):
     """A network that ``call`` gives: a module that answers images (n, 3, height, width) with
-    logits (n, classes). Its weights come from a checkpoint; its layers are found by shape, or
-    named by the study."""
+    logits (n, classes). Its weights come from a checkpoint, or with ``weights: {published: own,
+    mean: …, std: …}`` from the function itself; its layers are found by shape, or named by the
+    study."""
 
     Options = FactoryOptions
     third_party = True
@@ -91,6 +93,36 @@ class Factory(Builder):
             with suppress(KdpipeError):  # no layers show, or it takes no images of this size
                 return describe(body, size)
         return UNTOLD
+
+    def published(self, name: str) -> Published:
+        """The weights that the function gives its network, called ``own``; the normalisation too
+        where the network says it in a ``pretrained_cfg``, as those of timm do.
+
+        Raises KdpipeError when it gives other weights every time: then they were drawn, and belong
+        to no training.
+        """
+        call = self.options.call
+        if name != "own":
+            raise KdpipeError(
+                f"weights: the function {call} is no library that knows '{name}'; give 'own' for "
+                f"the weights that it gives its network, or a path."
+            )
+        bodies = []
+        for seed in (1, 2):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                bodies.append(self.body(0))
+        one, other = (body.state_dict() for body in bodies)
+        drawn = [n for n, t in one.items() if n not in other or not torch.equal(t, other[n])]
+        if drawn:
+            raise KdpipeError(
+                f"The factory {call} gives a network with random weights ('{drawn[0]}' is another "
+                f"one each time); give its checkpoint, or let the function load one."
+            )
+        about = getattr(bodies[0], "pretrained_cfg", None) or {}
+        mean, std = (list(about.get(key) or ()) for key in ("mean", "std"))
+        told = (mean, std) if len(mean) == len(std) == 3 else ((), ())
+        return Published(call, dict(one), *told)
 
     def _function(self) -> Any:
         module, _, name = self.options.call.partition(":")

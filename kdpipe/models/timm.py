@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
@@ -11,12 +12,16 @@ from kdpipe.base.errors import KdpipeError, PassingError, first_line
 from kdpipe.base.options import Options
 from kdpipe.models.base import Builder, Layers, Published, builders, out_of_place
 from kdpipe.models.shared.by_shape import describe
+from kdpipe.models.shared.preprocessing import Preprocessing, measured
 
 SIZE = 224
 
 
 class TimmOptions(Options):
     arch: str = Field(description="A name that timm.create_model knows.")
+    arguments: dict[str, Any] = Field(
+        {}, description="What timm.create_model is given besides, as img_size or drop_path_rate."
+    )
 
 
 @builders.register("timm")
@@ -50,16 +55,44 @@ class Timm(Builder):
         return Published(f"timm {tagged}", dict(body.state_dict()), about["mean"], about["std"])
 
     def _model(self, arch: str, **arguments: Any) -> nn.Module:
-        try:
-            import timm
-        except ImportError:
-            raise KdpipeError(
-                f"The network timm/{self.options.arch} needs the package timm, which is not "
-                f"installed here; install it (pip install timm) or name another network."
-            ) from None
+        timm = library(f"The network timm/{self.options.arch}")
         if not timm.is_model(arch):
             raise KdpipeError(f"timm has no model '{arch}'; see timm.list_models().")
-        return timm.create_model(arch, **arguments)
+        try:
+            return timm.create_model(arch, **{**self.options.arguments, **arguments})
+        except TypeError as error:
+            raise KdpipeError(
+                f"The network timm/{arch} does not take these arguments ({first_line(error)})."
+            ) from None
+
+
+def library(what: str) -> Any:
+    """timm, for ``what``. Raises KdpipeError when it is not installed."""
+    try:
+        import timm
+    except ImportError:
+        raise KdpipeError(
+            f"{what} needs the package timm, which is not installed here; install the extra timm "
+            f"(pip install 'kdpipe[timm]'), or name another network."
+        ) from None
+    return timm
+
+
+def preprocessing(given: Mapping[str, Any], arch: str | None = None) -> Preprocessing:
+    """What timm does to images in an evaluation, for a ``pretrained_cfg`` or the arguments of its
+    train.py; what these leave open is as in the default weights of ``arch``.
+
+    Raises KdpipeError when timm is not installed, or cannot tell.
+    """
+    timm = library("A network of timm")
+    usual = (arch and timm.models.get_pretrained_cfg(arch)) or None
+    told = {key: value for key, value in given.items() if value is not None}
+    try:
+        how = timm.data.resolve_data_config(told, pretrained_cfg=usual.to_dict() if usual else {})
+        process = timm.data.create_transform(**how, is_training=False)
+    except Exception as error:  # whatever a value of another kind makes timm raise
+        raise KdpipeError(f"timm's preprocessing cannot be made ({first_line(error)})") from None
+    return measured(process, how["mean"], how["std"], str(how["interpolation"]))
 
 
 def _about(body: Any) -> dict[str, Any]:

@@ -136,13 +136,15 @@ def test_study_runs_on_another_source(
 
 
 def test_every_source_and_every_network_is_in_a_study() -> None:
-    """timm is not installed where tests run; networks that are code belong to audits."""
+    """Networks of timm and transformers, and those that are code, belong to audits."""
     names = [*STUDIES, *SNAKEMAKE, "why"]
     studies = [parse(shrunk(name)) for name in names]
     used = {data.source.name for study in studies for data in study.data.sets.values()}
     assert used | set(OTHERS) == set(sources.names())
     networks = {model.network.name for study in studies for model in study.models.values()}
-    assert networks | {"timm", "torchscript", "factory", "exported"} == set(builders.names())
+    assert networks | {"timm", "huggingface", "torchscript", "factory", "exported"} == set(
+        builders.names()
+    )
     archs = {model.network.make().arch for study in studies for model in study.models.values()}
     assert archs >= {"resnet50", "vgg19", "vit_b_32", "swin_b", "swin_t", "vgg13", "resnet20"}
     files = {path.stem for path in (REPOSITORY / "studies").glob("*.yaml")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,11 @@ class Call:
 
     @property
     def channels_last(self) -> bool:
-        return len(self.shape) == 3 and self.shape[0] == self.shape[1] > 1 != self.shape[2]
+        if len(self.shape) != 3:
+            return False
+        # As many channels as rows: channels first, as most networks have them.
+        height, width, channels = self.shape
+        return height == width > 1 and channels not in (1, width)
 
     @property
     def normalises(self) -> bool:
@@ -49,8 +53,10 @@ class Call:
 def describe(body: nn.Module, size: int) -> Layers:
     """Name the layers of ``body``, a classifier of square images of ``size`` pixels.
 
-    A stage ends at the last, outermost module of each resolution. If the resolution hardly changes,
-    as in a transformer, the stages are the input of the blocks and each quarter of the blocks. The
+    A stage ends at the last, outermost module of each resolution. If the outermost modules hide
+    most resolutions, as those of transformers do, the stages are the members of the list in which
+    the resolution changes most often. If the resolution hardly changes, as between the blocks of a
+    vision transformer, the stages are the input of the blocks and each quarter of the blocks. The
     classifier is the last linear map or convolution. ``body`` gets an identity module at the input
     of the classifier, before dropout.
 
@@ -62,11 +68,16 @@ def describe(body: nn.Module, size: int) -> Layers:
     heads = [i for i, c in enumerate(leaves) if isinstance(c.module, nn.Linear | nn.Conv2d)]
     stages = _stages([c for c in calls if c.name])
     blocks = _blocks(body, calls)
+    row = _row(body, calls, blocks) if len(stages) < 3 else []
     entry = None
-    if len(stages) < 3 and len(blocks) > (3 if len(stages) == 2 else 1):
+    if len(row) > 2:
+        stages = row
+    elif len(stages) < 3 and len(blocks) > (3 if len(stages) == 2 else 1):
         entry = _entry(calls, blocks)
         count = min(4, len(blocks))
         stages = [blocks[(k + 1) * len(blocks) // count - 1] for k in range(count)]
+    elif len(row) > 1 and len(row) >= len(stages):
+        stages = row
     if not heads or not stages:
         raise KdpipeError(
             f"The layers of a {type(body).__name__} cannot be told from their shapes at "
@@ -184,17 +195,36 @@ def _stages(calls: list[Call]) -> list[Call]:
     return stages[-STAGES:]
 
 
-def _blocks(body: nn.Module, calls: list[Call]) -> list[Call]:
-    """The longest list of modules whose outputs have the same grid, preferably of modules with
-    children."""
+def _lists(body: nn.Module, calls: list[Call]) -> Iterator[list[Call]]:
+    """The members with spatial outputs of each list of modules."""
     found = {call.name: call for call in calls if call.name and call.side}
-    rows: list[list[Call]] = []
     for name, module in body.named_modules():
         if isinstance(module, nn.Sequential | nn.ModuleList):
             places = (f"{name}.{child}".lstrip(".") for child, _ in module.named_children())
-            row = [found[place] for place in places if place in found]
-            last = [call for call in row if call.side == row[-1].side]
-            rows.append([c for c in last if not c.leaf] or last)
+            if row := [found[place] for place in places if place in found]:
+                yield row
+
+
+def _row(body: nn.Module, calls: list[Call], blocks: Sequence[Call]) -> list[Call]:
+    """The last member at each resolution of the list of modules that has most resolutions, which
+    is the outermost of several. Empty where the ``blocks`` only begin behind it: then it is what
+    makes patches of an image."""
+    rows = [list({c.side: c for c in row}.values()) for row in _lists(body, calls)]
+    row = max(rows, key=len, default=[])[-STAGES:]
+    if row and blocks:
+        inside = f"{blocks[0].name}.".startswith(f"{row[0].name.rpartition('.')[0]}.")
+        if not inside and calls.index(blocks[0]) > calls.index(row[-1]):
+            return []
+    return row
+
+
+def _blocks(body: nn.Module, calls: list[Call]) -> list[Call]:
+    """The longest list of modules whose outputs have the same grid, preferably of modules with
+    children."""
+    rows = []
+    for row in _lists(body, calls):
+        last = [call for call in row if call.side == row[-1].side]
+        rows.append([c for c in last if not c.leaf] or last)
     return max(rows, key=lambda row: (len(row) > 1 and not row[0].leaf, len(row)), default=[])
 
 

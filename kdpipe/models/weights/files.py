@@ -49,7 +49,10 @@ def read_file(path: Path) -> Any:
         )
     if head.lstrip()[:9].lower() in (b"<!doctype", b"<html>\n", b"<html><he"):
         raise KdpipeError(f"{path} cannot be read: it is a web page; download the weights again.")
-    torch_saved = head[:2] in (b"PK", b"\x80\x02") or head[:1] == b"\x80"
+    # Eight bytes of a length, then JSON; the first may be any number, as that of a pickle.
+    if head[4:8] == b"\0\0\0\0" and head[8:9] == b"{":
+        return _safetensors(path)
+    torch_saved = head[:2] == b"PK" or head[:1] == b"\x80"
     if not torch_saved and (path.suffix == ".safetensors" or head[8:9] == b"{"):
         return _safetensors(path)
     return _torch(path)
@@ -171,6 +174,15 @@ def class_of(value: Any) -> str | None:
     if isinstance(value, _Held):
         return str(getattr(value, "of", "a class"))
     return getattr(value, "__dict__", {}).get("class of") if isinstance(value, dict) else None
+
+
+def named_values(value: Any) -> dict[str, Any]:
+    """The attributes of an object in a file, such as arguments, or the items of a dict; empty for
+    anything else."""
+    if class_of(value) is not None:
+        held = {**getattr(value, "__dict__", {}), **(value if isinstance(value, dict) else {})}
+        return {str(name): item for name, item in held.items() if name != "class of"}
+    return {str(n): item for n, item in value.items()} if isinstance(value, dict) else {}
 
 
 def state_of(value: Any) -> dict[str, Tensor] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from kdpipe.models.weights.options import Weights
 from kdpipe.models.weights.state_dicts import (
     UNREAD,
     Part,
+    Shapes,
     described,
     plain,
     quoted,
@@ -44,6 +45,8 @@ class Found:
     file: Path | None = None
     entry: str | None = None
     ema: bool | None = None
+    classes: list[str] | None = None
+    """What the outputs stand for, where the library says so."""
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -63,7 +66,8 @@ def find(weights: Weights, builder: Builder, data_root: Path | None) -> Found:
         usual = (mean or list(got.mean), std or list(got.std))
         if not usual[0]:
             raise _unnormalised(got.origin)
-        return Found(got.origin, [Part("", got.state)], *usual, got.file)
+        parts = [Part("", got.state)]
+        return Found(got.origin, parts, *usual, got.file, classes=list(got.classes) or None)
     path = _downloaded(weights) if weights.url else on_disk(weights, data_root)
     if weights.sha256 and (found := file_digest(path)) != str(weights.sha256).lower():
         raise KdpipeError(
@@ -87,6 +91,7 @@ def find(weights: Weights, builder: Builder, data_root: Path | None) -> Found:
     if mean is None or std is None:
         raise _unnormalised(path)
     origin = weights.url or str(weights.path)
+    parts = [replace(part, state=builder.renamed(part.state)) for part in parts]
     return Found(origin, parts, mean, std, path, weights.entry, weights.ema)
 
 
@@ -136,6 +141,20 @@ def _downloaded(weights: Weights) -> Path:
     return path
 
 
+def part_for(found: Found, wanted: Shapes, key_map: dict[str, str | None]) -> Part:
+    """The part of a file that fits a network with tensors of the names and shapes ``wanted``, or
+    fits best. Raises KdpipeError when several fit and differ."""
+    where = found.file or found.origin
+    return select(
+        found.parts,
+        wanted,
+        where,
+        entry=found.entry,
+        ema=found.ema,
+        rename=partial(_renamed, key_map=key_map, where=where) if key_map else None,
+    )
+
+
 def load_into(body: nn.Module, found: Found, key_map: dict[str, str | None], about: str) -> Part:
     """Load the weights into ``body``, and return the part of the file that was used.
 
@@ -144,14 +163,7 @@ def load_into(body: nn.Module, found: Found, key_map: dict[str, str | None], abo
     """
     wanted = {name: tuple(tensor.shape) for name, tensor in body.state_dict().items()}
     where = found.file or found.origin
-    part = select(
-        found.parts,
-        wanted,
-        where,
-        entry=found.entry,
-        ema=found.ema,
-        rename=partial(_renamed, key_map=key_map, where=where) if key_map else None,
-    )
+    part = part_for(found, wanted, key_map)
     state = part.state
     for name in sorted(set(state) & set(wanted)):
         there = tuple(state[name].shape)

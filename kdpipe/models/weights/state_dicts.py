@@ -107,9 +107,9 @@ def select(
     """
     if entry is not None:
         parts = _within(parts, entry, where)
-    named = [_unwrapped(part, wanted) for part in parts]
+    named = [unwrapped(part, wanted) for part in parts]
     if rename is not None:
-        named = [Part(p.label, rename(p.state), p.odd) for n in named for p in _common(n)]
+        named = [Part(p.label, rename(p.state), p.odd) for n in named for p in common(n)]
     candidates = [found for part in named for found in _behind_prefixes(part, wanted)]
     if ema is not None and not any(c.averaged == ema for c in candidates) and entry is None:
         if ema:
@@ -165,7 +165,7 @@ def described(parts: Sequence[Part]) -> str:
     return quoted(names, 8) if names else f"the tensors {quoted(parts[0].state)} and no entries"
 
 
-def _unwrapped(part: Part, wanted: Shapes) -> Part:
+def unwrapped(part: Part, wanted: Shapes) -> Part:
     """``part`` without words of wrappers in names, unless the network has such names."""
     alien = {w for w in WRAPPERS if not any(w in name.split(".") for name in wanted)}
     renamed = {
@@ -178,7 +178,7 @@ def _unwrapped(part: Part, wanted: Shapes) -> Part:
     return Part(part.label, renamed if kept else part.state, part.odd)
 
 
-def _common(part: Part) -> Iterator[Part]:
+def common(part: Part) -> Iterator[Part]:
     """``part`` itself, and without each prefix that all its names share."""
     yield part
     names = [name.split(".") for name in part.state]

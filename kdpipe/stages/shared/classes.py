@@ -38,13 +38,18 @@ def load_for(
     try:
         read_as(network, own, subset.classes, class_map)
     except UnknownClassesError:
-        missing = lacking(own, subset.classes)
-        raise KdpipeError(
-            f"{ref.path} was trained on the classes {some_of(own)}, but data set '{set_name}' has "
-            f"{some_of(subset.classes)}, of which the network does not know {some_of(missing, 3)}; "
-            f"use a network of the same task, or give data.sets.{set_name} a class_map."
-        ) from None
+        raise unknown(ref.path, own, subset.classes, set_name) from None
     return network
+
+
+def unknown(about: str, own: list[str], wanted: list[str], set_name: str) -> KdpipeError:
+    """The error for a network, ``about``, that lacks classes of a data set."""
+    missing = lacking(own, wanted)
+    return KdpipeError(
+        f"{about} was trained on the classes {some_of(own)}, but data set '{set_name}' has "
+        f"{some_of(wanted)}, of which the network does not know {some_of(missing, 3)}; "
+        f"use a network of the same task, or give data.sets.{set_name} a class_map."
+    )
 
 
 class UnknownClassesError(KdpipeError):

@@ -39,9 +39,11 @@ def run(settings: TrainSettings, weights: Weights, call: Call) -> None:
     settings.compute.start()
     ref, weights = settings.network, weights.of_seed(settings.ref.seed)
     subset = Subset(call.root / subset_dir(settings.data.set))
-    possible = class_names(weights, subset.classes, settings.data.set)
     builder: Builder = ref.make()
     found = find(weights, builder, call.data_root)
+    if found.classes and weights.classes == "data":
+        weights = weights.model_copy(update={"classes": found.classes})
+    possible = class_names(weights, subset.classes, settings.data.set)
     ref = ref.with_options(**builder.pinned())
     images = some_images(subset, settings.data, settings.compute.device)
     tried = weights.outputs if builder.third_party or weights.outputs != "auto" else None
@@ -104,11 +106,12 @@ def fitted(
 
 
 def filled(
-    ref: PluginRef, weights: Weights, found: Found, n_classes: int, size: int
+    ref: PluginRef, weights: Weights, found: Found, n_classes: int, size: int | None
 ) -> tuple[Network, Part]:
     """A network with the weights that were found, on the CPU, and which part of them it has.
 
-    ``size``: of the images, in pixels of a side. Raises KdpipeError when the weights do not fit.
+    ``size``: of the images, in pixels of a side; None if unknown. Raises KdpipeError when the
+    weights do not fit.
     """
     side = weights.size or size
     network = build(ref, n_classes, found.mean, found.std, seed=0, side=side)

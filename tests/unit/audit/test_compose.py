@@ -30,8 +30,9 @@ UNTOLD, TRUSTED = Told(), Told(trust_code=True, normalise="half")
 
 @pytest.fixture
 def here(tmp_path, monkeypatch) -> Path:
-    """A working folder with a checkpoint and six images of two classes."""
+    """A working folder with a checkpoint, of no network, and six images of two classes."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("kdpipe.audit.compose.check_alone", lambda *_: None)
     torch.save({"state_dict": {"w": torch.ones(1)}}, "net.pt")
     for k in range(6):
         place = tmp_path / "images" / ("cat", "dog")[k % 2]
@@ -51,21 +52,21 @@ def refused(match: str, spec: str, told: Told = UNTOLD) -> None:
 
 def test_an_architecture_and_a_checkpoint(here):
     made = entry("teacher", "torchvision/resnet18,antialias=true@net.pt", Told("cifar10", 32))
-    assert made["network"] == {"name": "torchvision", "arch": "resnet18", "antialias": True}
+    assert made.network == {"name": "torchvision", "arch": "resnet18", "antialias": True}
     mean, std = NORMALISATIONS["cifar10"]
     weights = {"path": str(here / "net.pt"), "mean": mean, "std": std, "size": 32}
-    assert made["weights"] == weights
+    assert made.weights == weights
 
 
 def test_an_architecture_without_a_slash_and_published_weights(here):
     made = entry("teacher", "wrn,depth=16,width=2@IMAGENET1K_V1", Told(ema=True))
-    assert made["network"] == {"name": "wrn", "depth": 16, "width": 2}
-    assert made["weights"] == {"published": "IMAGENET1K_V1", "ema": True}
+    assert made.network == {"name": "wrn", "depth": 16, "width": 2}
+    assert made.weights == {"published": "IMAGENET1K_V1", "ema": True}
 
 
 def test_a_factory_takes_its_arguments(here):
     made = entry("teacher", "my.nets:small,width=12,norm=bn@net.pt", TRUSTED)
-    assert made["network"] == {
+    assert made.network == {
         "name": "factory",
         "call": "my.nets:small",
         "arguments": {"width": 12, "norm": "bn"},
@@ -77,8 +78,8 @@ def test_a_torchscript_file_is_known_by_what_is_in_it(here):
     torch.jit.trace(nn.Flatten(), torch.rand(1, 3, 4, 4)).save("whole.pt")
     made = entry("teacher", "whole.pt", TRUSTED)
     path = str(here / "whole.pt")
-    assert made["network"] == {"name": "torchscript", "path": path, "trust_code": True}
-    assert made["weights"]["published"] == "own"
+    assert made.network == {"name": "torchscript", "path": path, "trust_code": True}
+    assert made.weights["published"] == "own"
 
 
 def test_a_folder_of_kdpipe_says_everything_itself(here):
@@ -91,9 +92,9 @@ def test_a_folder_of_kdpipe_says_everything_itself(here):
     (here / "seed0" / "model.json").write_text(json.dumps(about))
     save_file({"w": torch.ones(1)}, here / "seed0" / "model.safetensors")
     made = entry("student", "seed0", Told())
-    assert made["network"] == {"name": "cifar_resnet", "arch": "resnet20"}
+    assert made.network == {"name": "cifar_resnet", "arch": "resnet20"}
     path = str(here / "seed0" / "model.safetensors")
-    assert made["weights"] == {"path": path, "classes": ["b", "a"], "size": 28}
+    assert made.weights == {"path": path, "classes": ["b", "a"], "size": 28}
 
 
 @pytest.mark.parametrize("spec", ["my.nets:small@net.pt", "whole.pt", "whole.pt2"])
@@ -110,13 +111,13 @@ def test_networks_are_what_their_options_allow(here):
 
 
 def test_unknown_forms_are_answered_with_the_known(here):
-    refused("there is no such file; give NETWORK@CHECKPOINT", "ghost.pt")
+    refused("there is no such file or folder; give a folder of .* NETWORK@CHECKPOINT", "ghost.pt")
     refused("no checkpoint ghost.pt", "wrn@ghost.pt")
     refused("holds weights and no network; say .* NETWORK@net.pt", "net.pt")
     refused("'depth' is no option of a network; write key=value", "wrn,depth@net.pt")
-    refused("has no model.json of kdpipe", "images")
+    refused("has neither a model.json of kdpipe nor a config.json", "images")
     (here / "images" / "model.json").write_text("[]")
-    refused("has no model.json of kdpipe", "images")
+    refused("its model.json is not one of kdpipe", "images")
 
 
 @pytest.mark.parametrize(
@@ -308,7 +309,7 @@ def test_a_class_map_is_lists_of_names(here):
 def test_weights_that_need_no_flag_are_read_without_running_anything(here):
     save_file({"w": torch.ones(1)}, "net.safetensors")
     made = entry("teacher", "wrn@net.safetensors", Told())
-    assert made["weights"]["path"].endswith("net.safetensors")
+    assert made.weights["path"].endswith("net.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -128,13 +128,13 @@ def test_a_distillers_file_has_a_part_for_each_role(here):
     told = Told(trust_code=True)
     for role in ("student", "teacher"):
         made = entry(role, "mynets:small@both.pt", told)
-        assert made["weights"]["entry"] == f"model.module.{role}"
-    assert "entry" not in entry("baseline", "mynets:small@both.pt", told)["weights"]
+        assert made.weights["entry"] == f"model.module.{role}"
+    assert "entry" not in entry("baseline", "mynets:small@both.pt", told).weights
     refused("2 state dicts that fit .*say with --baseline-entry which one",
             "--baseline", "mynets:small@both.pt")  # fmt: skip
     made = entry("teacher", "mynets:small@both.pt", Told(trust_code=True, entry="student"))
-    assert made["weights"]["entry"] == "student"
-    assert "entry" not in entry("student", "mynets:small@student.pt", told)["weights"]
+    assert made.weights["entry"] == "student"
+    assert "entry" not in entry("student", "mynets:small@student.pt", told).weights
 
 
 def test_a_pattern_alone_leaves_tensors_out():

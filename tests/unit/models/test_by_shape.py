@@ -180,3 +180,17 @@ def test_network_that_needs_values_is_looked_at_with_a_black_image() -> None:
 )
 def test_grid_of_tokens(tokens: int, prefix: int | None, found: tuple[int, int]) -> None:
     assert square(tokens, prefix) == found
+
+
+def test_as_many_channels_as_rows():
+    """A map of 8 channels and 8×8 places has its channels first."""
+    body = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 4, 1),
+        nn.Sequential(nn.Conv2d(8, 6, 3, 2, 1), nn.ReLU()),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 3),
+    )
+    layers = describe(body, 32)
+    assert layers.stages == ("0", "1")
+    assert layers.nhwc == ()

@@ -144,6 +144,17 @@ def test_safetensors_of_any_ending(tmp_path, name):
     assert_is(load(tmp_path / name), S)
 
 
+def test_safetensors_that_begin_like_a_pickle(tmp_path):
+    """The first byte is the lowest of a length, and may be the one that opens a pickle."""
+    for k in range(0, 256, 8):
+        save_file(S, tmp_path / "x.bin", metadata={"more": "x" * k})
+        if (tmp_path / "x.bin").read_bytes()[:1] == b"\x80":
+            break
+    else:
+        raise AssertionError
+    assert_is(load(tmp_path / "x.bin"), S)
+
+
 def test_what_torch_saved_under_the_ending_of_safetensors(tmp_path):
     torch.save(S, tmp_path / "x.safetensors")
     assert_is(load(tmp_path / "x.safetensors"), S)

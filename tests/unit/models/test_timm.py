@@ -100,7 +100,7 @@ def test_unknown_architecture(calls):
 
 def test_package_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(KdpipeError, match=r"timm/small needs the package timm, .*pip install timm"):
+    with pytest.raises(KdpipeError, match=r"timm/small needs the package timm, .*'kdpipe\[timm\]'"):
         network("small")
 
 

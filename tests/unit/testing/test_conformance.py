@@ -47,8 +47,18 @@ PROBES: dict[str, dict[str, Any]] = {
     "withheld": {"classes": ["star"], "fit": "val"},
 }
 LINEAR = {"weights"}
+TINY_VIT = {
+    "model_type": "vit",
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "image_size": 32,
+    "patch_size": 8,
+}
 NETWORKS: dict[str, dict[str, Any]] = {
     "cifar_mobilenet_v2": {"width": 0.25},
+    "huggingface": {"path": "vit", "config": TINY_VIT},
     "mlp": {"hidden": [6]},
     "timm": {"arch": "resnet10t"},
     "wrn": {"depth": 10, "width": 1},
