@@ -92,11 +92,11 @@ def digits() -> Task:
 
 def cifar10(folder: Path, images: int, epochs: int) -> Task:
     x, y = read(next(folder.glob("train-*.parquet")), 2 * images)
-    test = read(next(folder.glob("test-*.parquet")), 1500)
+    test = read(next(folder.glob("test-*.parquet")), 1000)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     parts = [(_scaled(x[rows]), y[rows]) for rows in order.split(images)]
     test = (_scaled(test[0]), test[1])
-    return Task("cifar10", *parts, test, 2, (24, 16), epochs, (20, 4), flips=True)
+    return Task("cifar10", *parts, test, 2, (12, 8), epochs, (20, 0), flips=True)
 
 
 def _scaled(x: Tensor) -> Tensor:
@@ -173,8 +173,13 @@ def networks(task: Task, folder: Path) -> tuple[dict[str, nn.Module], dict[str, 
     def add(name: str, about: Origin, seed: int) -> None:
         width = large if about.role == "candidate" else small
         by = None if about.teacher is None else nets[f"t{about.teacher}"]
-        net = network(folder, width, task.first, seed)
-        nets[name], origin[name] = train(net, task, seed, about.method, by), about
+        net, file = network(folder, width, task.first, seed), folder / f"{name}.pth"
+        if file.is_file():  # of a run that was stopped
+            net.load_state_dict(torch.load(file))
+        else:
+            train(net, task, seed, about.method, by)
+            torch.save(net.state_dict(), file)
+        nets[name], origin[name] = net.eval(), about
 
     for k in range(TEACHERS):
         add(f"t{k}", Origin("candidate", "labels"), 100 + k)
@@ -290,8 +295,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="digits, or the folder of CIFAR-10")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=4000)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--images", type=int, default=1500)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument(
+        "--without-command", action="store_true", help="call the functions of kdpipe alone"
+    )
     told = parser.parse_args()
     torch.set_num_threads(1)
     told.out.mkdir(parents=True, exist_ok=True)
@@ -300,8 +308,6 @@ def main() -> None:
     by_name = told.data == "digits"
     task = digits() if by_name else cifar10(Path(told.data), told.images, told.epochs)
     nets, origin = networks(task, told.out)
-    for name, net in nets.items():
-        torch.save(net.state_dict(), told.out / f"{name}.pth")
     trained = time.process_time()
     print(f"{len(nets)} networks in {trained - start:.0f} s", flush=True)
     test = task.test[1].numpy()
@@ -318,7 +324,9 @@ def main() -> None:
         some = [r for r, name in zip(right, origin, strict=True) if origin[name].role == role]
         print(f"{role}: right on {min(some):.1%} to {max(some):.1%}")
     np.savez_compressed(told.out / "seen.npz", **vars(seen))
-    rows = of_table(audit(task, told.out, origin), origin) + variants(seen, origin)
+    rows = variants(seen, origin)
+    if not told.without_command:
+        rows = of_table(audit(task, told.out, origin), origin) + rows
     write(f"detective_{task.name}", rows)
     print(f"{time.process_time() - start:.0f} s without the command")
 
