@@ -362,6 +362,7 @@ class Plan:
         for instance in instances:
             cls = instance.probe.cls
             inputs.append(subset_file(instance.probe.options.set))
+            inputs += map(subset_file, cls.sets(instance.probe.options))
             extra = cls.networks(instance.probe.options)
             networks.extend(extra)
             for ref in (group.reference, *extra) if group.reference is not None else ():

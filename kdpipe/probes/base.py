@@ -115,7 +115,8 @@ class ImageSet:
 class Bench:
     """Everything a probe may look at: the networks of its job and the images of its set.
 
-    ``reference`` is the teacher of a relational probe. ``others`` holds further networks the
+    ``reference`` is the teacher of a relational probe. ``beside`` holds the further data sets that
+    the probes asked for, by their names. ``others`` holds further networks the
     probe asked for, ``calibrations`` what was calibrated on a network, ``stored`` what the stage
     ``prepare`` stored of a network and gives by domain, each by network path.
     """
@@ -129,6 +130,7 @@ class Bench:
     others: dict[str, Network] = field(default_factory=dict)
     calibrations: dict[str, dict[str, Any]] = field(default_factory=dict)
     stored: dict[str, Callable[[str], Iterator[Part]]] = field(default_factory=dict)
+    beside: dict[str, Subset] = field(default_factory=dict)
     _images: dict[Any, ImageSet] = field(default_factory=dict)
     _logits: dict[Any, Tensor] = field(default_factory=dict)
 
@@ -161,6 +163,18 @@ class Bench:
             self._images[key] = self._shown(domain, rows, options.limit)
         return self._images[key]
 
+    def images_beside(self, options: ProbeOptions, name: str, domain: str) -> ImageSet:
+        """Images of ``domain`` of the further data set ``name``, whose classes the networks need
+        not know; where ``limit`` bounds them, a fixed random choice."""
+        key = ("beside", name, domain, options.split, options.limit)
+        if key not in self._images:
+            subset = self.beside[name]
+            rows = select(
+                subset.index, Selection(set=name, domains=[domain]), options.split, compose=False
+            )
+            self._images[key] = self._shown(domain, rows, options.limit, subset)
+        return self._images[key]
+
     def training_set(self, options: ProbeOptions, selection: Selection, domain: str) -> ImageSet:
         """Images of ``domain`` that a model with the data ``selection`` is trained on, with their
         true labels; where ``limit`` bounds them, a fixed random choice."""
@@ -172,15 +186,18 @@ class Bench:
             self._images[key] = self._shown(domain, rows, options.limit)
         return self._images[key]
 
-    def _shown(self, domain: str, rows: np.ndarray, limit: int | None) -> ImageSet:
-        index = self.subset.index
+    def _shown(
+        self, domain: str, rows: np.ndarray, limit: int | None, subset: Subset | None = None
+    ) -> ImageSet:
+        subset = subset or self.subset
+        index = subset.index
         if limit is not None and limit < len(rows):
             # By source image, so that every domain shows the same ones.
             order = ranks(stream("probe images"), index["source_id"][rows])
             rows = np.sort(rows[np.argsort(order, kind="stable")[:limit]])
         return ImageSet(
             domain,
-            self.subset.access(rows, self.compute.device)[0],
+            subset.access(rows, self.compute.device)[0],
             *(index[c][rows] for c in ("label", "sample_id", "group", "cue")),
         )
 
@@ -265,6 +282,11 @@ class Probe(Described, ABC):
     def networks(cls, options: Any) -> list[ModelRef]:
         """Models of the study that this probe needs beside subject and reference."""
         return []
+
+    @classmethod
+    def sets(cls, options: Any) -> dict[str, list[str]]:
+        """Further data sets that it looks at beside its own, and the domains of each."""
+        return {}
 
     @classmethod
     def of_pair(

@@ -8,16 +8,29 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.options import Options
-from kdpipe.probes.base import Bench, Probe, ProbeOptions, condition, probes, resamples
+from kdpipe.base.options import Options, optional
+from kdpipe.probes.base import (
+    Bench,
+    ImageSet,
+    Probe,
+    ProbeOptions,
+    condition,
+    probes,
+    resamples,
+)
 from kdpipe.probes.shared.description import Metric, Panels
 from kdpipe.probes.shared.records import Records, Statistic
 from kdpipe.probes.shared.roc import auc, false_positives
 
 
 class Unknown(Options):
-    """Images that a network cannot know: of other domains, of other classes, or of both."""
+    """Images that a network cannot know: of another data set, of other domains, of other classes,
+    or of both."""
 
+    set: str | None = optional(
+        description="Another data set of the study, whose images in `domains` are unknown, "
+        "whatever their classes; null for the probed one."
+    )
     domains: list[str] = Field(
         [], description="Domains of the unknown images; empty for the probed domain itself."
     )
@@ -30,7 +43,12 @@ class Unknown(Options):
     @model_validator(mode="after")
     def _some(self) -> Unknown:
         if not self.domains and not self.classes:
-            raise ValueError("unknown: name domains, classes, or both")
+            what = "the set's domains" if self.set else "domains, classes, or both"
+            raise ValueError(f"unknown: name {what}")
+        if self.set and self.classes:
+            raise ValueError(
+                "unknown.classes: all images of another set are unknown; leave classes out"
+            )
         return self
 
 
@@ -81,6 +99,11 @@ class Ood(Probe):
     audit_needs = "unknown images"
 
     @classmethod
+    def sets(cls, options: OodOptions) -> dict[str, list[str]]:
+        unknown = options.unknown
+        return {unknown.set: unknown.domains} if unknown.set else {}
+
+    @classmethod
     def passes(cls, options: OodOptions, n: int) -> int:
         """Each domain, and those of unknown images, which all domains share."""
         return n * (1 + len(options.unknown.domains))
@@ -92,8 +115,12 @@ class Ood(Probe):
         for domain in o.domains:
             known = self._scores(bench, domain, ~unknown_class)
             for first, other, named in self._unknown(domain):
-                mask = unknown_class if o.unknown.classes else ~unknown_class
-                unknown = self._scores(bench, other, mask)
+                if o.unknown.set:
+                    beside = bench.images_beside(o, o.unknown.set, other)
+                    unknown = self._scored(bench, beside, np.ones(len(beside), dtype=bool))
+                else:
+                    mask = unknown_class if o.unknown.classes else ~unknown_class
+                    unknown = self._scores(bench, other, mask)
                 where = condition(domain=domain, unknown=named)
                 self._one(records, where, known, unknown, first and domain == o.primary_domain)
         return records
@@ -102,12 +129,13 @@ class Ood(Probe):
         """Whether it is the first, the domain, and the name of each kind of unknown images."""
         classes = "+".join(sorted(set(self.options.unknown.classes)))
         for k, other in enumerate(self.options.unknown.domains or [domain]):
-            if other == domain and not classes:
+            if other == domain and not classes and not self.options.unknown.set:
                 raise KdpipeError(
                     f"Probe {self.name}: domain '{domain}' is known and unknown at once; leave it "
                     f"out of unknown.domains, or name unknown.classes."
                 )
             parts = [other] if self.options.unknown.domains else []
+            parts = [*([self.options.unknown.set] if self.options.unknown.set else []), *parts]
             yield k == 0, other, ":".join([*parts, *([classes] if classes else [])])
 
     def _unknown_classes(self, classes: list[str]) -> np.ndarray:
@@ -126,13 +154,17 @@ class Ood(Probe):
     def _scores(self, bench: Bench, domain: str, wanted: np.ndarray) -> dict[str, np.ndarray]:
         """Both scores of the images of ``wanted`` classes, (n,) each."""
         images = bench.image_set(self.options, domain)
-        logits = bench.clean_logits(bench.subject, images).double()
         here = wanted[images.labels]
         if not here.any():
             raise KdpipeError(
                 f"Probe {self.name}: domain '{domain}' has no {self.options.split} image of the "
                 f"classes {', '.join(np.array(bench.classes)[wanted])}; give it more images."
             )
+        return self._scored(bench, images, here)
+
+    def _scored(self, bench: Bench, images: ImageSet, here: np.ndarray) -> dict[str, np.ndarray]:
+        """Both scores of the images in the mask ``here``."""
+        logits = bench.clean_logits(bench.subject, images).double()
         return {
             "softmax": logits.softmax(1).amax(1).numpy()[here],
             "energy": logits.logsumexp(1).numpy()[here],

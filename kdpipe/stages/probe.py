@@ -52,12 +52,9 @@ def run(settings: ProbeSettings, call: Call) -> None:
         where = _place(probe)
         if where not in benches:
             # One bench a data set: its clean forward passes serve every property.
-            others = [
-                network
-                for p in made.values()
-                if _place(p) == where
-                for network in type(p).networks(p.options)
-            ]
+            here = [p for p in made.values() if _place(p) == where]
+            others = [network for p in here for network in type(p).networks(p.options)]
+            beside = dict.fromkeys(name for p in here for name in type(p).sets(p.options))
             benches[where] = open_bench(
                 call.root,
                 str(probe.options.set),
@@ -66,6 +63,7 @@ def run(settings: ProbeSettings, call: Call) -> None:
                 others,
                 settings.compute,
                 probe.options.class_map,
+                beside,
             )
         bench = benches[where]
         meta = {

@@ -128,6 +128,8 @@ class Study(Options):
         for name, probe in self.probes.items():
             if probe.options.set is not None:
                 self._check_data(f"probes.{name}", probe.options.set, probe.options.domains)
+            for further, domains in probe.cls.sets(probe.options).items():
+                self._check_data(f"probes.{name}", further, domains)
         if self.decide is not None:
             give_seeds(self, self.decide)
         for name, pair in self.pairs.items():
@@ -208,7 +210,24 @@ class Study(Options):
             self._check_data(
                 f"probes.{instance}", options.set or data.set, options.domains or data.domains
             )
+            self._check_beside(instance, options.set or data.set)
             self._check_further(instance, where, pair)
+
+    def _check_beside(self, instance: str, name: str) -> None:
+        """Further data sets of a probe are others than its own, of the same size."""
+        probe, sets = self.probes[instance], self.data.sets
+        for further in probe.cls.sets(probe.options):
+            place = f"probes.{instance}"
+            if further == name:
+                raise ValueError(
+                    f"{place}: '{further}' is the set that it probes; name its domains or classes "
+                    f"alone, or another set"
+                )
+            if sets[further].size != sets[name].size:
+                raise ValueError(
+                    f"{place}: images of '{further}' are {sets[further].size} pixels wide, and "
+                    f"those of '{name}' {sets[name].size}; give both sets the same size"
+                )
 
     def _check_transfer(self, where: str, pair: Pair) -> None:
         """The images on which students see their teacher are there and of use."""

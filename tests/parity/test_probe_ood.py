@@ -122,3 +122,29 @@ def test_what_cannot_be_unknown_is_refused(kit):
         measure(bench, {"classes": CLASSES})
     with pytest.raises(KdpipeError, match="no test image of the classes"):
         measure(bench, {"classes": ["a"]}, limit=1)
+
+
+def test_images_of_another_set_are_unknown_whatever_their_classes(kit):
+    """Numbers 160 to 199 are of a set of one class that no network knows."""
+    bench, logits, _ = opened(kit)
+    further = np.float32(np.round(np.random.default_rng(9).normal(0, 2, (40, 4)), 1))
+    both = np.concatenate([logits, further.astype(float)])
+    bench.subject = kit.answers(both)
+    numbers = kit.numbered(200)[160:]
+    bench.beside["other"] = kit.write_subset(
+        kit.folder / "other", numbers, [0] * 40, ["zebra"], domain=["photo"] * 30 + ["sketch"] * 10
+    )
+    records = measure(bench, {"set": "other", "domains": ["photo"]})
+    score = np.round(softmax(both, axis=1).max(1), 12)
+    area, false = reference(score[:100], score[160:190])
+    where = "domain=grey;unknown=other:photo"
+    for metric, want in (("auroc_softmax", area), ("fpr95_softmax", false)):
+        (mine,) = kit.values(records, metric, where, "image set")
+        assert mine == pytest.approx(want, abs=1e-12)
+    # A domain of the same name in another set is another one.
+    bench.beside["other"] = kit.write_subset(kit.folder / "other", numbers, [0] * 40, ["zebra"])
+    assert measure(bench, {"set": "other", "domains": ["grey"]}, limit=20)
+    with pytest.raises(ValidationError, match="all images of another set are unknown"):
+        OodOptions(unknown={"set": "other", "domains": ["grey"], "classes": ["a"]})
+    with pytest.raises(ValidationError, match="name the set's domains"):
+        OodOptions(unknown={"set": "other"})

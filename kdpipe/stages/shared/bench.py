@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,13 @@ def open_bench(
     others: list[ModelRef],
     compute: Compute,
     class_map: PluginRef | None = None,
+    beside: Iterable[str] = (),
 ) -> Bench:
     """Load the networks; a network that appears twice is loaded once, so that its forward
     passes are shared.
 
-    Each has logits for the classes of the data set, see :func:`load_for`.
+    Each has logits for the classes of the data set, see :func:`load_for`. ``beside``: further data
+    sets that probes look at.
     """
     subset = Subset(root / subset_dir(set_name))
     refs = {n.path: n for n in (subject, *others, *([reference] if reference else []))}
@@ -56,6 +59,7 @@ def open_bench(
         others={n.path: loaded[n.path] for n in others},
         compute=compute,
         classes=subset.classes,
+        beside={name: Subset(root / subset_dir(name)) for name in beside},
     )
 
 
