@@ -174,3 +174,18 @@ def fairface(base: Path, each: int = 4) -> None:
                     image(base / part / f"{number}.jpg", number)
                     rows.append(f"{part}/{number}.jpg,20-29,{gender},{race},False")
         (base / f"fairface_label_{part}.csv").write_text("\n".join(rows) + "\n")
+
+
+def corrupted(root: Path, each: int = 20) -> None:
+    """CIFAR-10-C and ImageNet-C below ``root``: ``fog`` and ``snow``, the latter's in severities 1
+    and 2; ``each`` photographs of CIFAR, of every class as many."""
+    folder = root / "CIFAR-10-C"
+    folder.mkdir(parents=True)
+    np.save(folder / "labels.npy", np.tile(np.arange(each) % 10, 5))
+    for k, name in enumerate(("fog", "snow")):
+        shape = (5 * each, 32, 32, 3)
+        pixels = np.random.default_rng(k).integers(0, 256, shape, dtype=np.uint8)
+        np.save(folder / f"{name}.npy", pixels)
+        for severity in (1, 2):
+            place = root / "imagenet-c" / name / str(severity)
+            folders(place, ["n01", "n02"], 3, ending="JPEG")

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torchvision.io import decode_jpeg, encode_jpeg
 
+from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import ModelRef
 from kdpipe.data.corruptions import CONSTANTS, CORRUPTIONS, SEVERITIES, corrupted, disk
 from kdpipe.data.domains.base import Batch
 from kdpipe.data.domains.corrupted import Corrupted, CorruptedOptions
@@ -206,3 +208,92 @@ def test_the_published_seven_in_five_severities_by_default():
     options = CorruptionsOptions()
     assert options.corruptions == [k for k in CORRUPTIONS if k != "gaussian_blur"]
     assert Corruptions.passes(options, 10) == 360
+
+
+def test_mce_and_relative_mce_by_hand(kit, monkeypatch):
+    """Hendrycks & Dietterich 2019, Sec. 4.3, with another network in the place of AlexNet."""
+
+    def moved(pixels, ids, kind, severity, scale):
+        made = pixels.copy()
+        made[:, 0, 0, 0] += severity * (1 if kind == "jpeg" else 2)
+        return made
+
+    monkeypatch.setattr(probe, "corrupted", moved)
+    labels = RNG.integers(0, 3, 8)
+    own, theirs = (np.concatenate([labels, RNG.integers(0, 3, 12)]) for _ in range(2))
+    theirs[0] = own[1] = 3  # errors on clean images
+    bench = kit.bench(kit.numbered(8), labels, kit.decides(own, 4))
+    baseline = ModelRef(model="yardstick", seed=0)
+    bench.others[baseline.path] = kit.decides(theirs, 4)
+    options = CorruptionsOptions(
+        set="set",
+        domains=["grey"],
+        corruptions=["contrast", "jpeg"],
+        severities=[1, 4],
+        baseline=baseline,
+    )
+    assert Corruptions.networks(options) == [baseline]
+    records = Corruptions(options).measure(bench)
+    ratios, relative = [], []
+    for step in (2, 1):
+        sums = []
+        for answers in (own, theirs):
+            clean = np.mean(answers[:8] != labels)
+            wrong = [np.mean(answers[np.arange(8) + step * s] != labels) for s in (1, 4)]
+            sums.append((sum(wrong), sum(w - clean for w in wrong)))
+        ratios.append(sums[0][0] / sums[1][0])
+        relative.append(sums[0][1] / sums[1][1])
+    (mce,) = kit.values(records, "mce", "domain=grey", "image set")
+    assert mce == pytest.approx(np.mean(ratios), abs=1e-12)
+    (found,) = kit.values(records, "relative_mce", "domain=grey", "image set")
+    assert found == pytest.approx(np.mean(relative), abs=1e-12)
+    lost = kit.values(records, "accuracy_lost", "domain=grey")
+    clean = kit.values(records, "clean_accuracy", "domain=grey")
+    mean = kit.values(records, "mean_accuracy", "domain=grey")
+    assert lost == pytest.approx(clean - mean, abs=1e-12)
+    # A baseline without errors is no yardstick, and the mCE of the baseline itself is 1.
+    bench.others[baseline.path] = kit.answers(np.eye(4)[[*own]])
+    again = Corruptions(options).measure(bench)
+    assert kit.values(again, "mce", "domain=grey", "image set") == pytest.approx([1])
+    assert kit.values(again, "relative_mce", "domain=grey", "image set") == pytest.approx([1])
+
+
+def stored(kit, order, **options):
+    """Three photographs under two corruptions in two severities, in ``order`` in the set."""
+    kinds = [("fog", 1), ("fog", 3), ("snow", 1), ("snow", 3)]
+    cells = [(kind, s, photo) for kind, s in kinds for photo in range(3)]
+    cells = [cells[k] for k in order]
+    labels = [photo for _, _, photo in cells]
+    answers = RNG.integers(0, 3, len(cells))
+    groups = [f"{kind}-{s}" for kind, s, _ in cells]
+    bench = kit.bench(kit.numbered(len(cells)), labels, kit.decides(answers), group=groups)
+    refs = [f"{kind}/{s}/class/{photo}.png" for kind, s, photo in cells]
+    bench.subset.index["source_ref"] = np.array(refs, dtype=object)
+    made = CorruptionsOptions(set="set", domains=["grey"], stored=True, **options)
+    right = {cell: answers[k] == labels[k] for k, cell in enumerate(cells)}
+    return Corruptions(made).measure(bench), right
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_images_that_others_corrupted_are_compared_photograph_by_photograph(kit, seed):
+    records, right = stored(kit, np.random.default_rng(seed).permutation(12))
+    for kind, s in (("fog", 1), ("fog", 3), ("snow", 1), ("snow", 3)):
+        where = f"domain=grey;corruption={kind};severity={s}"
+        mine = kit.values(records, "accuracy", where)
+        assert mine.tolist() == [right[kind, s, photo] for photo in range(3)]
+    mean = kit.values(records, "mean_accuracy", "domain=grey")
+    each = [[v for (_, _, p), v in right.items() if p == photo] for photo in range(3)]
+    assert mean == pytest.approx([np.mean(values) for values in each], abs=1e-12)
+    assert not {s.metric for s in records.statistics} & {"clean_accuracy", "accuracy_lost"}
+
+
+def test_a_limit_counts_photographs(kit):
+    records, _ = stored(kit, np.arange(12), limit=2)
+    table = records.table().to_pandas()
+    assert set(table.groupby(["condition", "metric"]).size()) == {2}
+    assert table.unit_id.nunique() == 2
+
+
+def test_images_that_lack_a_photograph_are_refused(kit):
+    with pytest.raises(KdpipeError, match="not the photographs of the set under one corruption"):
+        stored(kit, np.arange(11))

@@ -68,6 +68,7 @@ FILES = ("exported", "factory", "torchscript")
 SOURCES: dict[str, dict[str, Any]] = {
     "domain_folder": {"path": "PACS"},
     "image_folder": {"path": "imagenet"},
+    "imagenet_c": {"severities": [1]},
     "model_vs_human": {"folders": ["sketch"]},
     "parquet": {"path": "hub"},
     "points": {"train": 8, "val": 4, "test": 8},
@@ -152,11 +153,12 @@ def data(tmp_path_factory) -> Path:
         miniature.domain_folders(root / name, domains, [f"class{k}" for k in range(classes)], 1)
     miniature.parquet(root / "hub" / "train-0.parquet", [0, 1, 2, 3], [0, 1, 0, 1], ["ant", "bee"])
     miniature.folders(root / "model-vs-human" / "sketch", ["cat", "dog"], 2)
+    miniature.corrupted(root)
     return root
 
 
 @pytest.mark.parametrize("name", sources.names())
 def test_sources(name, data, monkeypatch):
-    if name.startswith("cifar"):
+    if name in ("cifar10", "cifar100"):
         miniature.known_cifar(data / name, int(name.removeprefix("cifar")), monkeypatch)
     check_source(name, SOURCES.get(name), root=data)
