@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import not_
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -159,7 +159,7 @@ class Corruptions(Probe):
         if found.images is not None:
             plain = self._clean(bench, other, found.images)
         rows = [np.arange(len(found.ids)), *resamples(len(found.ids), REPLICATES, "corruptions")]
-        kinds = [("mce", None, None)]
+        kinds: list[tuple[str, Any, Any]] = [("mce", None, None)]
         if clean is not None and plain is not None:
             kinds.append(("relative_mce", clean, plain))
         for metric, own, its in kinds:

@@ -26,7 +26,7 @@ from kdpipe.study.includes import read
 from kdpipe.study.resources import Limits
 from kdpipe.study.shorthand import for_pairs, named, over, training_of
 from kdpipe.study.teachers import check_start, check_teacher
-from kdpipe.study.transfers import check_compared, check_images, check_methods
+from kdpipe.study.transfers import check_beside, check_compared, check_images, check_methods
 
 RESERVED_METHODS = {"teacher", "teacher2", "untrained", "ind"}
 
@@ -210,24 +210,9 @@ class Study(Options):
             self._check_data(
                 f"probes.{instance}", options.set or data.set, options.domains or data.domains
             )
-            self._check_beside(instance, options.set or data.set)
+            sets = self.data.sets
+            check_beside(f"probes.{instance}", self.probes[instance], options.set or data.set, sets)
             self._check_further(instance, where, pair)
-
-    def _check_beside(self, instance: str, name: str) -> None:
-        """Further data sets of a probe are others than its own, of the same size."""
-        probe, sets = self.probes[instance], self.data.sets
-        for further in probe.cls.sets(probe.options):
-            place = f"probes.{instance}"
-            if further == name:
-                raise ValueError(
-                    f"{place}: '{further}' is the set that it probes; name its domains or classes "
-                    f"alone, or another set"
-                )
-            if sets[further].size != sets[name].size:
-                raise ValueError(
-                    f"{place}: images of '{further}' are {sets[further].size} pixels wide, and "
-                    f"those of '{name}' {sets[name].size}; give both sets the same size"
-                )
 
     def _check_transfer(self, where: str, pair: Pair) -> None:
         """The images on which students see their teacher are there and of use."""

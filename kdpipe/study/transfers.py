@@ -74,3 +74,19 @@ def check_images(
 
 def _names(data: DataSet) -> list[str] | None:
     return None if data.classes is None else list(data.classes)
+
+
+def check_beside(where: str, probe: PluginRef, own: str, sets: Mapping[str, DataSet]) -> None:
+    """Raise ValueError unless further data sets of a probe are others than its ``own``, of the same
+    size."""
+    for further in probe.cls.sets(probe.options):
+        if further == own:
+            raise ValueError(
+                f"{where}: '{further}' is the set that it probes; name its domains or classes "
+                f"alone, or another set"
+            )
+        if sets[further].size != sets[own].size:
+            raise ValueError(
+                f"{where}: images of '{further}' are {sets[further].size} pixels wide, and those "
+                f"of '{own}' {sets[own].size}; give both sets the same size"
+            )

@@ -108,6 +108,4 @@ def loaded(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r")
     except (OSError, ValueError):
-        raise KdpipeError(
-            f"{path} cannot be read as a NumPy array; fetch the file again."
-        ) from None
+        raise KdpipeError(f"{path} is no NumPy array; fetch the file again.") from None

@@ -62,7 +62,7 @@ def test_what_is_wrong_with_files_of_cifar_is_said(tmp_path):
     with pytest.raises(KdpipeError, match=r"fog\.npy holds uint8 .* as many as labels.npy has"):
         cifar(tmp_path).listing()
     (base / "fog.npy").write_bytes(b"no array")
-    with pytest.raises(KdpipeError, match=r"fog\.npy cannot be read"):
+    with pytest.raises(KdpipeError, match=r"fog\.npy is no NumPy array"):
         cifar(tmp_path).listing()
     (base / "fog.npy").unlink()
     np.save(base / "labels.npy", LABELS[:-1])
