@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from kdpipe.base.errors import KdpipeError, PassingError
-from kdpipe.base.layer_names import REUSED
 from kdpipe.base.paths import expanded
 from kdpipe.base.provenance import file_digest
 from kdpipe.models.base import Builder
 from kdpipe.models.weights.options import Weights
+from kdpipe.models.weights.reused import Taken, taken
 from kdpipe.models.weights.state_dicts import (
     UNREAD,
     Part,
@@ -47,6 +47,8 @@ class Found:
     ema: bool | None = None
     classes: list[str] | None = None
     """What the outputs stand for, where the library says so."""
+    reused: Taken | None = None
+    """The classifier of another network by which it decides."""
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -77,11 +79,7 @@ def find(weights: Weights, builder: Builder, data_root: Path | None) -> Found:
     parts = read_parts(path)
     mean, std = weights.normalisation
     state = parts[0].state
-    if any(name.startswith(f"{REUSED}.classifier.") for name in state):
-        raise KdpipeError(
-            f"{path}: this network decides by its teacher's classifier (simkd), which cannot be "
-            f"loaded from weights alone; probe it in the study that trained it."
-        )
+    reused = taken(path, state)
     if {"mean", "std"} < set(state) and all(
         name.startswith("body.") for name in state if name not in ("mean", "std")
     ):
@@ -92,7 +90,7 @@ def find(weights: Weights, builder: Builder, data_root: Path | None) -> Found:
         raise _unnormalised(path)
     origin = weights.url or str(weights.path)
     parts = [replace(part, state=builder.renamed(part.state)) for part in parts]
-    return Found(origin, parts, mean, std, path, weights.entry, weights.ema)
+    return Found(origin, parts, mean, std, path, weights.entry, weights.ema, reused=reused)
 
 
 def _channels(tensor: Tensor, name: str, path: Path) -> list[float]:

@@ -26,7 +26,7 @@ from kdpipe.models.weights.state_dicts import Part
 from kdpipe.stages.base import Call
 from kdpipe.stages.shared.class_names import class_names, order_found, order_unknown
 from kdpipe.stages.shared.classes import UnknownClassesError, read_as
-from kdpipe.stages.shared.training import TrainSettings, formed, load_images, some_images
+from kdpipe.stages.shared.training import TrainSettings, formed, load_images, reused, some_images
 from kdpipe.training.artefact import save
 from kdpipe.training.loop import evaluate
 
@@ -70,6 +70,7 @@ def run(settings: TrainSettings, weights: Weights, call: Call) -> None:
         "side": network.side,
         **({"channels": weights.channels} if network.bgr else {}),
         **formed(network),
+        **reused(network),
         "parameters": sum(p.numel() for p in network.parameters()),
         "weights": found.origin,
         "provenance": made_from,
@@ -118,7 +119,10 @@ def filled(
     network.trained_size = weights.size
     network.bgr = weights.channels == "bgr"
     about = f"the network '{ref.make().arch or ref.name}' of {n_classes} classes"
-    return network, load_into(network.body, found, weights.key_map, about)
+    part = load_into(network.body, found, weights.key_map, about)
+    if found.reused is not None:
+        found.reused.put(network, n_classes)
+    return network, part
 
 
 def check_outputs(

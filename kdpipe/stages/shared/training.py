@@ -194,7 +194,7 @@ def formed(network: Network) -> dict[str, Any]:
     return {"form": network.form.model_dump()} if network.form else {}
 
 
-def _reused(network: Network) -> dict[str, Any]:
+def reused(network: Network) -> dict[str, Any]:
     """The part that says which classifier of another network decides, where one does."""
     return {"reused": network.reused.settings.model_dump()} if network.reused else {}
 
@@ -233,7 +233,7 @@ def describe(network: Network, ref: PluginRef, subset: Subset, train: Images) ->
         "side": network.side,
         **formed(network),
         **_more(network),
-        **_reused(network),
+        **reused(network),
         "parameters": sum(p.numel() for p in network.parameters()),
         "training_images": {c: int(n) for c, n in zip(subset.classes, counts, strict=True)},
         **({"wrong_labels": wrong} if wrong else {}),

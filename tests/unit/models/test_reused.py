@@ -18,6 +18,7 @@ from kdpipe.models.shared.form import Form
 from kdpipe.models.shared.reused import ReusedClassifier, ReusedSettings, freeze_unused
 from kdpipe.models.weights.find import find
 from kdpipe.models.weights.options import Weights
+from kdpipe.stages.shared.from_weights import filled
 from kdpipe.training.artefact import load, save
 
 IMAGES = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -146,10 +147,33 @@ def test_it_can_teach_another_one():
     assert torch.equal(found.weight, made.reused.classifier.weight)
 
 
+def written(folder, made):
+    file = folder / "model.safetensors"
+    save_file({k: v.contiguous() for k, v in made.state_dict().items()}, file)
+    return Weights(path=str(file), mean=[0.5] * 3, std=[0.5] * 3)
+
+
 def test_weights_alone_are_refused(tmp_path):
     """A study or an audit would build the body and leave out what decides."""
-    file = tmp_path / "model.safetensors"
-    save_file({k: v.contiguous() for k, v in network().state_dict().items()}, file)
     builder = resolve(builders, "mnist_cnn").make()
-    with pytest.raises(KdpipeError, match="decides by its teacher's classifier"):
-        find(Weights(path=str(file), mean=[0.5] * 3, std=[0.5] * 3), builder, None)
+    with pytest.raises(KdpipeError, match=r"lay the model\.json of its folder beside the file"):
+        find(written(tmp_path, network()), builder, None)
+
+
+def test_weights_beside_their_model_json_decide_as_before(tmp_path):
+    """As another study or an audit loads them."""
+    made, ref = network().eval(), resolve(builders, "mnist_cnn")
+    weights = written(tmp_path, made).model_copy(update={"mean": None, "std": None})
+    about = {"reused": made.reused.settings.model_dump()}
+    (tmp_path / "model.json").write_text(json.dumps(about))
+    found = find(weights, ref.make(), None)
+    loaded, _ = filled(ref, weights, found, CLASSES, 16)
+    with torch.no_grad():
+        assert torch.equal(loaded.eval()(IMAGES), made(IMAGES))
+    assert loaded.layers == made.layers
+    with pytest.raises(KdpipeError, match=f"has {CLASSES} outputs and not {CLASSES + 1}"):
+        found.reused.put(loaded, CLASSES + 1)
+    about["reused"]["width"] += 1
+    (tmp_path / "model.json").write_text(json.dumps(about))
+    with pytest.raises(KdpipeError, match=r"does not fit what the model\.json beside it says"):
+        filled(ref, weights, find(weights, ref.make(), None), CLASSES, 16)
