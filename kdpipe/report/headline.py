@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+TRACE = "certainly less than a tenth"
+"""Of a significant transfer that hardly matters."""
+
+
 class Sentence(NamedTuple):
     key: str
     lead: str
@@ -145,4 +149,5 @@ def _listed(claims: pd.DataFrame, share: bool) -> str:
 
 def _method(row: dict[Any, Any], share: bool) -> str:
     name = words.method_words(row["method"])
-    return f"{name} {words.share(row['gap_closed'])} of the gap" if share else name
+    trace = f", {TRACE}" if verdicts.is_trace(row) else ""
+    return f"{name} {words.share(row['gap_closed'])} of the gap{trace}" if share else name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdpipe.report import looks
+from kdpipe.report.headline import TRACE
 from kdpipe.results import verdicts, words
 
 if TYPE_CHECKING:
@@ -197,7 +198,8 @@ def _line(part: pd.DataFrame, phrase: str) -> Line:
     methods = [
         phrase.format(
             method=f"{_name(row)}{looks.of_row(row)}",
-            share=words.share(row["gap_closed"]),
+            share=words.share(row["gap_closed"])
+            + (f" ({TRACE})" if verdicts.is_trace(row) else ""),
             interval=words.share_interval(row["closed_low"], row["closed_high"]),
             change=_change(row),
             why=verdicts.why(row),

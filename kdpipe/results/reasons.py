@@ -1,4 +1,4 @@
-"""Texts of the column ``reason`` of ``transfer``: why a claim has no gap or no verdict."""
+"""Why a claim has no gap or no verdict: the texts of the column ``reason`` of ``transfer``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from kdpipe.base.chance import Level
 
+EQUIVALENCE = 0.1
+"""Less than this share of the gap closed counts as none of it."""
 NOT_MEASURABLE = "not measurable"
 """The interval of the gap contains 0, or there is none."""
 SMALL = "smaller than min_gap"

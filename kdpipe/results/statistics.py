@@ -15,6 +15,7 @@ from scipy.optimize import brentq
 from scipy.special import bdtr, betaincinv, stdtr, stdtrit
 
 from kdpipe.results.comparison import Comparison, Term
+from kdpipe.results.reasons import EQUIVALENCE as EQUIVALENCE
 from kdpipe.results.reasons import NOT_MEASURABLE, SMALL
 
 Verdict = Literal["no gap", "transferred", "opposite", "not transferred", "inconclusive"]
@@ -23,8 +24,6 @@ SeedTerm = Literal["paired", "separate", "none"]
 side, or not at all."""
 
 ALPHA = 0.05
-EQUIVALENCE = 0.1
-"""Less than this share of the gap closed counts as none of it."""
 MIN_PAIRED_SEEDS = 5
 """Fewest seeds from which differences seed by seed are used.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdpipe.probes import probes
 from kdpipe.results import words
-from kdpipe.results.reasons import ALONE, NOT_MEASURABLE, SMALL
+from kdpipe.results.reasons import ALONE, EQUIVALENCE, NOT_MEASURABLE, SMALL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,6 +104,12 @@ def why(row: Any) -> str:
     if reason == SMALL:
         return f"gap {gap} {spread}, smaller than {words.amount(row['min_gap'], metric)}"
     return f"gap {gap} {spread}, not measurable"
+
+
+def is_trace(row: Any) -> bool:
+    """Whether a transfer was shown that is certainly less than a tenth of the gap: with many images
+    a difference that hardly matters is significant as well."""
+    return bool(row["verdict"] == "transferred" and row["closed_high"] < EQUIVALENCE)
 
 
 def _in_order(rows: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from kdpipe.base.paths import ModelRef
 from kdpipe.probes.shared.records import Records, Statistic, write_records
 from kdpipe.report.examples import SHOWN, examples
 from kdpipe.report.headline import headline
+from kdpipe.report.sentences import groups
 from kdpipe.report.warnings import warnings
 from kdpipe.results.settings import InstanceSettings, PairSettings
 from kdpipe.results.tables import Tables
@@ -50,6 +51,18 @@ def claims(**verdict_of: str):
 def said(rows, controls, without=None):
     sentences = headline(rows, controls, without or {})
     return {s.lead: s.text.replace("\N{NO-BREAK SPACE}", " ") for s in sentences}
+
+
+def test_a_transfer_that_hardly_matters_is_called_a_trace():
+    """With many images 0.2 % of a gap is significant, which no reader should take for much."""
+    rows, controls = claims(kl="transferred", hint="transferred")
+    rows = rows.assign(gap_closed=0.002, closed_low=0.001, closed_high=0.004)
+    trace = said(rows.iloc[:1], controls)["Distilled"]
+    assert trace.endswith("(KL 0 % of the gap, certainly less than a tenth).")
+    (group,) = groups(rows.iloc[:1], controls)
+    assert "(certainly less than a tenth)" in group.lines[0].text
+    more = said(rows.iloc[:1].assign(closed_high=0.11), controls)["Distilled"]
+    assert "tenth" not in more
 
 
 def test_three_sentences_say_what_the_verdicts_say():
