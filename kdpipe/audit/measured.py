@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import html
+import io
 import shutil
 import weakref
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from kdpipe.results.tables import Tables
+
+def _png(drawn: Figure) -> bytes:
+    stream = io.BytesIO()
+    drawn.savefig(stream, format="png", bbox_inches="tight")
+    return stream.getvalue()
+
 
 SHOWN = {
     "method": "student",
@@ -95,7 +102,10 @@ class Measured:
         tables, shown = self._loaded, find_figure(name)
         with style.context(tables.measurements["method"]):
             reason = shown.missing(tables)
-            return shown.draw(tables) if reason is None else style.sentence(reason)
+            drawn = shown.draw(tables) if reason is None else style.sentence(reason)
+        # A notebook knows by itself how to show a figure only once pyplot drew one.
+        vars(drawn)["_repr_png_"] = partial(_png, drawn)
+        return drawn
 
     def report(self, path: str | Path) -> Path:
         """Write the report, one HTML file that opens offline, to ``path``."""

@@ -62,4 +62,5 @@ def print_table(root: Path, networks: Sequence[str], said: Callable[[str], str] 
         # With the path, because the words may depend on the network.
         printed.add_row(path, given, answered, said(f"{path}\n{checked}").partition("\n")[2])
     width = None if sys.stdout.isatty() else WIDTH
-    Console(markup=False, highlight=False, width=width).print(printed)
+    # Text also in a notebook, where a table would be shown past whoever redirects the output.
+    Console(markup=False, highlight=False, width=width, force_jupyter=False).print(printed)

@@ -24,7 +24,16 @@ def test_the_notebook_is_valid_and_shows_its_output(notebook):
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
+
+
+def test_it_starts_with_one_call(notebook):
+    first = next(cell for cell in notebook.cells if "kdpipe." in cell.source)
+    assert "`kdpipe.measure` answers" in first.source
+    shown = next(cell for cell in notebook.cells if cell.source.startswith("result = kdpipe.mea"))
+    (output,) = shown.outputs
+    assert "Shared with the teacher" in output["data"]["text/plain"]
+    assert output["data"]["text/html"].count("<tr") == 5
 
 
 def test_it_needs_no_snakemake_and_no_study(notebook):
@@ -50,7 +59,11 @@ def test_it_runs_from_top_to_bottom(notebook, tmp_path, monkeypatch):
     finally:
         pyplot.close("all")
 
-    # What the page is about: in the unseen domain the distilled are closer to their teacher.
+    claims = names["claims"]
+    assert set(claims["probe"]) == {"accuracy", "fidelity", "copied_errors", "cka"}
+    assert set(claims["verdict"]) == {"transferred"}
+
+    # What the rest is about: in the unseen domain the distilled are closer to their teacher.
     for name, found in names["comparisons"].items():
         assert (len(found.dist), len(found.ind), found.n_units) == (3, 3, 240), name
         assert found.gap > 0.05, name
