@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from kdpipe.audit.command import audit
+from kdpipe.audit.verdict import verdict
 from kdpipe.base.errors import KdpipeError, StoppedError
 from kdpipe.stages.order import STAGES
 from kdpipe.workflow.aa import aa
@@ -253,10 +254,12 @@ def run(
     """Run a whole study in this process, without Snakemake and without its cache."""
     from kdpipe.plan.check_networks import before_run
     from kdpipe.plan.plan import Plan
+    from kdpipe.results.judged import exit_code
     from kdpipe.run.inprocess import run_all
     from kdpipe.run.lock import hold_run
+    from kdpipe.study.expected import expectations
     from kdpipe.study.schema import load
-    from kdpipe.workflow.closing import closing
+    from kdpipe.workflow.closing import closing, judged
 
     made = Plan(load(study))
     with hold_run(results / made.study.study) as root:
@@ -265,15 +268,20 @@ def run(
         before_run(made, root, data_root)
         run_all(made, results, data_root)
         if made.leave_out:
-            from kdpipe.audit.outcome import tell
+            from kdpipe.audit.outcome import Wishes, tell
 
-            raise typer.Exit(tell(made, results / made.study.study, {}))
-    print(*closing(made, results / made.study.study), sep="\n")
+            expected = expectations(made.study)
+            wishes = Wishes(expected) if expected else None
+            raise typer.Exit(tell(made, root, {}, wishes))
+    print(*closing(made, root), sep="\n")
+    if code := exit_code(judged(made, root)):
+        raise typer.Exit(code)
 
 
 app.command("audit")(audit)
 app.command("snakemake", context_settings=CONTEXT)(snakemake)
 app.command("init")(init)
+app.command("verdict")(verdict)
 app.command("power")(power)
 app.command("aa")(aa)
 

@@ -273,11 +273,13 @@ def audit(
             return
         study, left_out = compose(wanted)
         wishes = _wishes(expect or [], list(study["probes"]), left_out, junit, summary)
+        if expect:
+            study["expect"] = list(expect)
         if study_file is not None:
-            if expect or junit or summary:
+            if junit or summary:
                 raise KdpipeError(
-                    "--expect, --junit and --summary are of an audit that runs, and --study-file "
-                    "writes a study and runs nothing; leave one of them out."
+                    "--junit and --summary are of an audit that runs, and --study-file writes a "
+                    "study and runs nothing; give them to 'kdpipe run'."
                 )
             _write(study, study_file)
         else:
@@ -309,14 +311,15 @@ def _wishes(
     summary: Path | None,
 ) -> Wishes:
     """What is expected, once it is known to make sense and its files can be written."""
-    from kdpipe.audit.expectations import read
     from kdpipe.audit.gate_files import check_places
     from kdpipe.audit.outcome import Wishes
+    from kdpipe.results.expectations import Measured, read
 
     check_places(("--junit", junit), ("--summary", summary))
     if junit is not None and not expect:
         raise KdpipeError("--junit FILE has a test case for each --expect; give one of those.")
-    return Wishes(read(expect, measured, left_out), junit, summary)
+    stated = read(expect, Measured({name: name for name in measured}, left_out))
+    return Wishes(stated, junit, summary)
 
 
 def _words(text: str) -> list[str]:

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kdpipe.audit.judged import Finding, Judged
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.provenance import file_digest, versions, write_atomically, write_json
 from kdpipe.plan.plan import Plan
+from kdpipe.results.judged import Finding, Judged
 
 CARD = "card.json"
 _SIGNS: dict[Finding, str] = {"met": "✅", "not met": "❌", "cannot be told": "❔"}
@@ -34,7 +34,7 @@ def junit(judged: Sequence[Judged], name: str) -> str:
         "skipped": str(counts["cannot be told"]),
     }
     root = ET.Element("testsuites", totals)
-    suite = ET.SubElement(root, "testsuite", {"name": _xml(f"kdpipe audit {name}"), **totals})
+    suite = ET.SubElement(root, "testsuite", {"name": _xml(f"kdpipe {name}"), **totals})
     for one in judged:
         about = {"classname": f"{one.pair}.{one.method}", "name": one.expectation.text}
         case = ET.SubElement(suite, "testcase", {k: _xml(v) for k, v in about.items()})
@@ -53,7 +53,7 @@ def summary(judged: Sequence[Judged], answer: Sequence[str], name: str) -> str:
     counts = Counter(one.finding for one in judged)
     told = ", ".join(f"{counts[f]} {f}" for f in _SIGNS if counts[f]) or "no expectations"
     methods = len({one.method for one in judged}) > 1
-    lines = [f"### kdpipe audit `{name}`: {told}", ""]
+    lines = [f"### kdpipe `{name}`: {told}", ""]
     if judged:
         lines += ["| | expected | measured | interval (95 %) | |", "|---|---|---|---|---|"]
     for one in judged:
@@ -104,8 +104,13 @@ def write(
     """The card beside the results, and ``junit_file``. Raises PassingError if that cannot be."""
     write_json(root / CARD, card(plan, root, judged, code))
     if junit_file is not None:
-        text = junit(judged, plan.study.study)
-        write_atomically(junit_file, lambda path: path.write_text(text, encoding="utf-8"))
+        write_junit(junit_file, judged, plan.study.study)
+
+
+def write_junit(path: Path, judged: Sequence[Judged], name: str) -> None:
+    """``junit`` as a file. Raises PassingError if that cannot be."""
+    text = junit(judged, name)
+    write_atomically(path, lambda place: place.write_text(text, encoding="utf-8"))
 
 
 def append(path: Path, text: str) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from kdpipe.results.tables import Tables
 
+
 def _png(drawn: Figure) -> bytes:
     stream = io.BytesIO()
     drawn.savefig(stream, format="png", bbox_inches="tight")

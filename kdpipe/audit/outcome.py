@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kdpipe.plan.plan import Plan
 
 if TYPE_CHECKING:
-    from kdpipe.audit.expectations import Expectation
+    from kdpipe.results.expectations import Expectation
 
 INCOMPLETE = 3
 """Exit code of a run that measured something, but not all that was asked for."""
@@ -69,13 +69,12 @@ def _gate(
 ) -> tuple[int, list[dict[str, Any]]]:
     """Judge the expectations, print them and write their files; the exit code and what it is of."""
     from kdpipe.audit import gate_files
-    from kdpipe.audit.judged import exit_code, judge
+    from kdpipe.plan.plan_results import tables_settings
+    from kdpipe.results.judged import exit_code, judge, lines
 
-    judged = judge(plan, root, wishes.expectations)
+    judged = judge(tables_settings(plan.study).pairs, root, wishes.expectations)
     code = exit_code(judged) if judged else code
-    for one in judged:
-        of = f" of {one.method}" if len({other.method for other in judged}) > 1 else ""
-        print(f"Expected {one.expectation.text}{of}: {one.finding}. {one.sentence}.")
+    print(*lines(judged), sep="\n", end="\n" if judged else "")
     gate_files.write(plan, root, judged, code, junit_file=wishes.junit)
     if wishes.summary is not None:
         text = gate_files.summary(judged, answered, plan.study.study)

@@ -15,6 +15,7 @@ from kdpipe.stages.report import ReportSettings
 from kdpipe.stages.tables import InstanceSettings, PairSettings, TablesSettings
 from kdpipe.study.decide import Undecided, up_to
 from kdpipe.study.entries import Pair
+from kdpipe.study.expected import expectations
 from kdpipe.study.schema import Study
 from kdpipe.training.compute import Compute
 
@@ -154,6 +155,7 @@ def report_settings(
         sets=list(study.data.sets),
         decide=study.decide,
         answer=study.answer,
+        expect=expectations(study) or None,
     )
 
 

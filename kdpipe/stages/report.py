@@ -17,6 +17,7 @@ from kdpipe.report import (
     answer,
     audit,
     classes,
+    expectations,
     looks,
     networks,
     outlook,
@@ -32,6 +33,8 @@ from kdpipe.report.headline import apart
 from kdpipe.report.page import REPORT, inline, render
 from kdpipe.report.warnings import warnings
 from kdpipe.results import accepted, verdicts, words
+from kdpipe.results.expectations import Expectation
+from kdpipe.results.judged import judge
 from kdpipe.results.settings import Answer, InstanceSettings, Looks, PairSettings
 from kdpipe.results.tables import Probed, Tables
 from kdpipe.stages.base import Call, Stage
@@ -53,6 +56,7 @@ class ReportSettings(Looks):
     answer: Answer | None = optional(description="What the first picture shows.")
     sets: list[str] = []
     """Data sets, whose notes on files that were left out are repeated."""
+    expect: list[Expectation] | None = optional(description="What is expected of students.")
 
 
 def run(settings: ReportSettings, call: Call) -> None:
@@ -62,6 +66,7 @@ def run(settings: ReportSettings, call: Call) -> None:
     """
     root = call.root
     tables = Tables.load(root, [], settings.pairs)
+    expected = expectations.table(judge(settings.pairs, root, settings.expect or []))
     settings = settings.model_copy(update={"pairs": tables.recorded})
     pictures = {name: _picture(root / "figures", name) for name in settings.figures}
     provenance = _provenance(root, settings.networks)
@@ -100,6 +105,7 @@ def run(settings: ReportSettings, call: Call) -> None:
         shared={key.removeprefix("versions."): value for key, value in shared.items()},
         digests=digests,
         looked_at=networks.table(root, settings.networks),
+        expected=expected,
         seen=seen.table(seen.seen(root, settings.pairs)),
         doubts=doubts(tables, settings.pairs, root),
         warnings=[

@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.options import Options
+from kdpipe.base.options import Options, optional
 from kdpipe.base.paths import MeanRef, ModelRef, NetworkRef
 from kdpipe.base.plugin import PluginRef, explain
 from kdpipe.probes import ProbeRef
@@ -22,6 +22,7 @@ from kdpipe.study.answers import check_answer
 from kdpipe.study.compute import ComputeWish
 from kdpipe.study.decide import give_seeds
 from kdpipe.study.entries import Data, DataSet, Model, Name, Pair
+from kdpipe.study.expected import expectations
 from kdpipe.study.includes import read
 from kdpipe.study.resources import Limits
 from kdpipe.study.shorthand import for_pairs, named, over, training_of
@@ -65,6 +66,11 @@ class Study(Options):
         None,
         description="The picture that answers the study's question. It stands first in the report; "
         "without it, the figure of all claims is the only overview.",
+    )
+    expect: list[str] | None = optional(
+        description="What is expected of students, as `flips.negative_flips<=0.02`: a probe under "
+        "its name here, a metric, a bound. `kdpipe run`, `kdpipe snakemake` and `kdpipe verdict` "
+        "end with exit code 0 if all are met, 1 if one is not, 2 if one cannot be told."
     )
     rerun_on_versions: bool = Field(
         False, description="Whether a new version of Python or a package triggers a rerun."
@@ -136,6 +142,7 @@ class Study(Options):
             self._check_pair(f"pairs.{name}", pair)
         if self.answer is not None:
             check_answer(self, self.answer)
+        expectations(self)
         return self
 
     def _check_splits(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +26,11 @@ _OURS = {
     "--snakefile": "the rules are those of kdpipe",
     "-s": "the rules are those of kdpipe",
 }
+# Options with which Snakemake runs no job.
+_IDLE = {"-n", "--dry-run", "--dryrun", "--unlock", "--touch", "-t", "--lint", "-l", "--report"}
+_IDLE |= {"--dag", "--rulegraph", "--filegraph", "--d3dag", "--summary", "-S", "--detailed-summary"}
+_IDLE |= {"-D", "--list", "--list-rules", "--list-target-rules", "--lt", "--delete-all-output"}
+_IDLE |= {"--cleanup-metadata", "--help", "-h", "--version", "-v", "--until", "-U", "--omit-from"}
 
 
 def snakemake(
@@ -40,9 +47,55 @@ def snakemake(
     """Run a study with Snakemake: 'kdpipe snakemake STUDY tables --cores 2'.
 
     The same as 'snakemake tables --configfile STUDY --cores 2', from any folder. Options of
-    Snakemake follow the study and its targets and are passed on.
+    Snakemake follow the study and its targets and are passed on. A study with the key expect ends
+    with exit code 0 if all expectations are met, 1 if one is not, 2 if one cannot be told.
     """
-    start(command(study, words or ()))
+    program = command(study, words or ())
+    if makes_report(words or ()) and _expects(study):
+        raise typer.Exit(waited_for(program) or _judged(study))
+    start(program)
+
+
+def makes_report(words: Sequence[str]) -> bool:
+    """Whether Snakemake, given these words, ends with a report, so that expectations can be
+    judged."""
+    targets = set(itertools.takewhile(lambda word: not word.startswith("-"), words))
+    idle = any(word.partition("=")[0] in _IDLE for word in words)
+    return not idle and (not targets or bool(targets & {"all", "report"}))
+
+
+def _expects(study: Path) -> bool:
+    from kdpipe.study.schema import load
+
+    return bool(load(study).expect)
+
+
+def _judged(study: Path) -> int:
+    """The exit code of the expectations, whose lines Snakemake has printed."""
+    from kdpipe.plan.plan import Plan
+    from kdpipe.results.judged import exit_code
+    from kdpipe.study.schema import load
+    from kdpipe.workflow.closing import judged
+
+    plan = Plan(load(study))
+    return exit_code(judged(plan, Path("results") / plan.study.study))
+
+
+def waited_for(command: list[str]) -> int:
+    """Run ``command``, which gets the signals of this process; its exit code, 128 + signal where
+    one ended it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = subprocess.Popen(command)
+    # A terminal sends Ctrl-C to both; others send their signals to this process alone.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ended = signal.signal(signal.SIGTERM, lambda number, _: child.send_signal(number))
+    try:
+        code = child.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGTERM, ended)
+    return code if code >= 0 else 128 - code
 
 
 def command(study: Path, words: Sequence[str]) -> list[str]:

@@ -15,19 +15,20 @@ from typer.testing import CliRunner, Result
 
 from helpers import plain_training
 from helpers.made_records import FOREIGN, PAIR, write_study
-from kdpipe.audit import gate_files, judged
-from kdpipe.audit.expectations import Expectation, read
+from kdpipe.audit import gate_files
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.provenance import file_digest
 from kdpipe.cli import app
+from kdpipe.results import judged
+from kdpipe.results.expectations import Expectation, Measured, read
 
-MEASURED = ["accuracy", "fidelity", "flips"]
+MEASURED = {name: name for name in ("accuracy", "fidelity", "flips")}
 BROKEN = 3
 """The class that the regressed student never answers."""
 
 
 def one(text: str) -> Expectation:
-    (found,) = read([text], MEASURED, {})
+    (found,) = read([text], Measured(MEASURED))
     return found
 
 
@@ -56,12 +57,12 @@ def test_an_expectation_in_full_and_in_short():
         ("flips<=nan", "is no expectation"),
         ("flips<=2%", "is no expectation"),
         ("flips.negative<=2", "is a share; give it as a fraction"),
-        ("fidelity>=0.9", "in nats.*fidelity.top1_agreement>=NUMBER"),
+        ("fidelity>=0.9", r"in nats.*write fidelity\.top1_agreement>=0\.9 for a share"),
     ],
 )
 def test_what_makes_no_sense_ends_in_a_sentence(text, match):
     with pytest.raises(KdpipeError, match=match) as caught:
-        read([text], MEASURED, {"shape_bias": "it needs cues"})
+        read([text], Measured(MEASURED, {"shape_bias": "it needs cues"}))
     assert "\n" not in str(caught.value)
 
 
@@ -171,10 +172,17 @@ def test_a_planted_regression_of_one_class_fails(here):
     assert failed == ["flips.negative<=0.02"]
 
     said = Path("summary.md").read_text()
-    assert said.startswith("# Earlier step\n### kdpipe audit `audit`: 1 met, 1 not met")
+    assert said.startswith("# Earlier step\n### kdpipe `audit`: 1 met, 1 not met")
     assert "| ❌ | `flips.negative<=0.02` | 0.0" in said
 
     root = Path("results/audit")
+    page = (root / "report.html").read_text(encoding="utf-8")
+    assert "<h2>Expectations</h2>" in page
+    assert page.count("not met</td>") == 1
+    verdict = CliRunner().invoke(app, ["verdict", str(root), "--junit", "again.xml"])
+    assert verdict.exit_code == 1
+    assert Path("again.xml").read_bytes() == Path("out/j.xml").read_bytes()
+
     card = json.loads((root / "card.json").read_text())
     student = next(n for n in card["networks"] if "student" in n["network"])
     assert student["source_sha256"] == file_digest(here / "regressed.pt")
@@ -209,7 +217,7 @@ def test_too_few_images_or_no_baseline_cannot_tell(here):
     [
         ("--junit", ("--junit", "j.xml")),
         ("--junit images cannot be written", ("--expect", "flips<1", "--junit", "images")),
-        ("--study-file", ("--expect", "flips<1", "--study-file", "a.yaml")),
+        ("--study-file", ("--summary", "s.md", "--study-file", "a.yaml")),
         ("crop is not measured", ("--expect", "crop<1")),
     ],
 )

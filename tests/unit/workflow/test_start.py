@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.project import place
 from kdpipe.cli import app
-from kdpipe.workflow.start import command
+from kdpipe.workflow.start import command, makes_report, waited_for
 
 
 @pytest.fixture
@@ -63,3 +63,25 @@ def test_options_behind_the_study_are_not_ours(study, monkeypatch):
     done = CliRunner().invoke(app, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert behind(started[0])[-3:] == ["-n", "--help", "-c2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], True),
+        (["--cores", "2"], True),
+        (["report", "--cores", "2"], True),
+        (["tables", "--cores", "2"], False),
+        (["-n"], False),
+        (["--cores", "2", "--dry-run"], False),
+        (["--until=tables"], False),
+    ],
+)
+def test_expectations_are_judged_where_a_report_is_made(words, expected):
+    assert makes_report(words) == expected
+
+
+def test_the_exit_code_is_that_of_the_program_or_of_its_signal():
+    assert waited_for([sys.executable, "-c", "raise SystemExit(7)"]) == 7
+    ended = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
+    assert waited_for([sys.executable, "-c", ended]) == 128 + 15

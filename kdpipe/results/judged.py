@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kdpipe.audit.expectations import Expectation
-from kdpipe.plan.plan import Plan
 from kdpipe.results import words
 from kdpipe.results.collect import Key, Measured, add_flips, add_win_rates, outcomes_of
 from kdpipe.results.collect import read_instance as recorded
+from kdpipe.results.expectations import Expectation
 from kdpipe.results.level import Level, level
 from kdpipe.results.settings import PairSettings
 
@@ -76,20 +75,30 @@ class Judged:
         }
 
 
+def lines(judged: Sequence[Judged]) -> list[str]:
+    """For the terminal, a sentence each."""
+    several = len({(one.pair, one.method) for one in judged}) > 1
+    pairs = len({one.pair for one in judged}) > 1
+    said = []
+    for one in judged:
+        of = f" of {one.pair + ' ' if pairs else ''}{one.method}" if several else ""
+        said.append(f"Expected {one.expectation.text}{of}: {one.finding}. {one.sentence}.")
+    return said
+
+
 def exit_code(judged: Sequence[Judged]) -> int:
     """That of a run with expectations."""
     codes = {_CODES[one.finding] for one in judged}
     return next((code for code in (NOT_MET, UNTOLD) if code in codes), MET)
 
 
-def judge(plan: Plan, root: Path, expectations: Sequence[Expectation]) -> list[Judged]:
+def judge(
+    pairs: Sequence[PairSettings], root: Path, expectations: Sequence[Expectation]
+) -> list[Judged]:
     """Every expectation, for each method of each pair that measures its probe.
 
     ``root``: the study's results. Raises KdpipeError for a record file that is missing.
     """
-    from kdpipe.plan.plan_results import tables_settings
-
-    pairs = tables_settings(plan.study).pairs
     return [one for stated in expectations for pair in pairs for one in _of(pair, root, stated)]
 
 

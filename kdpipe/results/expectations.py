@@ -1,4 +1,5 @@
-"""Expectations of a student, as ``--expect`` states them: ``flips.negative_flips<=0.02``."""
+"""Expectations of a student, as ``--expect`` or ``expect`` of a study states them:
+``flips.negative_flips<=0.02``."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from kdpipe.base.errors import KdpipeError
 from kdpipe.probes import probes
@@ -47,42 +48,51 @@ class Expectation:
         return COMPARED[self.sign](value, self.bound)
 
 
-def read(
-    texts: Sequence[str], measured: Collection[str], left_out: Mapping[str, str]
-) -> list[Expectation]:
-    """The expectations, each about a probe of ``measured`` and one of its metrics.
+@dataclass(frozen=True)
+class Measured:
+    """What may be expected of: ``probes`` that are measured, by the name that a study gives them,
+    with the plug-in; ``left_out``: why another one is not; ``word``: what states expectations,
+    ``remedy``: where to see what is measured."""
 
-    ``left_out``: why another probe is not measured. Raises KdpipeError for words that are no
-    expectation, for a probe that is not measured, and for a metric that it does not have.
+    probes: Mapping[str, str]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    word: str = "--expect"
+    remedy: str = "see --probes and --without"
+
+
+def read(texts: Sequence[str], measured: Measured) -> list[Expectation]:
+    """The expectations, each about a probe that is measured and one of its metrics.
+
+    Raises KdpipeError for words that are no expectation, for a probe that is not measured, and for
+    a metric that it does not have.
     """
-    return [_checked(_parsed(text), measured, left_out) for text in texts]
+    return [_checked(_parsed(text, measured.word), measured) for text in texts]
 
 
-def _parsed(text: str) -> Expectation:
+def _parsed(text: str, word: str) -> Expectation:
     found = _WORDS.fullmatch(text)
     try:
         if found is None or not math.isfinite(bound := float(found["bound"])):
             raise ValueError
     except ValueError:
-        raise KdpipeError(f"--expect '{text}' is no expectation; write {FORM}.") from None
+        raise KdpipeError(f"{word} '{text}' is no expectation; write {FORM}.") from None
     return Expectation(text.strip(), found["probe"], found["metric"], found["sign"], bound)
 
 
-def _checked(
-    stated: Expectation, measured: Collection[str], left_out: Mapping[str, str]
-) -> Expectation:
-    where = f"--expect '{stated.text}'"
-    if stated.probe not in measured:
+def _checked(stated: Expectation, measured: Measured) -> Expectation:
+    where = f"{measured.word} '{stated.text}'"
+    if stated.probe not in measured.probes:
         probes.module_of(stated.probe)  # an unknown name ends here, with those that are known
-        why = left_out.get(stated.probe)
+        why = measured.left_out.get(stated.probe)
         raise KdpipeError(
             f"{where}: {stated.probe} is not measured"
-            + (f", because {why}" if why else "; see --probes and --without")
-            + f". Measured: {', '.join(measured)}."
+            + (f", because {why}" if why else f"; {measured.remedy}")
+            + f". Measured: {', '.join(measured.probes)}."
         )
-    known = probes.get(stated.probe).metrics
+    kind = measured.probes[stated.probe]
+    known = probes.get(kind).metrics
     if stated.metric is not None and known:
-        stated = replace(stated, metric=_in_full(where, stated.probe, stated.metric, known))
+        stated = replace(stated, metric=_in_full(where, kind, stated.metric, known))
     _check_bound(where, stated, known)
     return stated
 
@@ -111,8 +121,8 @@ def _check_bound(where: str, stated: Expectation, known: Mapping[str, Metric]) -
         if divergence and shares and not stated.at_most:
             raise KdpipeError(
                 f"{where}: {stated.probe} is judged by {divergence}, in nats, where 0 is nearest "
-                f"to the teacher; write {stated.probe}<=NUMBER, or {stated.probe}.{shares[0]}"
-                f"{stated.sign}NUMBER for a share of images."
+                f"to the teacher; write {stated.probe}.{shares[0]}{stated.sign}{stated.bound:g} "
+                f"for a share of images, or {stated.probe}<=NUMBER for the divergence."
             )
     elif stated.metric in known and known[stated.metric].unit == "%" and abs(stated.bound) > 1:
         raise KdpipeError(
