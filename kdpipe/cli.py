@@ -12,6 +12,7 @@ import typer
 from kdpipe.audit.command import audit
 from kdpipe.audit.verdict import verdict
 from kdpipe.base.errors import KdpipeError, StoppedError
+from kdpipe.export.command import export
 from kdpipe.stages.order import STAGES
 from kdpipe.workflow.aa import aa
 from kdpipe.workflow.arguments import ResultsArg
@@ -282,6 +283,7 @@ app.command("audit")(audit)
 app.command("snakemake", context_settings=CONTEXT)(snakemake)
 app.command("init")(init)
 app.command("verdict")(verdict)
+app.command("export")(export)
 app.command("power")(power)
 app.command("aa")(aa)
 
