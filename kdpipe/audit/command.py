@@ -194,6 +194,14 @@ def audit(
     ] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], _option("Where it runs.", RUN)] = "auto",
     threads: Annotated[int, _option("Threads of torch.", RUN)] = 1,
+    latency: Annotated[
+        bool,
+        _option(
+            "Time each network on the CPU, one image at a time, for report and cards.",
+            RUN,
+            "--latency",
+        ),
+    ] = False,
 ) -> None:
     """Measure what a student shares with its teacher; nothing is trained.
 
@@ -283,7 +291,8 @@ def audit(
                 )
             _write(study, study_file)
         else:
-            _run(study, left_out, results, NAMES if name is None else [name], wishes)
+            names = NAMES if name is None else [name]
+            _run(study, left_out, results, names, wishes, timed=latency)
 
 
 def _refuse_with_candidates(given: dict[str, Any]) -> None:
@@ -356,8 +365,13 @@ def _run(
     results: Path,
     names: Sequence[str],
     wishes: Wishes | None = None,
+    timed: bool = False,
 ) -> None:
-    """Run the study under the first of ``names`` whose folder no other audit uses."""
+    """Run the study under the first of ``names`` whose folder no other audit uses.
+
+    ``timed``: time the networks.
+    """
+    from kdpipe.audit import latency
     from kdpipe.audit.checked import check_networks
     from kdpipe.audit.options import options_for_keys, printed_in_options
     from kdpipe.audit.outcome import tell
@@ -374,7 +388,10 @@ def _run(
         check_networks(plan)
         check_writable(root, plan.jobs)
         with printed_in_options():
+            latency.remove(root)
             run_all(plan, results, said=options_for_keys)
+            if timed:
+                latency.add(plan, root)
             code = tell(plan, root, left_out, wishes)
     if code:
         raise typer.Exit(code)

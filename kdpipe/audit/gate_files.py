@@ -12,9 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kdpipe.audit import cards
 from kdpipe.base.errors import KdpipeError
+from kdpipe.base.paths import parse_network
 from kdpipe.base.provenance import file_digest, versions, write_atomically, write_json
 from kdpipe.plan.plan import Plan
+from kdpipe.report.networks import latency
+from kdpipe.results import gate
 from kdpipe.results.judged import Finding, Judged
 
 CARD = "card.json"
@@ -102,7 +106,9 @@ def write(
     plan: Plan, root: Path, judged: Sequence[Judged], code: int, *, junit_file: Path | None
 ) -> None:
     """The card beside the results, and ``junit_file``. Raises PassingError if that cannot be."""
-    write_json(root / CARD, card(plan, root, judged, code))
+    whole = card(plan, root, judged, code)
+    write_json(root / CARD, whole)
+    cards.write(plan, root, whole["networks"])
     if junit_file is not None:
         write_junit(junit_file, judged, plan.study.study)
 
@@ -148,6 +154,8 @@ def _network(root: Path, path: str) -> dict[str, Any]:
         "classes": len(about.get("classes", [])),
         "mean": about.get("mean"),
         "std": about.get("std"),
+        "costs": gate.read(root, [parse_network(path)]).get(path, {}).get("costs"),
+        "latency": latency(root).get(path),
         "source": about.get("weights"),
         "source_sha256": inputs.get("weights"),
         "weights_sha256": _sha256(root / path / "model.safetensors"),

@@ -13,6 +13,9 @@ from kdpipe.report.values import Cell, Table
 from kdpipe.results.gate import place
 
 HEAD = ("network", "input", "output", "checks")
+LATENCY = "latency.json"
+"""Wall-clock times, which an audit writes where it is asked to. No table holds them, because they
+differ from run to run."""
 WIDTH = 160
 """Characters of a line where nobody looks at a terminal."""
 
@@ -41,9 +44,38 @@ def _checks(about: dict[str, Any]) -> str:
 
 
 def table(root: Path, networks: Sequence[str]) -> Table:
-    """The same for the report."""
-    rows = [[Cell(text) for text in row] for row in looked_at(root, networks)]
-    return Table([name.capitalize() for name in HEAD], rows)
+    """The same for the report, with what each network costs."""
+    timed = latency(root)
+    costs = ["Parameters", "Operations (MACs an image)", "Bytes"]
+    costs += ["Latency (CPU, one image)"] if timed else []
+    head = [name.capitalize() for name in HEAD]
+    rows = []
+    for path, *given, checked in looked_at(root, networks):
+        about = json.loads(place(root, parse_network(path)).read_text(encoding="utf-8"))
+        known = about.get("costs", {})
+        cells = [_count(known.get(name)) for name in ("parameters", "macs", "bytes")]
+        cells += [_time(timed.get(path))] if timed else []
+        rows.append([Cell(path), *map(Cell, given), *cells, Cell(checked)])
+    return Table([*head[:-1], *costs, head[-1]], rows)
+
+
+def latency(root: Path) -> dict[str, dict[str, Any]]:
+    """What an audit has timed, by network; empty where it has not."""
+    path = root / LATENCY
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _count(value: int | None) -> Cell:
+    return Cell(
+        "–" if value is None else f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"), value
+    )
+
+
+def _time(known: dict[str, Any] | None) -> Cell:
+    if known is None:
+        return Cell("–")
+    threads = f"{known['threads']} thread{'s' * (known['threads'] > 1)}"
+    return Cell(f"{known['milliseconds']:.3g} ms, {threads}", known["milliseconds"])
 
 
 def print_table(root: Path, networks: Sequence[str], said: Callable[[str], str] = str) -> None:

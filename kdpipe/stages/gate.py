@@ -87,6 +87,7 @@ def run(settings: GateSettings, call: Call) -> None:
         if failed:
             raise KdpipeError(f"{ref.path}: {failed[0]}.")
         inputs = {"network": call.root / ref.path / "model.safetensors"}
+        found["costs"]["bytes"] = inputs["network"].stat().st_size
         made_from = provenance(settings, inputs)
         write_json(call.out / f"seed{ref.seed}.json", {**found, "provenance": made_from})
         print(f"{ref.path}: {found['input']} → {found['output']}", flush=True)
@@ -162,6 +163,11 @@ def look(
         "output": logits + _read(len(classes), len(subset.classes)),
         "checks": [{"name": c.name, "status": c.status, "words": c.words} for c in made],
         "accuracy": accuracy,
+        "costs": {
+            "parameters": sum(p.numel() for p in network.parameters()),
+            # Of one image; torch counts a multiplication with its addition as two.
+            "macs": round(flops / 2),
+        },
     }
 
 

@@ -194,10 +194,21 @@ def test_a_planted_regression_of_one_class_fails(here):
 
 
 def test_an_identical_copy_passes(here):
-    done = audited("copy", "--expect", "flips.negative<=0.02", "--junit", "j.xml")
+    done = audited("copy", "--expect", "flips.negative<=0.02", "--junit", "j.xml", "--latency")
     assert done.exit_code == 0, done.output
     assert "negative_flips 0 (95 %: 0 to 0.00" in done.output
     assert ET.parse("j.xml").getroot().get("failures") == "0"
+
+    root = Path("results/audit")
+    cards = {path.name: json.loads(path.read_text()) for path in (root / "cards").iterdir()}
+    assert set(cards) == {"models.teacher.seed0.json", "models.student_distilled.seed0.json"}
+    for one in cards.values():
+        assert one["architecture"] == "factory/mynets:small"
+        # Two convolutions of 3×3 on 8×8 and 4×4 places, and two linear layers.
+        assert one["macs"] == 64 * 3 * 9 * 8 + 16 * 8 * 9 * 16 + 64 * 32 + 32 * 10
+        assert one["bytes"] == (root / one["name"] / "model.safetensors").stat().st_size
+        assert one["latency"]["milliseconds"] > 0
+    assert "Latency (CPU, one image)" in (root / "report.html").read_text(encoding="utf-8")
 
 
 def test_too_few_images_or_no_baseline_cannot_tell(here):

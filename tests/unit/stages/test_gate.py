@@ -192,7 +192,9 @@ def test_one_table_of_all_networks(root, capsys):
     ((name, _, output, checks_),) = networks.looked_at(root, ["models/m/seed0"])
     assert (name, output) == ("models/m/seed0", "3 logits, log of its probabilities")
     assert re.match(r"\d of \d passed, right on [\d.]+% of 10 images; .*outputs: its", checks_)
-    assert networks.table(root, ["models/m/seed0"]).head == ["Network", "Input", "Output", "Checks"]
+    assert networks.table(root, ["models/m/seed0"]).head == [
+        "Network", "Input", "Output", "Parameters", "Operations (MACs an image)", "Bytes", "Checks",
+    ]  # fmt: skip
 
 
 def test_a_network_at_chance_is_said():
