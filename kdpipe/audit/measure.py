@@ -80,6 +80,7 @@ def measure(
     normalised: Scaling | None = None,
     classes: Sequence[str] | None = None,
     limit: int | None = None,
+    expect: Sequence[str] = (),
     device: Literal["auto", "cpu", "cuda"] = "auto",
     threads: int = 1,
     out: str | Path | None = None,
@@ -106,15 +107,16 @@ def measure(
     their order; without it those of the loader's data set, or numbers.
 
     ``probes``, ``without``: only these properties, or all but these. ``limit``: images for each
-    property, at most. ``device``: ``auto`` is a GPU where there is one. ``threads``: of torch;
-    they are part of the numbers. ``out``: a folder for all results, temporary without it.
-    ``verbose``: print the progress.
+    property, at most. ``expect``: expectations such as ``flips.negative_flips<=0.02``, which
+    ``expectations`` and ``exit_code`` of the result judge. ``device``: ``auto`` is a GPU where
+    there is one. ``threads``: of torch; they are part of the numbers. ``out``: a folder for all
+    results, temporary without it. ``verbose``: print the progress.
 
     Raises KdpipeError, in one sentence, for networks or images that cannot be measured.
     """
     members = _members(teacher, student, baseline)
     told, scale = _scales(normalise, normalised)
-    for option, names in (("probes", probes), ("without", without)):
+    for option, names in (("probes", probes), ("without", without), ("expect", expect)):
         if isinstance(names, str):
             raise KdpipeError(f"{option} is a list; write {option}=['{names}'].")
     with ExitStack() as until_done, _in_arguments(), _as_it_was():
@@ -143,6 +145,8 @@ def measure(
             )
             until_done.enter_context(holding({key: m.module for key, m in _keyed(members)}))
             study, left_out = compose(wanted)
+            if expect:
+                study["expect"] = list(expect)
             plan = Plan(parse(study, "The measurement"))
             run_all(plan, base)
             if_failed.pop_all()

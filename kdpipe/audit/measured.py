@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from kdpipe.results.judged import Judged
     from kdpipe.results.tables import Tables
 
 
@@ -87,6 +88,27 @@ class Measured:
         from kdpipe.workflow.closing import answer
 
         return [line for line in answer(self._plan, self.root) if line]
+
+    @property
+    def expectations(self) -> pd.DataFrame:
+        """How each expectation ended: value, interval, verdict; a row for each method."""
+        import pandas as pd
+
+        return pd.DataFrame([one.as_json() for one in self._judged])
+
+    @property
+    def exit_code(self) -> int:
+        """As of ``kdpipe audit --expect``: 0 where all expectations are met, 1 where one is not,
+        2 where one cannot be told."""
+        from kdpipe.results.judged import exit_code
+
+        return exit_code(self._judged)
+
+    @cached_property
+    def _judged(self) -> list[Judged]:
+        from kdpipe.workflow.closing import judged
+
+        return judged(self._plan, self.root)
 
     @property
     def figures(self) -> list[str]:

@@ -167,7 +167,10 @@ def test_arrays_without_a_baseline_in_a_folder_that_stays(found: Found, tmp_path
         probes=["accuracy"],
         limit=100,
         out=tmp_path,
+        expect=["accuracy>=0.1", "accuracy<=0.05"],
     )
+    assert list(result.expectations["verdict"]) == ["met", "not met"]
+    assert result.exit_code == 1
     rows = result.tables["transfer"]
     assert set(rows["method"]) == {"distilled"}
     assert set(rows["n_units"]) == {100}
@@ -266,6 +269,7 @@ BYTES = ((images() * 255).byte(), GOOD[1])
         ("'a=b' is no name of a method", {"student": {"a=b": net()}}),
         ("baseline is an empty list", {"baseline": []}),
         ("probes is a list; write", {"probes": "accuracy"}),
+        ("expect 'accuracy' is no expectation", {"expect": ["accuracy"]}),
         ("no image", {"loader": DataLoader(TensorDataset(images(0), torch.empty(0).long()))}),
         ("loader is a int; give a DataLoader", {"loader": 3}),
         ("a batch is a Tensor; give a DataLoader", {"loader": [images()]}),

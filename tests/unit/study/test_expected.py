@@ -71,6 +71,14 @@ def test_a_run_ends_with_the_exit_code_of_its_expectations(tmp_path: Path, monke
     assert rows["expect"] == ["accuracy>=0", "accuracy<=-1"]
     none = CliRunner().invoke(app, ["verdict", f"results/{name}"])
     assert none.exit_code == 1
+    # Under Snakemake: its own exit code if it failed, else that of the expectations.
+    for code, bound, expected in (
+        (0, "accuracy>=0", 0),
+        (0, "accuracy<=-1", 1),
+        (5, "accuracy>=0", 5),
+    ):
+        monkeypatch.setattr("kdpipe.workflow.start.waited_for", lambda _, code=code: code)
+        assert ended("snakemake", bound, more=("--cores", "2")).exit_code == expected
     Path("s.yaml").write_text(yaml.safe_dump(raw))
     refused = CliRunner().invoke(app, ["verdict", "s.yaml"])
     assert "states no expectations; give it the key expect" in str(refused.exception)
