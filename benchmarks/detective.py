@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from kdpipe.audit.seen import see
 from kdpipe.probes.base import ImageSet
-from kdpipe.results.detective import Seen, judge
+from kdpipe.results.detective import LEVEL, Seen, judge
 
 TEACHERS, BASELINES = 5, 5
 METHODS = ("kl", "logits", "hint", "kl_elsewhere")
@@ -115,7 +115,11 @@ def network(folder: Path, width: int, first: int, seed: int) -> nn.Module:
 
 
 def train(
-    net: nn.Module, task: Task, seed: int, method: str = "labels", teacher: nn.Module | None = None
+    net: nn.Module,
+    task: Task,
+    seed: int,
+    method: str = "labels",
+    teacher: nn.Module | None = None,
 ) -> nn.Module:
     """Adam with a one-cycle rate. ``method``: labels, one of METHODS, or labels_elsewhere."""
     x, y = task.other if method.endswith("elsewhere") else task.own
@@ -206,7 +210,15 @@ def audit(task: Task, folder: Path, origin: dict[str, Origin]) -> pd.DataFrame:
         place = folder / "images" / f"class{label}"
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(place / f"{k}.png")
-    command = [sys.executable, "-m", "kdpipe", "audit", "--data", "images", "--trust-code"]
+    command = [
+        sys.executable,
+        "-m",
+        "kdpipe",
+        "audit",
+        "--data",
+        "images",
+        "--trust-code",
+    ]
     command += ["--normalise", "/".join(map(str, SCALE)), "--name", task.name]
     for name, about in origin.items():
         width = task.widths[about.role != "candidate"]
@@ -235,7 +247,13 @@ def rates(
 ) -> list[Row]:
     """``found``: by student the first candidate and the one that is named."""
     rows: list[Row] = []
-    for group in (*METHODS, "all taught", "labels", "labels_elsewhere", "all from labels"):
+    for group in (
+        *METHODS,
+        "all taught",
+        "labels",
+        "labels_elsewhere",
+        "all from labels",
+    ):
         some = [
             name
             for name in found
@@ -291,6 +309,34 @@ def variants(seen: Seen, origin: dict[str, Origin]) -> list[Row]:
 ROLES = ("candidate", "student", "baseline")
 
 
+def exchanged(seen: Seen, origin: dict[str, Origin], draws: int = 40) -> list[Row]:
+    """How often anybody is blamed where nobody taught: networks that learnt from labels, of one
+    architecture, in all roles, which are dealt anew ``draws`` times."""
+    untaught = [
+        k
+        for k, about in enumerate(origin.values())
+        if about.role != "candidate" and about.method == "labels"
+    ]
+    rng = np.random.default_rng(0)
+    smallest: dict[int, list[float]] = {0: [], 2: [], 5: []}
+    for _ in range(draws):
+        dealt = rng.permutation(untaught)
+        for b, found in smallest.items():
+            for k in dealt[10:16]:
+                judged = judge(seen, dealt[:5], k, dealt[5 : 5 + b])
+                found.append(float(judged.p_adjusted.min()))
+    return [
+        {
+            "networks": len(untaught),
+            "baselines": b,
+            "students": len(found),
+            "p_below_0.05": float(np.mean(np.array(found) < 0.05)),
+            "blamed": float(np.mean(np.array(found) < LEVEL)),
+        }
+        for b, found in smallest.items()
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="digits, or the folder of CIFAR-10")
@@ -298,7 +344,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1500)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument(
-        "--without-command", action="store_true", help="call the functions of kdpipe alone"
+        "--without-command",
+        action="store_true",
+        help="call the functions of kdpipe alone",
     )
     told = parser.parse_args()
     torch.set_num_threads(1)
@@ -318,7 +366,10 @@ def main() -> None:
         with torch.no_grad():
             return torch.cat([net((part - SCALE[0]) / SCALE[1]) for part in x.split(256)])
 
-    seen = see(((name, lambda x, net=net: answer(net, x)) for name, net in nets.items()), images)
+    seen = see(
+        ((name, lambda x, net=net: answer(net, x)) for name, net in nets.items()),
+        images,
+    )
     right = (seen.answers.argmax(-1) == test).mean(1)
     for role in ROLES:
         some = [r for r, name in zip(right, origin, strict=True) if origin[name].role == role]
@@ -328,6 +379,7 @@ def main() -> None:
     if not told.without_command:
         rows = of_table(audit(task, told.out, origin), origin) + rows
     write(f"detective_{task.name}", rows)
+    write(f"detective_exchanged_{task.name}", exchanged(seen, origin))
     print(f"{time.process_time() - start:.0f} s without the command")
 
 

@@ -58,7 +58,9 @@ def p_words(p: float) -> str:
 def assumption(found: Found) -> str:
     """What the test takes for granted, given these networks."""
     m, b = len(found.candidates), len(found.baselines)
-    level = f"A candidate is named below p = {LEVEL:g} after Holm's correction over the {m}."
+    level = (
+        f"A candidate is named below p = {LEVEL:g} after Holm's correction over the {m} candidates."
+    )
     if b:
         count = f"{b} baseline{'s' if b > 1 else ''}"
         return (
