@@ -71,6 +71,7 @@ class HuggingFace(Builder):
         own = getattr(config, "image_size", None)
         if self.side and isinstance(own, int) and own != self.side and not takes(body, self.side):
             self.image_size = own
+        body.register_forward_hook(_logits)
         return out_of_place(body)
 
     def outline(self) -> Any:
@@ -285,6 +286,11 @@ def _parts_of(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
         if dot:
             found.setdefault(first, {})[rest] = tensor
     return list(found.values())
+
+
+def _logits(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+    """Of what a network of transformers gives, the part that classifies."""
+    return output.logits if hasattr(output, "logits") else output[0]
 
 
 def _needs_code(where: Path) -> KdpipeError:

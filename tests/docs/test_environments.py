@@ -73,8 +73,9 @@ def test_conda_gets_the_pins_of_the_virtual_environment() -> None:
 
 
 def test_requirements_of_the_package_are_pinned() -> None:
+    """Those of running, and libraries of networks, which tests bring."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    found = pins("requirements.txt")
+    found = pins("requirements.txt") | pins("requirements-dev.txt")
     extras = itertools.chain(*project["optional-dependencies"].values())
     for text in itertools.chain(project["dependencies"], extras):
         wanted = Requirement(text)

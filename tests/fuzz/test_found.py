@@ -206,7 +206,7 @@ def test_images_that_no_memory_holds_are_noticed_by_a_check(tmp_path: Path) -> N
 def test_a_folder_of_kdpipe_whose_size_is_none(tmp_path: Path, size: Any) -> None:
     about = {"network": {"name": "mlp", "options": {}}, "classes": ["a"], "input": {"size": size}}
     (tmp_path / "model.json").write_text(json.dumps(about))
-    refused("has no model.json of kdpipe", entry, "teacher", str(tmp_path), Told())
+    refused("its model.json is not one of kdpipe", entry, "teacher", str(tmp_path), Told())
 
 
 def test_a_state_dict_that_contains_itself(tmp_path: Path) -> None:

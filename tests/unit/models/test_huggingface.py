@@ -91,7 +91,7 @@ def test_checkpoints_of_wrapped_networks(names, form, tmp_path):
     load_into(ours.body, found, {}, "it")
     images = torch.rand(2, 3, 32, 32)
     tolerance = {"atol": 0.01, "rtol": 0.01} if "half" in form else {}
-    torch.testing.assert_close(ours.body(images).logits, theirs(images).logits, **tolerance)
+    torch.testing.assert_close(ours.body(images), theirs(images).logits, **tolerance)
 
 
 def test_weights_in_several_files(tmp_path):
@@ -118,7 +118,7 @@ def test_a_study_takes_classes_and_normalisation_from_the_folder(tmp_path, kit):
     about = json.loads((tmp_path / "models/m/seed0/model.json").read_text())
     assert about["classes"] == ["c", "a", "b"]
     assert about["mean"] == [0.5] * 3
-    assert network.form.several.startswith("called logits")
+    assert network(torch.rand(2, 3, 32, 32)).shape == (2, 3)
 
 
 def spoilt(folder, **changes):
