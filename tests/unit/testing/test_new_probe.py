@@ -17,6 +17,8 @@ from helpers.installed import installed
 from helpers.places import TINY
 from kdpipe.audit.compose import Wanted, compose
 from kdpipe.audit.networks import Told
+from kdpipe.base.plugin import resolve
+from kdpipe.models import builders
 from kdpipe.plan.plan import Plan
 from kdpipe.stages.base import Call
 from kdpipe.stages.figures import FiguresSettings
@@ -127,7 +129,9 @@ def test_figure_and_report_are_in_its_words(package, study):
 
 
 def audited(folder: Path) -> tuple[dict, dict[str, str]]:
-    torch.save({"state_dict": {"w": torch.ones(1)}}, folder / "net.pt")
+    builder = resolve(builders, "mnist_cnn").make()
+    builder.side = 16
+    torch.save(builder.body(2).state_dict(), folder / "net.pt")
     for k in range(4):
         place = folder / "images" / ("cat", "dog")[k % 2]
         place.mkdir(parents=True, exist_ok=True)
