@@ -275,6 +275,7 @@ def audit(
                     "--junit": junit,
                     "--summary": summary,
                     "--study-file": study_file,
+                    "--latency": latency,
                 }
             )
             _find(wanted, candidate, results, name)
