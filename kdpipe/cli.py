@@ -269,7 +269,8 @@ def run(
         before_run(made, root, data_root)
         run_all(made, results, data_root)
         if made.leave_out:
-            from kdpipe.audit.outcome import Wishes, tell
+            from kdpipe.audit.outcome import tell
+            from kdpipe.audit.wishes import Wishes
 
             expected = expectations(made.study)
             wishes = Wishes(expected) if expected else None

@@ -10,13 +10,9 @@ import typer
 
 if TYPE_CHECKING:
     from kdpipe.audit.compose import Wanted
-    from kdpipe.audit.outcome import Wishes
 
 from kdpipe.base.errors import KdpipeError
 
-NAME = "audit"
-NAMES = [NAME, *(f"{NAME}{k}" for k in range(2, 100))]
-"""Folders of results of audits without a name, of which several may run at once."""
 NETWORKS, IMAGES, GATE, RUN = "Networks", "Images and properties", "As a gate", "Running"
 
 
@@ -208,10 +204,12 @@ def audit(
     The networks are there already. Every property is measured on all of them, and the report says
     what the student shares with its teacher beyond what the baselines share.
     """
+    from kdpipe.audit import perform
     from kdpipe.audit.compose import Wanted, compose
     from kdpipe.audit.images import Columns, Square
     from kdpipe.audit.networks import Told
     from kdpipe.audit.options import in_options
+    from kdpipe.audit.wishes import wishes
 
     own: dict[str, dict[str, Any]] = {
         "teacher": {
@@ -254,7 +252,7 @@ def audit(
             baselines=baseline or [],
             data=data,
             told={role: Told(**how, ema=ema, trust_code=trust_code) for role, how in own.items()},
-            name=name or NAME,
+            name=name or perform.NAME,
             columns=Columns(image_column, label_column, group),
             unseen=unseen,
             square=Square(size, fit, resize),
@@ -281,7 +279,7 @@ def audit(
             _find(wanted, candidate, results, name)
             return
         study, left_out = compose(wanted)
-        wishes = _wishes(expect or [], list(study["probes"]), left_out, junit, summary)
+        expected = wishes(expect or [], list(study["probes"]), left_out, junit, summary)
         if expect:
             study["expect"] = list(expect)
         if study_file is not None:
@@ -290,10 +288,11 @@ def audit(
                     "--junit and --summary are of an audit that runs, and --study-file writes a "
                     "study and runs nothing; give them to 'kdpipe run'."
                 )
-            _write(study, study_file)
-        else:
-            names = NAMES if name is None else [name]
-            _run(study, left_out, results, names, wishes, timed=latency)
+            perform.write(study, study_file)
+            return
+        names = perform.NAMES if name is None else [name]
+        if code := perform.run(study, left_out, results, names, expected, timed=latency):
+            raise typer.Exit(code)
 
 
 def _refuse_with_candidates(given: dict[str, Any]) -> None:
@@ -313,25 +312,6 @@ def _find(wanted: Wanted, candidates: Sequence[str], results: Path, name: str | 
         raise typer.Exit(code)
 
 
-def _wishes(
-    expect: Sequence[str],
-    measured: Sequence[str],
-    left_out: dict[str, str],
-    junit: Path | None,
-    summary: Path | None,
-) -> Wishes:
-    """What is expected, once it is known to make sense and its files can be written."""
-    from kdpipe.audit.gate_files import check_places
-    from kdpipe.audit.outcome import Wishes
-    from kdpipe.results.expectations import Measured, read
-
-    check_places(("--junit", junit), ("--summary", summary))
-    if junit is not None and not expect:
-        raise KdpipeError("--junit FILE has a test case for each --expect; give one of those.")
-    stated = read(expect, Measured({name: name for name in measured}, left_out))
-    return Wishes(stated, junit, summary)
-
-
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
@@ -345,54 +325,3 @@ def _class_map(path: Path | None) -> dict[str, Any] | None:
     if not isinstance(found, dict) or not all(isinstance(v, list) for v in found.values()):
         raise KdpipeError(f"{path}: a class map has lines such as 'car: [automobile, taxi]'.")
     return {str(key): value for key, value in found.items()}
-
-
-def _write(study: dict[str, Any], path: Path) -> None:
-    """The study as a file, once it is known to be valid."""
-    import yaml
-
-    from kdpipe.base.provenance import write_atomically
-    from kdpipe.study.schema import parse
-
-    parse(study, "The audit")
-    text = yaml.safe_dump(study, sort_keys=False, allow_unicode=True)
-    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
-    print(f"{path}: run it with 'kdpipe run {path}', or with Snakemake.")
-
-
-def _run(
-    study: dict[str, Any],
-    left_out: dict[str, str],
-    results: Path,
-    names: Sequence[str],
-    wishes: Wishes | None = None,
-    timed: bool = False,
-) -> None:
-    """Run the study under the first of ``names`` whose folder no other audit uses.
-
-    ``timed``: time the networks.
-    """
-    from kdpipe.audit import latency
-    from kdpipe.audit.checked import check_networks
-    from kdpipe.audit.options import options_for_keys, printed_in_options
-    from kdpipe.audit.outcome import tell
-    from kdpipe.plan.plan import Plan
-    from kdpipe.run.inprocess import run_all
-    from kdpipe.run.lock import hold_run
-    from kdpipe.study.schema import parse
-    from kdpipe.workflow.snakefile import check_writable
-
-    parse(study, "The audit")
-    check_writable(results / names[0])
-    with hold_run(*(results / name for name in names)) as root:
-        plan = Plan(parse({**study, "study": root.name}, "The audit"))
-        check_networks(plan)
-        check_writable(root, plan.jobs)
-        with printed_in_options():
-            latency.remove(root)
-            run_all(plan, results, said=options_for_keys)
-            if timed:
-                latency.add(plan, root)
-            code = tell(plan, root, left_out, wishes)
-    if code:
-        raise typer.Exit(code)

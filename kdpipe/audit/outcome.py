@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdpipe.plan.plan import Plan
 
 if TYPE_CHECKING:
-    from kdpipe.results.expectations import Expectation
+    from kdpipe.audit.wishes import Wishes
 
 INCOMPLETE = 3
 """Exit code of a run that measured something, but not all that was asked for."""
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What is expected of the students, and the files that say whether it was found."""
-
-    expectations: Sequence[Expectation] = ()
-    junit: Path | None = None
-    summary: Path | None = None
 
 
 def tell(plan: Plan, root: Path, not_asked: Mapping[str, str], wishes: Wishes | None = None) -> int:

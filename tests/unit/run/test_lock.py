@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.places import DEFAULT
-from kdpipe.audit import command
+from kdpipe.audit import perform
 from kdpipe.base.errors import KdpipeError, PassingError
 from kdpipe.cli import app
 from kdpipe.run import inprocess, lock
@@ -194,8 +194,8 @@ def study() -> dict:
 def test_an_audit_beside_another_gets_a_name_of_its_own(ran, tmp_path):
     results = tmp_path / "results"
     with hold_run(results / "audit"):
-        command._run(study(), {}, results, command.NAMES)
-    command._run(study(), {}, results, command.NAMES)
+        perform.run(study(), {}, results, perform.NAMES)
+    perform.run(study(), {}, results, perform.NAMES)
     assert ran == [("audit2", results), ("audit", results)]
 
 
