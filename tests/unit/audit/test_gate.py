@@ -211,16 +211,26 @@ def test_an_identical_copy_passes(here):
     assert "Latency (CPU, one image)" in (root / "report.html").read_text(encoding="utf-8")
 
 
-def test_too_few_images_or_no_baseline_cannot_tell(here):
+def test_too_few_images_cannot_tell(here):
     more = ("--limit", "40", "--expect", "flips.negative<=0.02")
-    alone = ("--expect", "flips.negative_flips_of_independent<=0.5")
-    done = audited("copy", *more, *alone, "--junit", "j.xml")
+    done = audited("copy", *more, "--junit", "j.xml")
     assert done.exit_code == 2, done.output
     # Of no flip in n images the exact interval ends at 1 - 0.025 ** (1 / n).
     needed = int(np.ceil(np.log(0.025) / np.log(1 - 0.02)))
     assert f"40 images; about {needed} images would tell" in done.output
-    assert "is against baselines, and there is none (--baseline)" in done.output
-    assert len(ET.parse("j.xml").getroot().findall(".//skipped")) == 2
+    assert len(ET.parse("j.xml").getroot().findall(".//skipped")) == 1
+
+
+def test_a_metric_beside_baselines_cannot_be_told_without_one(here):
+    """Of two audits of all images that differ in the baseline alone."""
+    metric = "negative_flips_of_independent"
+    for baselines, code in (((), 2), (("--baseline", "mynets:small@regressed.pt"), 0)):
+        done = audited("copy", *baselines, "--expect", f"flips.{metric}<=0.5")
+        assert done.exit_code == code, done.output
+        (found,) = json.loads(done.output.splitlines()[-1])["expectations"]
+        missing = f"{metric} is against baselines, and there is none (--baseline)"
+        assert found["reason"] == ("" if baselines else missing)
+        assert found["high"] < 0.1 if baselines else found["n"] is None
 
 
 @pytest.mark.parametrize(
