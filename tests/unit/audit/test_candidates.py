@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ import torch.nn.functional as F
 from typer.testing import CliRunner
 
 from helpers import plain_training
+from helpers.places import REPOSITORY
 from kdpipe.audit.candidates import labels
 from kdpipe.audit.seen import NOISE, STEPS, drawn_lines, noise, preference
 from kdpipe.base.errors import KdpipeError
@@ -93,11 +97,23 @@ def test_one_command_names_the_teacher_and_leaves_a_student_from_labels_alone(th
     assert page.count("<svg") == 1
 
 
-def test_without_a_test_the_nearest_is_shown_and_the_exit_code_says_so(theirs):
-    done = CliRunner().invoke(app, words("--limit", "200", candidates=2), catch_exceptions=False)
-    assert done.exit_code == 3
-    assert "not judged, because two candidates need two baselines" in done.output
+def test_a_process_shows_the_nearest_where_there_is_no_test_and_its_exit_code_says_so(theirs):
+    """The whole command, with two candidates and no baseline."""
+    told = words("--limit", "200", candidates=2)
+    done = subprocess.run(
+        [sys.executable, "-m", "kdpipe", *told],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(theirs)])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 3, done.stderr
+    assert "not judged, because two candidates need two baselines" in done.stdout
+    about = json.loads(done.stdout.splitlines()[-1])
+    assert (about["exit"], about["taught"]) == (3, {"kl.pt": None})
+    assert Path(about["report"]).is_file()
     table = pd.read_parquet("results/candidates/tables/candidates.parquet")
+    assert table["candidate"].tolist() == ["cand1.pt", "cand0.pt"]
     assert table["p_value"].isna().all()
     assert table["taught"].isna().all()
     assert (table["n_images"] == 200).all()
