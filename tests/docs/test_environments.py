@@ -199,3 +199,22 @@ def test_the_catalogue_is_told_how_to_run_it() -> None:
     }
     assert usage["report"] == ("report(" in rules)
     assert (REPOSITORY / "config" / "README.md").is_file()
+
+
+def test_read_the_docs_builds_what_make_docs_builds() -> None:
+    """Its keys are those of version 2 of the format, and its pins those of developers."""
+    told = yaml.safe_load((REPOSITORY / ".readthedocs.yaml").read_text())
+    assert set(told) == {"version", "build", "sphinx"}
+    assert told["version"] == 2
+    assert (REPOSITORY / told["sphinx"]["configuration"]).is_file()
+    assert told["sphinx"]["fail_on_warning"] is True
+    (command,) = told["build"]["jobs"]["install"]
+    listed = subprocess.run(
+        ["bash", "-c", command.replace("pip install", "echo", 1)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    developers = pins("requirements-dev.txt")
+    assert listed.stdout.split() == [developers["sphinx"], developers["myst-parser"]]

@@ -21,6 +21,8 @@ from kdpipe.results.columns import TABLES
 from kdpipe.study.schema import load
 
 FOLDER = DOCS / "results" / "digits"
+PUBLISHED = sorted(path.parent for path in (DOCS / "results").glob("*/run.json"))
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +41,52 @@ def page_maker() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/results/digits/verdicts.md"])
+@pytest.mark.parametrize("page", ["docs/index.md", "docs/results/digits/verdicts.md"])
 def test_the_picture_is_the_one_that_is_kept_in_step(page):
     path = REPOSITORY / page
     (shown,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", path.read_text(encoding="utf-8"))
     assert (path.parent / shown).resolve() == FOLDER / "transfer.svg"
     assert (FOLDER / "transfer.svg").read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_the_readme_shows_one_picture_of_kept_results():
+    (shown,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    path = REPOSITORY / shown
+    assert path.parent == FOLDER or path.parent.parent in PUBLISHED
+    assert path.read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_shares_in_the_readme_are_those_of_the_page_that_stands_beside_them():
+    """In each paragraph, and in each row of a table, that links one page of results."""
+    seen = 0
+    for part in re.split(r"\n\n|\n(?=\|)", README):
+        pages = set(re.findall(r"\]\((docs/results/[\w-]+/verdicts\.md)\)", part))
+        shares = re.findall(r"(?<![\w.])\d+(?:\.\d+)? %", part)
+        if len(pages) == 1 and shares:
+            page = (REPOSITORY / pages.pop()).read_text(encoding="utf-8").replace("\xa0", " ")
+            for share in shares:
+                assert re.search(rf"(?<![\w.]){re.escape(share)}", page), f"{share} in {part}"
+            seen += 1
+    assert seen
+
+
+def test_the_readme_counts_the_verdicts_of_the_default_study(rows):
+    ((n, of, verdict),) = re.findall(r"(\d+) of (\d+) claims are (\w+)", README)
+    claims = [row for row in rows if row["primary"] == "True" and row["role"] == "claim"]
+    assert int(of) == len(claims)
+    assert int(n) == sum(row["verdict"] == verdict for row in claims)
+    (properties,) = re.findall(r"which of (\d+) properties", README)
+    assert int(properties) == len({row["probe"] for row in claims})
+
+
+def test_the_audit_in_the_readme_is_the_one_that_was_kept():
+    """The command, and the sentences that it printed."""
+    kept = (REPOSITORY / "benchmarks/results/audit_digits.txt").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^kdpipe audit .*?(?=^```$)", README, re.MULTILINE | re.DOTALL)
+    assert command in kept
+    quoted = "\n".join(re.findall(r"^> (.*)$", README, re.MULTILINE)).replace("\\\n", "\n")
+    assert len(quoted) > 200
+    assert " ".join(quoted.split()) in " ".join(kept.split())
 
 
 def test_the_table_has_the_columns_of_the_contract():
@@ -118,9 +160,6 @@ def test_counts_of_claims_are_those_of_the_table(path, rows):
     claims = [row for row in rows if row["primary"] == "True" and row["role"] == "claim"]
     for number in re.findall(r"\b[Oo]f (?:the )?(\d+) claims", path.read_text(encoding="utf-8")):
         assert int(number) == len(claims)
-
-
-PUBLISHED = sorted(path.parent for path in (DOCS / "results").glob("*/run.json"))
 
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda p: p.name)
