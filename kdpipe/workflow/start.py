@@ -52,7 +52,7 @@ def snakemake(
     """
     program = command(study, words or ())
     if makes_report(words or ()) and _expects(study):
-        raise typer.Exit(waited_for(program) or _judged(study))
+        raise typer.Exit(waited_for(program) or _judged(study, results_of(program)))
     start(program)
 
 
@@ -70,7 +70,18 @@ def _expects(study: Path) -> bool:
     return bool(load(study).expect)
 
 
-def _judged(study: Path) -> int:
+def results_of(program: Sequence[str]) -> Path:
+    """The folder of ``<study>/`` that Snakemake writes to: its own parser reads ``--config
+    results_root=…`` and ``--directory`` of ``program``, and profiles."""
+    from snakemake.cli import parse_args, parse_config
+
+    from kdpipe.workflow.snakefile import results_folder
+
+    _, read = parse_args(list(program[3:]))
+    return Path(read.directory or "", results_folder(parse_config(read.config)))
+
+
+def _judged(study: Path, results: Path) -> int:
     """The exit code of the expectations, whose lines Snakemake has printed."""
     from kdpipe.plan.plan import Plan
     from kdpipe.results.judged import exit_code
@@ -78,7 +89,7 @@ def _judged(study: Path) -> int:
     from kdpipe.workflow.closing import judged
 
     plan = Plan(load(study))
-    return exit_code(judged(plan, Path("results") / plan.study.study))
+    return exit_code(judged(plan, results / plan.study.study))
 
 
 def waited_for(command: list[str]) -> int:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.project import place
 from kdpipe.cli import app
-from kdpipe.workflow.start import command, makes_report, waited_for
+from kdpipe.workflow.start import command, makes_report, results_of, waited_for
 
 
 @pytest.fixture
@@ -79,6 +79,20 @@ def test_options_behind_the_study_are_not_ours(study, monkeypatch):
 )
 def test_expectations_are_judged_where_a_report_is_made(words, expected):
     assert makes_report(words) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "results"),
+        (["--config", "results_root=else/where/", "data_root=x", "--cores", "2"], "else/where"),
+        (["-C", "results_root=elsewhere", "-d", "there"], "there/elsewhere"),
+        (["all", "--cores", "2", "--directory", "/far"], "/far/results"),
+    ],
+)
+def test_expectations_are_judged_where_the_results_are(study, words, expected):
+    pytest.importorskip("snakemake.cli")
+    assert results_of(command(study, words)) == Path(expected)
 
 
 def test_the_exit_code_is_that_of_the_program_or_of_its_signal():
