@@ -286,7 +286,7 @@ def audit(
             if junit or summary:
                 raise KdpipeError(
                     "--junit and --summary are of an audit that runs, and --study-file writes a "
-                    "study and runs nothing; give them to 'kdpipe run'."
+                    "study and runs nothing; run that, then give them to 'kdpipe verdict'."
                 )
             perform.write(study, study_file)
             return
