@@ -1,10 +1,12 @@
-"""kdpipe as a wheel, in folders that know nothing of the clone: a project, a guest of a workflow.
+"""kdpipe as a wheel, in folders that know nothing of the clone: a project, a guest, an audit.
 
-The commands and the Snakefile are those of ``docs/install.md``.
+The commands and the Snakefile are those of ``docs/install.md``, and of the audit those of
+``docs/audit.md``.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -24,6 +26,8 @@ pytestmark = pytest.mark.workflow
 
 _, WHERE, PROJECT, ELSEWHERE = blocks("install.md", "bash")
 (GUEST,) = blocks("install.md", "text")
+*_, WHEEL, AUDIT, _ = blocks("audit.md", "bash")
+MAKE, *_ = blocks("audit.md", "python")
 CONDA = """#!/bin/bash
 # Answers what Snakemake asks of conda. The Python of an environment notes its calls.
 case "$*" in
@@ -127,6 +131,27 @@ def test_a_clone_would_run_nothing_of_it(project: tuple[Path, str]) -> None:
         words, cwd=project[0], env=clone, capture_output=True, text=True, check=True
     )
     assert re.match(r"0 of \d+ jobs would run\.\n", done.stdout), done.stdout
+
+
+def test_an_audit_of_hugging_face_folders_from_an_empty_folder(
+    site: Path, tmp_path: Path, typed: Typed
+) -> None:
+    """Of two properties, because all of them take half a minute."""
+    build, _, extra = WHEEL.splitlines()
+    assert build.startswith("pip wheel --no-deps ")
+    assert extra == "pip install 'kdpipe[hf]'"
+    (about,) = site.glob("kdpipe-*.dist-info")
+    assert "Provides-Extra: hf\n" in (about / "METADATA").read_text(encoding="utf-8")
+
+    (tmp_path / "make.py").write_text(MAKE)
+    said = typed(tmp_path, f"{AUDIT.strip()} --probes accuracy,fidelity").stdout
+    last = json.loads(said.splitlines()[-1])
+    assert (last["exit"], last["left_out"]) == (0, {})
+    assert last["measured"] == ["accuracy", "fidelity"]
+    assert last["report"] == "results/audit/report.html"
+    page = (tmp_path / last["report"]).read_text(encoding="utf-8")
+    assert "cannot be concluded that the student inherited anything" in page
+    assert "Measured: Accuracy (" in said
 
 
 def test_results_go_elsewhere(project: tuple[Path, str], typed: Typed) -> None:
