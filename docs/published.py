@@ -41,13 +41,19 @@ difference here | verdict | same direction |
 |---|---|---|---|---|---|---|---|---|"""
 
 
-def keep(results: Path, folder: Path, run: dict) -> None:
-    """Copy tables and pictures, and write down how they were made."""
+def keep(results: Path, folder: Path, run: dict, answer: Answer | None = None) -> None:
+    """Copy tables and pictures, and write down how they were made.
+
+    Of a study with an answer, its picture, that of its property and that of all claims.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "figures").mkdir(parents=True)
     for name in TABLES:
         shutil.copy(results / "tables" / name, folder / name)
+    kept = None if answer is None else {"answer", answer.probe, "transfer"}
     for picture in sorted((results / "figures").glob("*.svg")):
+        if kept is not None and picture.stem not in kept:
+            continue
         shutil.copy(picture, folder / "figures" / picture.name)
     text = json.dumps(run, indent=1, sort_keys=True, ensure_ascii=False)
     (folder / RUN).write_text(text + "\n", encoding="utf-8")
@@ -219,9 +225,9 @@ def main() -> None:
     folder = HERE / "results" / study.study
     results = given.results or Path("results") / study.study
     if given.run:
-        keep(results, folder, json.loads(given.run.read_text(encoding="utf-8")))
+        keep(results, folder, json.loads(given.run.read_text(encoding="utf-8")), study.answer)
     elif given.command:
-        keep(results, folder, run_here(results, given.command, given.wall))
+        keep(results, folder, run_here(results, given.command, given.wall), study.answer)
     (folder / "verdicts.md").write_text(page(study, folder), encoding="utf-8")
 
 

@@ -90,7 +90,7 @@ def _panel(ax: Any, tables: Tables, answer: Answer, panel: AnswerPanel) -> None:
         ax.plot([values.mean()], [y], marker, color=colour, ms=7, zorder=3)
         ax.annotate(
             words.number(rows["value"].mean(), metric), (values.mean(), y), xytext=(0, 7),
-            textcoords="offset points", ha="center", va="bottom", size=8, color=colour,
+            textcoords="offset points", ha="center", va="bottom", size=8, color="#333333",
         )  # fmt: skip
     if not found:
         ax.set_axis_off()

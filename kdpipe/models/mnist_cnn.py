@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from kdpipe.base.errors import KdpipeError
-from kdpipe.base.options import Options
+from kdpipe.base.options import Options, optional
 from kdpipe.models.base import Builder, Layers, builders
 from kdpipe.models.shared.blur_pool import BlurPool
 from kdpipe.models.shared.dropout import Dropout
@@ -23,6 +24,10 @@ pooling (``antialias``) mirrors one more."""
 
 class MnistCnnOptions(Options):
     antialias: bool = Field(False, description="Max pooling without aliasing (Zhang 2019).")
+    dropout: Literal[False] | None = optional(
+        description="`false`: without dropout, for students that see their teacher on noise. "
+        "Null: 0.25 behind the pooling and 0.5 before the last layer, as in PyTorch's example."
+    )
 
 
 class Flatten(nn.Flatten):
@@ -60,6 +65,7 @@ class MnistCnn(Builder):
         pool: nn.Module = nn.MaxPool2d(2)
         if self.options.antialias:
             pool = nn.Sequential(nn.MaxPool2d(2, stride=1), BlurPool(64))
+        drops = self.options.dropout is not False
         return nn.Sequential(
             OrderedDict(
                 conv1=nn.Conv2d(3, 32, 3),
@@ -67,11 +73,11 @@ class MnistCnn(Builder):
                 conv2=nn.Conv2d(32, 64, 3),
                 relu2=nn.ReLU(),
                 pool=pool,
-                dropout1=Dropout(0.25),
+                dropout1=Dropout(0.25) if drops else nn.Identity(),
                 flatten=Flatten(),
                 fc1=nn.Linear(64 * pooled**2, 128),
                 relu3=nn.ReLU(),
-                dropout2=Dropout(0.5),
+                dropout2=Dropout(0.5) if drops else nn.Identity(),
                 fc2=nn.Linear(128, n_classes),
             )
         )
