@@ -54,6 +54,8 @@ def study_schema(builtin_only: bool = False) -> Schema:
     written = {name: _written(schema, plugins) for name, schema in defs.items()}
     for kind, found in plugins.items():
         key = _KEYS.get(kind, "name")
+        if kind == _OF_MODELS:
+            written[f"{kind}_by_name"] = _by_name({n: written[f"{kind}.{n}"] for n in found})
         for name in found:
             one = written[f"{kind}.{name}"]
             one["properties"] = {key: _name(name, one), **one["properties"]}
@@ -71,6 +73,9 @@ def study_schema(builtin_only: bool = False) -> Schema:
 
 _KEYS = {"objectives": "objective", "probes": "probe"}
 """Where an entry has a name of its own, the key that says which plug-in it is."""
+
+_OF_MODELS = "objectives"
+"""Of these, models say which one they mean under ``name``, as of all other plug-ins."""
 
 
 def _options(registry: Any, builtin_only: bool) -> dict[str, Schema]:
@@ -114,7 +119,11 @@ def _written(schema: Any, plugins: Plugins) -> Any:
         return schema
     if "plugin" in schema:
         rest = {k: v for k, v in schema.items() if k not in ("plugin", "key")}
-        return {**_plugin(schema["plugin"]), **rest}
+        kind = schema["plugin"]
+        if kind == _OF_MODELS and schema.get("key") == "name":
+            by_name = {"$ref": f"#/$defs/{kind}_by_name"}
+            return {"anyOf": [by_name, {"$ref": f"#/$defs/{kind}_options"}], **rest}
+        return {**_plugin(kind), **rest}
     if named := _named(schema):
         return _mapping(schema, named, plugins)
     made: Schema = {}
@@ -183,6 +192,15 @@ def _whole(kind: str, key: str, found: dict[str, Schema]) -> Schema:
     names = [{**o["properties"][key], "description": o["description"]} for o in found.values()]
     refs = [{"$ref": f"#/$defs/{kind}.{name}"} for name in found]
     return {"anyOf": [*names, *({"allOf": [ref, {"required": [key]}]} for ref in refs)]}
+
+
+def _by_name(found: dict[str, Schema]) -> Schema:
+    """Plug-ins that have another key elsewhere, by their name alone or under ``name``."""
+    named = [
+        {**one, "properties": {"name": _name(name, one), **one["properties"]}, "required": ["name"]}
+        for name, one in found.items()
+    ]
+    return {"anyOf": [*(_name(name, one) for name, one in found.items()), *named]}
 
 
 def _part(key: str, found: dict[str, Schema]) -> Schema:

@@ -38,7 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "sum": {"terms": [{"kl": {"gamma": 0}}, {"sp": {"gamma": 0}}]},
     "crd": {"negatives": 8},
 }
-NEEDS_LABELS = {"crd", "dkd", "nkd", "labels", "soft_label"}
+NEEDS_LABELS = {"adversarial_training", "ard", "crd", "dkd", "labels", "nkd", "soft_label"}
 LATER = {"simkd": "auxiliary"}
 """Keys that an objective refuses when it is made: only then are the networks there."""
 NAMES = [name for name in objectives.names() if name.isidentifier()]

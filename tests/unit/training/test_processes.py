@@ -137,7 +137,7 @@ def student_settings(root: Path, processes: int, **crd) -> distil.DistilSettings
         train.run(teacher, Call(root, root / "models/teacher/seed0"))
     made = settings(processes, epochs=8, network="mnist_cnn")
     return distil.DistilSettings(
-        **{name: value for name, value in made if name not in ("ref", "weights")},
+        **{name: value for name, value in made if name not in ("ref", "weights", "objective")},
         ref=StudentRef(pair="pair", method="crd", seed=0),
         teacher=ModelRef(model="teacher"),
         start_as=ModelRef(model="model"),
