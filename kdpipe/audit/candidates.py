@@ -19,13 +19,13 @@ from kdpipe.audit.outcome import INCOMPLETE
 from kdpipe.audit.seen import see
 from kdpipe.base.errors import KdpipeError
 from kdpipe.base.paths import ModelRef, subset_dir
+from kdpipe.plan.job import Job
 from kdpipe.plan.plan import Plan
 from kdpipe.results.candidates import Found
 from kdpipe.results.detective import judge
 
 NAME = "candidates"
-NAMES = [NAME, *(f"{NAME}{k}" for k in range(2, 100))]
-"""Folders of results of such audits without a name, of which several may run at once."""
+"""Folder of results of such an audit without a name."""
 LOADING = ("subset", "train", "gate")
 """Stages of a study that load networks and images and look at them."""
 
@@ -113,35 +113,31 @@ def find(wanted: Sought, results: Path, names: Sequence[str], limit: int | None)
     Prints what was found; the exit code. Raises KdpipeError for networks or images that do not
     allow it.
     """
-    from kdpipe.audit.checked import check_networks
     from kdpipe.audit.options import options_for_keys, printed_in_options
+    from kdpipe.audit.perform import held
     from kdpipe.report.candidates import print_found, sentences
     from kdpipe.report.networks import print_table
     from kdpipe.run import manifest
     from kdpipe.run.inprocess import run_job
-    from kdpipe.run.lock import hold_run
-    from kdpipe.study.schema import parse
-    from kdpipe.workflow.snakefile import check_writable
 
-    parse(wanted.study, "The audit")
-    check_writable(results / names[0])
-    with hold_run(*(results / name for name in names)) as root:
-        plan = Plan(parse({**wanted.study, "study": root.name}, "The audit"))
-        check_networks(plan)
-        jobs = [job for stage in LOADING for job in plan.by_stage(stage)]
-        check_writable(root, [*(job.target for job in jobs), "tables", "figures"])
-        with printed_in_options():
-            manifest.keep_study(plan, root)
-            for job in jobs:
-                print(f"{job.stage}: {job.target}", flush=True)
-                run_job(job, root)
-            print_table(root, [*plan.models], options_for_keys)
-            found = _judged(wanted, plan, root, limit)
-            _write(found, plan, root)
-            print()
-            print_found(found)
-            print("", *sentences(found), sep="\n")
-            print(f"All of it: {root / 'report.html'}, {root / 'tables'}.")
+    def jobs(plan: Plan) -> list[Job]:
+        return [job for stage in LOADING for job in plan.by_stage(stage)]
+
+    def targets(plan: Plan) -> list[str]:
+        return [*(job.target for job in jobs(plan)), "tables", "figures"]
+
+    with held(wanted.study, results, names, targets) as (plan, root), printed_in_options():
+        manifest.keep_study(plan, root)
+        for job in jobs(plan):
+            print(f"{job.stage}: {job.target}", flush=True)
+            run_job(job, root)
+        print_table(root, [*plan.models], options_for_keys)
+        found = _judged(wanted, plan, root, limit)
+        _write(found, plan, root)
+        print()
+        print_found(found)
+        print("", *sentences(found), sep="\n")
+        print(f"All of it: {root / 'report.html'}, {root / 'tables'}.")
     code = INCOMPLETE if any(one.reason for one in found.students.values()) else 0
     about = {
         "exit": code,

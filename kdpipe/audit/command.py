@@ -290,7 +290,7 @@ def audit(
                 )
             perform.write(study, study_file)
             return
-        names = perform.NAMES if name is None else [name]
+        names = perform.folders(name, perform.NAME)
         if code := perform.run(study, left_out, results, names, expected, timed=latency):
             raise typer.Exit(code)
 
@@ -304,9 +304,10 @@ def _refuse_with_candidates(given: dict[str, Any]) -> None:
 
 
 def _find(wanted: Wanted, candidates: Sequence[str], results: Path, name: str | None) -> None:
-    from kdpipe.audit.candidates import NAMES, find, sought
+    from kdpipe.audit.candidates import NAME, find, sought
+    from kdpipe.audit.perform import folders
 
-    names = NAMES if name is None else [name]
+    names = folders(name, NAME)
     code = find(sought(wanted, candidates), results, names, wanted.limit)
     if code:
         raise typer.Exit(code)

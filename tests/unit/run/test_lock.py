@@ -194,8 +194,8 @@ def study() -> dict:
 def test_an_audit_beside_another_gets_a_name_of_its_own(ran, tmp_path):
     results = tmp_path / "results"
     with hold_run(results / "audit"):
-        perform.run(study(), {}, results, perform.NAMES)
-    perform.run(study(), {}, results, perform.NAMES)
+        perform.run(study(), {}, results, perform.folders(None, perform.NAME))
+    perform.run(study(), {}, results, perform.folders(None, perform.NAME))
     assert ran == [("audit2", results), ("audit", results)]
 
 
